@@ -1,0 +1,80 @@
+"""The allow-list: which pipeline, which component classes in which slot, which of their files are loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SCHEDULERS = frozenset({
+    "DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler", "HeunDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler", "DEISMultistepScheduler", "UniPCMultistepScheduler", "DPMSolverSDEScheduler",
+    "EDMEulerScheduler", "DDIMInverseScheduler", "DPMSolverMultistepInverseScheduler", "LCMScheduler", "TCDScheduler",
+    "SASolverScheduler", "IPNDMScheduler",
+})  # fmt: skip
+FAST_TOKENIZERS = frozenset({"PreTrainedTokenizerFast", "TokenizersBackend"})
+STANDARD_TOKENIZERS = frozenset({"CLIPTokenizer", "CLIPTokenizerFast"})
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One component: which library and classes it may name, and the stem of its weight files ('' without weights)."""
+
+    library: str
+    classes: frozenset[str]
+    stem: str = ""
+    config: str = "config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A pipeline class: components that must be there, that may be and are not staged, and plain options."""
+
+    name: str
+    slots: dict[str, Slot]
+    optional: dict[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
+    options: frozenset[str] = frozenset()
+
+
+_DIFFUSERS_STEM, _TRANSFORMERS_STEM = "diffusion_pytorch_model", "model"
+
+STABLE_DIFFUSION = Pipeline(
+    "StableDiffusionPipeline",
+    slots={
+        "unet": Slot("diffusers", frozenset({"UNet2DConditionModel"}), _DIFFUSERS_STEM),
+        "vae": Slot("diffusers", frozenset({"AutoencoderKL"}), _DIFFUSERS_STEM),
+        "text_encoder": Slot("transformers", frozenset({"CLIPTextModel"}), _TRANSFORMERS_STEM),
+        "tokenizer": Slot("transformers", STANDARD_TOKENIZERS | FAST_TOKENIZERS, config="tokenizer_config.json"),
+        "scheduler": Slot("diffusers", SCHEDULERS, config="scheduler_config.json"),
+    },
+    optional={
+        "safety_checker": frozenset({
+            ("stable_diffusion", "StableDiffusionSafetyChecker"),
+            ("diffusers.pipelines.stable_diffusion.safety_checker", "StableDiffusionSafetyChecker"),
+        }),
+        "feature_extractor": frozenset({
+            ("transformers", "CLIPImageProcessor"), ("transformers", "CLIPFeatureExtractor"),
+            ("transformers", "CLIPImageProcessorFast"), ("transformers", "CLIPImageProcessorPil"),
+        }),
+        "image_encoder": frozenset({("transformers", "CLIPVisionModelWithProjection")}),
+    },
+    options=frozenset({"requires_safety_checker", "force_zeros_for_empty_prompt"}),
+)  # fmt: skip
+
+SUPPORTED: dict[str, Pipeline] = {STABLE_DIFFUSION.name: STABLE_DIFFUSION}
+
+_FAMILIES: tuple[tuple[str, str], ...] = (
+    ("StableDiffusionXL", "Stable Diffusion XL"), ("StableDiffusion3", "Stable Diffusion 3"), ("Flux", "Flux"),
+    ("PixArt", "PixArt"), ("Sana", "Sana"), ("HunyuanDiT", "Hunyuan-DiT"), ("Kandinsky", "Kandinsky"), ("Wuerstchen", "Wuerstchen"),
+    ("StableCascade", "Stable Cascade"), ("AuraFlow", "AuraFlow"), ("Lumina", "Lumina"), ("QwenImage", "Qwen-Image"),
+    ("HiDream", "HiDream"), ("Chroma", "Chroma"), ("CogView", "CogView"), ("Kolors", "Kolors"), ("OmniGen", "OmniGen"),
+    ("ZImage", "Z-Image"), ("LatentConsistencyModel", "Latent Consistency Model"), ("IF", "DeepFloyd IF"),
+    ("AltDiffusion", "AltDiffusion"), ("StableVideoDiffusion", "Stable Video Diffusion"), ("AnimateDiff", "AnimateDiff"),
+    ("Wan", "Wan"), ("LTX", "LTX-Video"), ("StableDiffusion", "a Stable Diffusion variant"),
+)  # fmt: skip
+
+
+def family(class_name: str) -> str:
+    """The model family behind a pipeline class that is known and not supported; '' when nothing is known about it."""
+    if not class_name.isidentifier() or not class_name.endswith("Pipeline") or len(class_name) > 80:
+        return ""
+    return next((words for prefix, words in _FAMILIES if class_name.startswith(prefix)), "")

@@ -1,0 +1,207 @@
+"""The gate: all static rules on one source, in order. Reads headers and small files only; imports neither torch nor diffusers."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from nightlatch.intake import configs, crosscheck, index, inventory, leftovers, lora, tokenizer, values, weights
+from nightlatch.intake.case import Case
+from nightlatch.intake.classes import Pipeline
+from nightlatch.intake.fields import Fields
+from nightlatch.intake.header import Header, Tensor
+from nightlatch.intake.inventory import Entry, Inventory
+from nightlatch.intake.rules import Findings
+from nightlatch.intake.safetext import display_path, show
+from nightlatch.records import FileEntry, Manifest
+
+LORA_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
+LORA_TARGET = LORA_NAMES[0]
+_SINGLE_LAYOUTS = (
+    ("model.diffusion_model.", "a single-file Stable Diffusion checkpoint"),
+    ("conditioner.embedders.", "a single-file Stable Diffusion XL checkpoint"),
+    ("double_blocks.", "a single-file Flux transformer"),
+    ("joint_blocks.", "a single-file Stable Diffusion 3 transformer"),
+)
+
+
+def check(source: Path | str, *, values: bool = False) -> Manifest:
+    """All static rules on a folder or a .safetensors file; never raises for what is in it.
+
+    Args:
+        source: a diffusers folder, or a single .safetensors file.
+        values: also read every weight (finite, not constant) at disk speed; adds a note with the GB/s.
+
+    Returns:
+        What lies there and what was found; ``seconds`` is wall time. See ``exit_code``.
+    """
+    started = time.perf_counter()
+    case = examine(source)
+    if values and not case.findings.has("error"):
+        scan_values(case)
+    confirm_unchanged(case)
+    return manifest(case, source, time.perf_counter() - started)
+
+
+def exit_code(manifest: Manifest) -> int:
+    """0 nothing found, 1 a warning, 2 refused; notes change nothing."""
+    severities = {f.severity for f in manifest.findings}
+    return 2 if "error" in severities else 1 if "warning" in severities else 0
+
+
+def examine(source: Path | str) -> Case:
+    """The case with all findings of the static rules and the plan of what would be staged."""
+    findings = Findings()
+    empty = Case(Inventory(Path()), findings)
+    try:
+        root = Path(source).resolve(strict=True)
+        mode = root.stat().st_mode
+    except PermissionError:
+        findings.add("unreadable", "", "The source cannot be read.")
+        return empty
+    except (OSError, ValueError, RuntimeError):
+        findings.add("not-found", "", f"'{show(str(source))}' is neither a folder nor a file here.")
+        return empty
+    try:
+        if stat.S_ISDIR(mode):
+            return _folder(root, findings)
+        if stat.S_ISREG(mode):
+            return _file(root, findings)
+    except OSError:
+        findings.add("unreadable", "", "The source cannot be read.")
+        return empty
+    findings.add("special-file", "", "The source is a FIFO, socket or device.")
+    return empty
+
+
+def scan_values(case: Case) -> values.Throughput:
+    """Read every value of the planned weights; findings and a note with the speed go to the case."""
+    parts = [(name, weight_files(case, targets)) for name, targets in case.component_files.items()]
+    return values.scan(parts, case.findings)
+
+
+def weight_files(case: Case, targets: list[str]) -> list[tuple[Entry, Header]]:
+    """Entry and header of each planned weights file."""
+    entries = [case.plan[t].entry for t in targets if t in case.plan]
+    return [(e, case.headers[e.path]) for e in entries if e.path in case.headers]
+
+
+def confirm_unchanged(case: Case) -> None:
+    """Every planned file must still be the one that was read."""
+    for planned in case.plan.values():
+        try:
+            with planned.entry.open() as handle:
+                same = inventory.signature(os.fstat(handle.fileno())) == planned.entry.signature
+        except OSError:
+            same = False
+        if not same:
+            case.findings.add("source-changed", planned.entry.path)
+
+
+def manifest(case: Case, source: Path | str, seconds: float, staged: Mapping[str, str] | None = None) -> Manifest:
+    """The record of a case; ``staged`` maps source paths to the sha256 of what was copied."""
+    done = staged or {}
+    files = tuple(
+        FileEntry(
+            path=display_path(e.path),
+            size=e.size,
+            sha256=done.get(e.path, case.digests.get(e.path, "")),
+            kind=e.kind,
+            staged=e.path in done,
+        )
+        for e in case.inventory.entries.values()
+    )
+    name = os.fsencode(source).decode("utf-8", "backslashreplace")
+    return Manifest(
+        source=name, pipeline_class=case.pipeline_class, files=files, findings=case.findings.result(), seconds=seconds
+    )
+
+
+def _folder(root: Path, findings: Findings) -> Case:
+    case = Case(inventory.walk(root, findings), findings)
+    if case.inventory.stopped:
+        return case
+    if index.INDEX not in case.inventory.entries and (name := _lora_name(case)):
+        lora.check(case, name, name)
+        if name == LORA_NAMES[1] and case.entry("adapter_config.json") is not None:
+            lora.check_adapter_config(case, "adapter_config.json", staged=True)
+        leftovers.sweep(case, None)
+        return case
+    found = index.read_index(case)
+    index.check_card(case)
+    if found is not None:
+        _components(case, *found)
+    leftovers.sweep(case, found[0] if found else None)
+    return case
+
+
+def _lora_name(case: Case) -> str:
+    """The LoRA file of a folder that holds nothing else to load."""
+    return next((n for n in LORA_NAMES if n in case.inventory.entries), "")
+
+
+def _file(path: Path, findings: Findings) -> Case:
+    """A single file: only its own bytes are looked at, not its neighbours."""
+    case = Case(inventory.single(path), findings)
+    entry = case.inventory.entries[path.name]
+    if entry.kind == "pickle" or (
+        not path.name.lower().endswith(".safetensors") and entry.kind in ("zip", "binary", "tar", "empty")
+    ):
+        rule = "not-safetensors" if path.name.lower().endswith(".safetensors") else "pickle-weights"
+        findings.add(rule, path.name)
+        return case
+    header = case.header(path.name)
+    if header is None:
+        return case
+    if lora.looks_like_lora(header.tensors):
+        lora.check(case, path.name, LORA_TARGET)
+    else:
+        weights.check_metadata(case, path.name, header)
+        known = next((words for prefix, words in _SINGLE_LAYOUTS if any(n.startswith(prefix) for n in header.tensors)), "")
+        findings.add("unsupported-layout", path.name, f"It is {known or 'neither a LoRA nor a checkpoint layout known here'}.")
+    return case
+
+
+def _components(case: Case, pipeline: Pipeline, chosen: Mapping[str, str]) -> None:
+    loaded: dict[str, Fields] = {}
+    tensors: dict[str, Mapping[str, Tensor]] = {}
+    for name, slot in pipeline.slots.items():
+        if name not in chosen or name == "tokenizer":
+            continue
+        config_path = f"{name}/{slot.config}"
+        config = configs.load(case, config_path, chosen[name])
+        if config is not None:
+            loaded[name] = config
+        held = weights.find(case, name, slot.stem) if slot.stem else None
+        if held is not None:
+            tensors[name] = held
+            files = case.component_files[name]
+            where = files[0] if len(files) == 1 else name
+            if config is not None:
+                crosscheck.compare(chosen[name], config, held, config_path, where, case.findings)
+    _fit(case, loaded)
+    if "tokenizer" in chosen:
+        tokenizer.check(case, "tokenizer", chosen["tokenizer"], *_tables(tensors.get("text_encoder", {})))
+
+
+def _tables(tensors: Mapping[str, Tensor]) -> tuple[int | None, int | None]:
+    """Rows of the token and of the position embedding, as the weights hold them."""
+    rows = {n.rsplit(".", 2)[-2]: t.shape[0] for n, t in tensors.items() if n.endswith("_embedding.weight") and t.shape}
+    return rows.get("token_embedding"), rows.get("position_embedding")
+
+
+def _fit(case: Case, loaded: Mapping[str, Fields]) -> None:
+    """The components must fit each other, or the first prompt fails."""
+    if not {"unet", "vae", "text_encoder"} <= loaded.keys():
+        return
+    unet, vae, text = (loaded[n].values for n in ("unet", "vae", "text_encoder"))
+    context = unet.get("cross_attention_dim", 1280)
+    if any(c != text.get("hidden_size", 512) for c in (context if isinstance(context, list) else [context])):
+        case.findings.add(
+            "component-mismatch", "unet/config.json", "The UNet expects prompts of another width than the text encoder gives."
+        )
+    if unet.get("in_channels", 4) != vae.get("latent_channels", 4):
+        case.findings.add("component-mismatch", "unet/config.json", "The UNet expects other latents than the autoencoder gives.")

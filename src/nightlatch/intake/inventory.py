@@ -1,0 +1,214 @@
+"""What lies in the source: walked without following a link, bounded, classified by content, never read outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path, PurePosixPath
+
+from nightlatch.intake import kinds
+from nightlatch.intake.rules import Findings
+from nightlatch.intake.safetext import is_plain, show
+
+MAX_ENTRIES = 5_000
+MAX_DEPTH = 8
+MAX_NAME = 200
+MAX_TOTAL = 1 << 40
+NOT_ENTERED = frozenset({".git", ".cache"})
+_MARKUP = re.compile(r"[<>\"'`|]|^[=+@-]|\\")
+
+Signature = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing in the source. ``root`` and ``inner`` say where its bytes are (a Hub cache keeps them under 'blobs')."""
+
+    path: str
+    size: int
+    kind: str
+    root: Path
+    inner: str
+    signature: Signature
+
+    def open(self) -> BufferedReader:
+        """The regular file, opened for reading without following any link.
+
+        Raises:
+            OSError: it is gone, is a link now, or is not a regular file any more.
+        """
+        return open_regular(self.root, self.inner)
+
+    @property
+    def parent(self) -> str:
+        """Folder inside the source, '' at the top."""
+        return self.path.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(slots=True)
+class Inventory:
+    """All entries by path, and whether the walk had to stop."""
+
+    root: Path
+    entries: dict[str, Entry] = field(default_factory=dict)
+    total: int = 0
+    stopped: bool = False
+
+    def files(self, folder: str) -> Iterator[Entry]:
+        """Entries directly inside ``folder`` ('' is the top)."""
+        return (e for e in self.entries.values() if e.parent == folder)
+
+
+def walk(root: Path, findings: Findings) -> Inventory:
+    """The inventory of the folder ``root``; defects go to ``findings``."""
+    inventory = Inventory(root)
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _walk(inventory, descriptor, "", findings)
+    finally:
+        os.close(descriptor)
+    inventory.entries = dict(sorted(inventory.entries.items()))
+    _ambiguous(inventory, findings)
+    return inventory
+
+
+def open_regular(root: Path, inner: str) -> BufferedReader:
+    """``root``/``inner`` opened component by component, so that no link is followed and no FIFO waits.
+
+    Raises:
+        OSError: not there, a link on the way, or not a regular file.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        *folders, name = PurePosixPath(inner).parts
+        for folder in folders:
+            below = os.open(folder, flags | os.O_DIRECTORY, dir_fd=at)
+            os.close(at)
+            at = below
+        descriptor = os.open(name, flags | os.O_NONBLOCK, dir_fd=at)
+    finally:
+        os.close(at)
+    handle = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        handle.close()
+        raise OSError("not a regular file")
+    return handle
+
+
+def signature(status: os.stat_result) -> Signature:
+    """What changes when a file does: device, inode, size, modification and change time."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _walk(inventory: Inventory, descriptor: int, prefix: str, findings: Findings) -> None:
+    with os.scandir(descriptor) as listing:
+        for item in listing:
+            path = prefix + item.name
+            if not _within_limits(inventory, path, item.name, findings):
+                return
+            try:
+                entry = _entry(inventory.root, descriptor, item, path, findings)
+            except OSError:
+                findings.add("unreadable", path)
+                continue
+            inventory.entries[path] = entry
+            inventory.total += entry.size if entry.kind not in ("link", "folder") else 0
+            if entry.kind == "folder" and item.name not in NOT_ENTERED:
+                below = os.open(item.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+                try:
+                    _walk(inventory, below, path + "/", findings)
+                finally:
+                    os.close(below)
+            if inventory.stopped:
+                return
+
+
+def _within_limits(inventory: Inventory, path: str, name: str, findings: Findings) -> bool:
+    reason = ""
+    if len(inventory.entries) >= MAX_ENTRIES:
+        reason = f"It holds more than {MAX_ENTRIES:,} files and folders."
+    elif path.count("/") >= MAX_DEPTH:
+        reason = f"Its folders are nested more than {MAX_DEPTH} levels deep."
+    elif len(os.fsencode(name)) > MAX_NAME:
+        reason = f"A name is longer than {MAX_NAME} bytes: '{show(name, 40)}'."
+    elif any("\udc80" <= c <= "\udcff" for c in name):
+        reason = f"A name is not UTF-8: '{show(name, 40)}'."
+    elif inventory.total > MAX_TOTAL:
+        reason = "Its files are larger than 1 TiB together."
+    if reason:
+        findings.add("inventory-limit", "", reason)
+        inventory.stopped = True
+    elif not is_plain(name) or _MARKUP.search(name):
+        findings.add("odd-name", path, f"The name '{show(name, 60)}' holds invisible, markup or formula characters.")
+    return not reason
+
+
+def _entry(root: Path, descriptor: int, item: os.DirEntry[str], path: str, findings: Findings) -> Entry:
+    status = item.stat(follow_symlinks=False)
+    mode, marks = status.st_mode, signature(status)
+    if stat.S_ISREG(mode):
+        return Entry(path, status.st_size, _content_kind(root, path, item.name, status.st_size), root, path, marks)
+    if stat.S_ISDIR(mode):
+        return Entry(path, 0, "folder", root, path, marks)
+    if stat.S_ISLNK(mode):
+        return _link(root, path, os.readlink(item.name, dir_fd=descriptor), marks, findings)
+    tests = {"fifo": stat.S_ISFIFO, "socket": stat.S_ISSOCK, "device": lambda m: stat.S_ISBLK(m) or stat.S_ISCHR(m)}
+    kind = next((k for k, test in tests.items() if test(mode)), "special")
+    findings.add("special-file", path, f"It is a {kind}, not a file.")
+    return Entry(path, 0, kind, root, path, marks)
+
+
+def _link(root: Path, path: str, target: str, marks: Signature, findings: Findings) -> Entry:
+    """A link is never followed, except from a Hub snapshot to a blob of the same repository."""
+    joined = os.path.normpath(os.path.join(root, os.path.dirname(path), target))
+    repository = root.parent.parent
+    blob = Path(joined)
+    if root.parent.name == "snapshots" and repository.name.startswith("models--") and blob.parent == repository / "blobs":
+        inner = f"blobs/{blob.name}"
+        with open_regular(repository, inner) as handle:
+            status = os.fstat(handle.fileno())
+            kind = kinds.classify(path, handle.read(kinds.HEAD), status.st_size)
+        return Entry(path, status.st_size, kind, repository, inner, signature(status))
+    if os.path.isabs(target) or not joined.startswith(f"{root}/"):
+        findings.add("link-outside", path)
+    else:
+        findings.add("link-inside", path)
+    return Entry(path, 0, "link", root, path, marks)
+
+
+def _content_kind(root: Path, path: str, name: str, size: int) -> str:
+    with open_regular(root, path) as handle:
+        return kinds.classify(name, handle.read(kinds.HEAD), size)
+
+
+def _ambiguous(inventory: Inventory, findings: Findings) -> None:
+    """Names that one file system keeps apart and another takes for the same."""
+    seen: dict[str, str] = {}
+    for path in inventory.entries:
+        other = seen.setdefault(unicodedata.normalize("NFKC", path).casefold(), path)
+        if other != path:
+            findings.add("ambiguous-name", path, f"It differs from '{show(other, 100)}' only in case or Unicode form.")
+
+
+def single(path: Path) -> Inventory:
+    """The inventory of one regular file, without its neighbours.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_regular(path.parent, path.name) as handle:
+        status = os.fstat(handle.fileno())
+        kind = kinds.classify(path.name, handle.read(kinds.HEAD), status.st_size)
+    entry = Entry(path.name, status.st_size, kind, path.parent, path.name, signature(status))
+    return Inventory(path.parent, {path.name: entry}, status.st_size)

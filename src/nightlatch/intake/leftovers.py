@@ -1,0 +1,76 @@
+"""Everything in the source that is not staged: recorded, and a finding when somebody else's loader might use it."""
+
+from __future__ import annotations
+
+from nightlatch.intake import header, kinds, lora
+from nightlatch.intake.case import Case
+from nightlatch.intake.classes import Pipeline
+from nightlatch.intake.inventory import Entry
+from nightlatch.intake.safetext import show
+
+_SKIPPED = frozenset({"folder", "link", "fifo", "socket", "device", "special"})
+_NEVER_WEIGHTS = frozenset({"image", "json", "lfs-pointer", "python", "script", "program"})
+
+
+def sweep(case: Case, pipeline: Pipeline | None) -> None:
+    """Findings for all entries that no rule has dealt with; ``pipeline`` None when there is nothing to load here."""
+    planned = {p.entry.path for p in case.plan.values()}
+    harmless: list[str] = []
+    for entry in case.inventory.entries.values():
+        if entry.path in case.handled or entry.path in planned or entry.kind in _SKIPPED:
+            continue
+        if not _judge(case, entry, pipeline):
+            harmless.append(entry.path)
+    if harmless:
+        shown = ", ".join(f"'{show(p, 60)}'" for p in harmless[:5])
+        more = f" and {len(harmless) - 5} more" if len(harmless) > 5 else ""
+        case.findings.add("not-staged", "", f"Not needed to load, so not staged: {shown}{more}.")
+
+
+def _judge(case: Case, entry: Entry, pipeline: Pipeline | None) -> bool:
+    """Whether the entry led to a finding of its own."""
+    name, kind, path = entry.name.lower(), entry.kind, entry.path
+    if name == "adapter_config.json":
+        lora.check_adapter_config(case, path, staged=False)
+        case.findings.add("hidden-adapter", path)
+    elif kinds.is_code(name, kind):
+        case.findings.add("unused-code", path)
+    elif name.endswith(".safetensors"):
+        return _judge_safetensors(case, entry, pipeline)
+    elif kind == "pickle" or (kinds.is_weights_name(name) and kind not in _NEVER_WEIGHTS):
+        case.findings.add("unused-pickle" if pipeline else "pickle-weights", path)
+    elif kind in kinds.ARCHIVES:
+        case.findings.add("unused-archive" if pipeline else "archive-weights", path)
+    elif name.endswith((".jinja", ".jinja2")):
+        case.findings.add("template", path)
+    elif kinds.is_other_weights(name, kind):
+        case.findings.add("other-format", path)
+    else:
+        return False
+    return True
+
+
+def _judge_safetensors(case: Case, entry: Entry, pipeline: Pipeline | None) -> bool:
+    if entry.kind == "lfs-pointer":
+        return False
+    if entry.kind != "safetensors":
+        case.findings.add("not-safetensors", entry.path, f"It is named .safetensors; its content: {entry.kind}.")
+        return True
+    if pipeline is not None and entry.path.partition("/")[0] in pipeline.optional and entry.path.count("/") == 1:
+        return False
+    case.findings.add("extra-weights", entry.path, f"{_what(entry)} lies beside the model and is a subject of its own.")
+    return True
+
+
+def _what(entry: Entry) -> str:
+    """What a further safetensors file holds, in words."""
+    try:
+        with entry.open() as handle:
+            names = header.read(handle, entry.size).tensors
+    except (header.HeaderProblem, OSError):
+        return "A safetensors file with a broken header"
+    if lora.looks_like_lora(names):
+        return "A LoRA"
+    if "emb_params" in names or (len(names) <= 2 and all(len(t.shape) <= 2 for t in names.values())):
+        return "A textual-inversion embedding"
+    return "A further set of weights"

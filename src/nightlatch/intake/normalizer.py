@@ -1,0 +1,76 @@
+"""What a tokenizer.json does to a prompt before and after byte-pair encoding, compared with CLIP's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from nightlatch.intake.safetext import show
+
+_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+KNOWN_PATTERNS = frozenset({r"\s+", _WORDS, r"<\|startoftext\|>|<\|endoftext\|>|" + _WORDS})
+_HARMLESS = frozenset({"NFC", "Lowercase"})
+_WHITESPACE = {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}
+_SPLITS = [{"type": "Split", "pattern": {"Regex": p}, "behavior": "Removed", "invert": True} for p in sorted(KNOWN_PATTERNS)]
+MAX_STEPS = 64
+
+
+def differences(full: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Rule id and sentence for everything that is not as in CLIP's tokenizer; nothing for CLIP's own files."""
+    for part in ("normalizer", "pre_tokenizer", "post_processor"):
+        for pattern in _patterns(full.get(part)):
+            if pattern not in KNOWN_PATTERNS:
+                yield "tokenizer-regex", f"Its {part} holds a pattern that CLIP's has not, '{show(pattern, 40)}'."
+    for step in _steps(full.get("normalizer"), "normalizers"):
+        if not (isinstance(step, dict) and (step == _WHITESPACE or step.get("type") in _HARMLESS)):
+            yield "tokenizer-rewrite", f"Its normalizer changes prompts: {_describe(step)}."
+    for step in _steps(full.get("pre_tokenizer"), "pretokenizers"):
+        if not (isinstance(step, dict) and (step in _SPLITS or _is_byte_level(step))):
+            yield "tokenizer-rewrite", f"Its pre-tokenizer is not CLIP's: {_describe(step)}."
+    after = full.get("post_processor")
+    if after is not None and not _is_start_and_end(after):
+        yield "tokenizer-rewrite", "Its post-processor adds other tokens than CLIP's start and end."
+
+
+def _steps(value: Any, key: str) -> list[Any]:
+    """The steps of a sequence, or the one step, or none."""
+    if value is None:
+        return []
+    if isinstance(value, dict) and value.get("type") == "Sequence":
+        steps = value.get(key)
+        return steps[:MAX_STEPS] if isinstance(steps, list) and len(steps) <= MAX_STEPS else [None]
+    return [value]
+
+
+def _patterns(value: Any) -> Iterator[str]:
+    """Every regular expression below ``value``."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            if isinstance(item.get("Regex"), str):
+                yield item["Regex"]
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+
+
+def _describe(step: Any) -> str:
+    """A replacement in words, anything else by its type."""
+    if not isinstance(step, dict):
+        return "a step that is not a table"
+    pattern = step.get("pattern")
+    if step.get("type") == "Replace" and isinstance(pattern, dict) and isinstance(pattern.get("String"), str):
+        return f"it replaces '{show(pattern['String'], 40)}' by '{show(str(step.get('content')), 40)}'"
+    return f"a step of type '{show(str(step.get('type')), 40)}'"
+
+
+def _is_byte_level(step: dict[str, Any]) -> bool:
+    return step.get("type") == "ByteLevel" and step.get("add_prefix_space") is False
+
+
+def _is_start_and_end(after: Any) -> bool:
+    if not isinstance(after, dict) or after.get("type") not in ("RobertaProcessing", "BertProcessing"):
+        return False
+    ends = [pair[0] if isinstance(pair, list) and pair else None for pair in (after.get("cls"), after.get("sep"))]
+    return ends in (["<|startoftext|>", "<|endoftext|>"], ["<s>", "</s>"])

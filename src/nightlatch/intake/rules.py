@@ -1,0 +1,151 @@
+"""Every rule of the gate: its id, how severe it is, one sentence, and what to do. Docs and SARIF list this table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from nightlatch.intake.safetext import display_path
+from nightlatch.records import Finding, Severity
+
+MAX_PER_RULE = 40
+
+
+class Rule(NamedTuple):
+    """``severity`` error: refused (exit 2); warning: a finding (exit 1); note: worth knowing (exit code unchanged)."""
+
+    severity: Severity
+    description: str
+    remedy: str
+
+
+_SAFE = "Ask the author for safetensors, or convert a copy in an isolated machine with diffusers' save_pretrained."
+_BROKEN = "Download the file again and compare its hash with the one the author published."
+_HAND = "Compare the file with the one of the model it was derived from; do not load the model until it is explained."
+_DROP = "Delete it before anything else loads the folder; it is not staged here."
+
+RULES: dict[str, Rule] = {
+    # the source and its files
+    "not-found": Rule("error", "The source does not exist here.", "Give a folder or file; download hub models first."),
+    "unreadable": Rule("error", "A file or folder cannot be read.", "Check the permissions and the disk."),
+    "source-changed": Rule("error", "The source changed while it was read.", "Stop what writes to it and run again."),
+    "special-file": Rule("error", "A FIFO, socket, device or folder in place of a file.", "Delete it; no model needs it."),
+    "link-outside": Rule("error", "A link leads out of the source.", "Replace it by the file itself, if you trust it."),
+    "link-inside": Rule("warning", "A link to another file of the source is not followed.", "Replace it by the file."),
+    "inventory-limit": Rule("error", "More, deeper or longer-named files than are read.", "Keep only the model's files."),
+    "ambiguous-name": Rule("warning", "Two names differ only in case or Unicode form.", "Keep one of them."),
+    "odd-name": Rule("warning", "A file name holds invisible or markup characters.", _DROP),
+    "not-staged": Rule("note", "Files that loading does not need are not staged.", ""),
+    "pickle-weights": Rule("error", "The weights are a pickle, and loading a pickle can run code.", _SAFE),
+    "unused-pickle": Rule("warning", "A pickle lies beside the weights.", _DROP),
+    "archive-weights": Rule("error", "The weights are packed in an archive.", _SAFE),
+    "unused-archive": Rule("warning", "An archive lies beside the weights.", _DROP),
+    "not-safetensors": Rule("error", "A file named .safetensors holds something else.", _BROKEN),
+    "lfs-pointer": Rule("error", "A Git-LFS pointer stands in place of the file.", "Fetch the file itself with 'git lfs pull'."),
+    "polyglot": Rule("warning", "A safetensors file also reads as a zip archive.", _HAND),
+    "missing-weights": Rule("error", "A component has no safetensors weights.", _SAFE),
+    "unused-code": Rule("warning", "A program lies beside the model; it is not needed to load it.", _DROP),
+    "other-format": Rule("note", "Weights in a format that is neither loaded nor scanned.", "Scan what you load."),
+    "extra-weights": Rule("warning", "Further weights that are a subject of their own.", "Scan that file as well, or delete it."),
+    "safety-checker": Rule("note", "The optional safety checker or image encoder is not staged.", "Take it from its author."),
+    # what is loaded, and code paths
+    "index": Rule("error", "model_index.json does not describe a pipeline that can be loaded.", _HAND),
+    "unsupported-pipeline": Rule("error", "The pipeline class is not supported.", "Supported: StableDiffusionPipeline."),
+    "unsupported-layout": Rule("error", "A single-file layout that is not supported.", "Convert it to a diffusers folder first."),
+    "unsupported-option": Rule("error", "A config option whose tensors cannot be derived.", "Ask for its support."),
+    "unknown-library": Rule("error", "A component comes from a module that is not known.", "Do not load this model anywhere."),
+    "custom-code": Rule("error", "The model asks for its own code to be run.", "Do not load this model anywhere."),
+    "auto-map": Rule("warning", "A config names code for 'trust_remote_code'.", "Never load this model with trust_remote_code."),
+    "kernel-field": Rule("error", "A config names a repository of compiled kernels to run.", "Do not load this model anywhere."),
+    "template": Rule("note", "A template that programs may render is not staged.", ""),
+    "quantised": Rule("error", "The weights are quantised for another package.", "Scan the model it was made from."),
+    "hidden-adapter": Rule("warning", "An adapter in a component folder is applied silently.", "Scan with and without it."),
+    "adapter-module": Rule("error", "An adapter's config names a module to import.", "Do not load this adapter anywhere."),
+    "connected-pipeline": Rule("warning", "The card names another model to download.", "Scan that model as well."),
+    # which weights
+    "shard-path": Rule("error", "A shard index leads to another folder.", "Do not load this model anywhere."),
+    "shard-index": Rule("error", "A shard index and its shards disagree.", _BROKEN),
+    "ambiguous-weights": Rule("warning", "Two sets of weights for one component; loaders differ.", "Keep one of them."),
+    "second-variant": Rule("warning", "A second variant of the weights may hold other values.", "Scan it as a model of its own."),
+    "variant-used": Rule("note", "Only a named variant of the weights exists; it is used.", ""),
+    # safetensors headers
+    "header": Rule("error", "The safetensors header is broken or the file is cut.", _BROKEN),
+    "header-size": Rule("error", "The safetensors header is longer than is read.", _HAND),
+    "duplicate-key": Rule("error", "A name occurs twice, so two readers may see two values.", _HAND),
+    "offsets": Rule("error", "Tensors overlap, leave gaps or do not end with the file.", _HAND),
+    "unknown-dtype": Rule("error", "A tensor has a type that safetensors does not know.", _HAND),
+    "shape": Rule("error", "A tensor's shape does not fit its bytes.", _HAND),
+    "metadata": Rule("error", "The safetensors metadata is not a table of texts.", _HAND),
+    "metadata-text": Rule("warning", "The metadata holds markup, controls or very long text.", "Never display it unescaped."),
+    "tensor-count": Rule("error", "More tensors than are read.", _HAND),
+    # values
+    "dtype": Rule("warning", "A tensor is not of a floating-point type that the model uses.", _HAND),
+    "non-finite": Rule("error", "A tensor holds NaN or infinity.", "Take the author's original."),
+    "range": Rule("warning", "A value overflows half precision.", "Load the model in 32-bit precision."),
+    "degenerate": Rule("error", "A component is constant: there is nothing to judge.", _BROKEN),
+    "constant-tensor": Rule("note", "Some weight matrices are constant.", ""),
+    "values-scanned": Rule("note", "Every value was read.", ""),
+    # configs against weights
+    "json": Rule("error", "A JSON file cannot be read.", _BROKEN),
+    "config-missing": Rule("error", "A component has no config.", _BROKEN),
+    "config-value": Rule("error", "A config value makes no sense.", _HAND),
+    "config-bound": Rule("error", "A config value asks for more than any real model needs.", _HAND),
+    "config-exceeds-weights": Rule("error", "The config promises more than the weights hold.", _HAND),
+    "unknown-key": Rule("note", "Config keys that the class does not have are not staged.", ""),
+    "missing-keys": Rule("error", "A tensor is missing and would be filled with random values.", _BROKEN),
+    "extra-keys": Rule("warning", "The weights hold tensors that the config does not ask for.", _HAND),
+    "shape-mismatch": Rule("error", "A tensor has another shape than the config asks for.", _HAND),
+    "component-mismatch": Rule("error", "Two components do not fit each other.", _HAND),
+    # tokenizer
+    "tokenizer-missing": Rule("error", "The tokenizer's vocabulary is missing.", _BROKEN),
+    "tokenizer-rewrite": Rule("warning", "The tokenizer changes prompts as CLIP's does not.", "Use CLIP's own tokenizer; scan."),
+    "tokenizer-regex": Rule("error", "The tokenizer holds a pattern that may run for ever.", "Use CLIP's own tokenizer."),
+    "tokenizer-map": Rule("error", "The tokenizer's map from text to ids is not one to one.", _HAND),
+    "token-range": Rule("error", "A token id lies beyond the embedding table.", _HAND),
+    "added-token": Rule("warning", "The tokenizer has a token of its own, as triggers do.", "Scan: it is tried first."),
+    "special-token": Rule("warning", "A special token is ordinary text.", "Use CLIP's own tokenizer; scan."),
+    # LoRA
+    "lora": Rule("note", "The file is a LoRA.", "Scan it on its base with --base."),
+    "lora-keys": Rule("warning", "The LoRA holds tensors that belong to no layer pair.", _HAND),
+    "lora-pair": Rule("error", "A LoRA pair is incomplete or does not fit together.", _BROKEN),
+    "lora-rank": Rule("warning", "A LoRA's rank is larger than its layer.", _HAND),
+    "lora-alpha": Rule("error", "A LoRA's alpha is not a sane scale.", _HAND),
+}
+
+
+class Findings:
+    """Collects findings in order; more than 40 of one rule are counted instead of listed."""
+
+    def __init__(self) -> None:
+        self._found: list[Finding] = []
+        self._count: Counter[str] = Counter()
+        self._seen: set[tuple[str, str, str]] = set()
+
+    def add(self, rule: str, file: str, sentence: str = "") -> None:
+        """Record ``rule`` for ``file``; without a sentence the rule's own description is used."""
+        key = (rule, file, sentence)
+        if key in self._seen:
+            return
+        self._count[rule] += 1
+        if self._count[rule] <= MAX_PER_RULE:
+            self._seen.add(key)
+            self._found.append(_finding(rule, display_path(file), sentence))
+
+    def has(self, severity: Severity) -> bool:
+        """Whether any finding so far has this severity."""
+        return any(f.severity == severity for f in self._found)
+
+    def result(self) -> tuple[Finding, ...]:
+        """Errors first, then warnings, then notes; a last line per rule counts what was left out."""
+        more = [
+            _finding(rule, "", f"{n - MAX_PER_RULE:,} further findings of this rule are not listed.")
+            for rule, n in self._count.items()
+            if n > MAX_PER_RULE
+        ]
+        order = {"error": 0, "warning": 1, "note": 2}
+        return tuple(sorted([*self._found, *more], key=lambda f: order[f.severity]))
+
+
+def _finding(rule: str, file: str, sentence: str) -> Finding:
+    severity, description, remedy = RULES[rule]
+    return Finding(rule=rule, severity=severity, file=file, sentence=sentence or description, remedy=remedy)

@@ -1,0 +1,137 @@
+"""Which files hold a component's weights: one file, or plain-named shards; everything beside them is a finding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from nightlatch.intake.case import Case
+from nightlatch.intake.header import Header, Tensor
+from nightlatch.intake.kinds import ARCHIVES, is_weights_name
+from nightlatch.intake.safetext import is_plain, show
+
+MAX_SHARDS = 256
+MAX_METADATA = 1 << 19
+_INDEX_BYTES = 8 << 20
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.safetensors")
+_VARIANT = re.compile(r"\.[A-Za-z0-9_-]{1,20}")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}")
+_TAG = re.compile(r"<\s*/?\s*[a-zA-Z!]|javascript:|\{\{|\{%", re.I)
+
+
+def find(case: Case, folder: str, stem: str) -> Mapping[str, Tensor] | None:
+    """All tensors of the component in ``folder``, staged; None, with findings, when its weights cannot be used."""
+    names = {e.name for e in case.inventory.files(folder)}
+    single, index = f"{stem}.safetensors", f"{stem}.safetensors.index.json"
+    variants = _variants(names, stem)
+    if single not in names and index not in names:
+        if len(variants) != 1:
+            _explain_missing(case, folder)
+            return None
+        case.findings.add("variant-used", f"{folder}/{variants[0]}")
+        case.component_files[folder] = [f"{folder}/{single}"]
+        return _one(case, f"{folder}/{single}", f"{folder}/{variants[0]}")
+    for other in variants:
+        case.findings.add("second-variant", f"{folder}/{other}")
+        case.handled.add(f"{folder}/{other}")
+    if single in names:
+        if index in names:
+            case.findings.add("ambiguous-weights", f"{folder}/{index}", "A shard index lies beside a complete single file.")
+            case.handled.add(f"{folder}/{index}")
+        case.component_files[folder] = [f"{folder}/{single}"]
+        return _one(case, f"{folder}/{single}", f"{folder}/{single}")
+    return _sharded(case, folder, index)
+
+
+def check_metadata(case: Case, path: str, header: Header) -> None:
+    """Metadata is shown to people: markup, control characters and very long text are findings."""
+    texts = [*header.metadata.keys(), *header.metadata.values()]
+    if sum(map(len, texts)) > MAX_METADATA:
+        case.findings.add("metadata-text", path, f"Its metadata is longer than {MAX_METADATA:,} characters.")
+    elif any(not is_plain(t) or _TAG.search(t) for t in texts):
+        case.findings.add("metadata-text", path, "Its metadata holds markup or characters that steer a terminal.")
+
+
+def check_tail(case: Case, path: str) -> None:
+    """A zip directory at the end of a safetensors file: an archive reader sees another file than a tensor reader."""
+    entry = case.inventory.entries[path]
+    try:
+        with entry.open() as handle:
+            handle.seek(max(0, entry.size - (1 << 16) - 22))
+            tail = handle.read()
+    except OSError:
+        case.findings.add("unreadable", path)
+        return
+    at = tail.rfind(b"PK\x05\x06")
+    if 0 <= at <= len(tail) - 22 and int.from_bytes(tail[at + 20 : at + 22], "little") == len(tail) - at - 22:
+        case.findings.add("polyglot", path)
+
+
+def _one(case: Case, target: str, path: str) -> Mapping[str, Tensor] | None:
+    header = case.header(path)
+    if header is None:
+        return None
+    check_metadata(case, path, header)
+    check_tail(case, path)
+    case.stage(target, path)
+    return header.tensors
+
+
+def _variants(names: set[str], stem: str) -> list[str]:
+    """Complete files such as 'model.fp16.safetensors'; shards of a variant are left to the list of extra weights."""
+    middles = {n: n[len(stem) : -len(".safetensors")] for n in names if n.startswith(stem) and n.endswith(".safetensors")}
+    return sorted(n for n, middle in middles.items() if _VARIANT.fullmatch(middle) and not _SHARD.search(middle))
+
+
+def _explain_missing(case: Case, folder: str) -> None:
+    """Why there are no weights: a pickle, an archive, or nothing at all."""
+    files = list(case.inventory.files(folder))
+    pickles = [e for e in files if e.kind == "pickle" or (is_weights_name(e.name) and e.kind in ("zip", "tar", "binary", "text"))]
+    archives = [e for e in files if e.kind in ARCHIVES and e not in pickles]
+    pointers = [e for e in files if e.kind == "lfs-pointer"]
+    for rule, found in (("pickle-weights", pickles), ("archive-weights", archives), ("lfs-pointer", pointers)):
+        for entry in found:
+            case.handled.add(entry.path)
+            case.findings.add(rule, entry.path)
+    if not pickles and not archives and not pointers:
+        case.findings.add("missing-weights", folder, f"The component '{show(folder, 60)}' has no safetensors weights.")
+
+
+def _sharded(case: Case, folder: str, index: str) -> Mapping[str, Tensor] | None:
+    path = f"{folder}/{index}"
+    value = case.json(path, limit=_INDEX_BYTES)
+    if value is None:
+        return None
+    table = value.get("weight_map")
+    if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
+        case.findings.add("shard-index", path, "Its 'weight_map' is not a table from tensor to file.")
+        return None
+    shards = sorted(set(table.values()))
+    if any(not _PLAIN.fullmatch(s) for s in shards):
+        case.findings.add("shard-path", path, "It names a file that is not a plain name in its own folder.")
+        return None
+    if len(shards) > MAX_SHARDS:
+        case.findings.add("shard-index", path, f"It names {len(shards):,} files; at most {MAX_SHARDS} are read.")
+        return None
+    tensors: dict[str, Tensor] = {}
+    case.component_files[folder] = [f"{folder}/{s}" for s in shards]
+    for shard in shards:
+        if not _add_shard(case, f"{folder}/{shard}", {k for k, v in table.items() if v == shard}, tensors):
+            return None
+    case.stage(path, path)
+    return tensors
+
+
+def _add_shard(case: Case, path: str, listed: set[str], tensors: dict[str, Tensor]) -> bool:
+    if path not in case.inventory.entries:
+        case.findings.add("shard-index", path, "The index names this file and it is missing.")
+        return False
+    found = _one(case, path, path)
+    if found is None:
+        return False
+    if set(found) != listed or not tensors.keys().isdisjoint(found):
+        odd = min(set(found) ^ listed or tensors.keys() & found.keys())
+        case.findings.add("shard-index", path, f"The index and the file disagree about '{show(odd, 80)}'.")
+        return False
+    tensors.update(found)
+    return True

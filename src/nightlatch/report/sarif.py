@@ -1,0 +1,141 @@
+"""The report as SARIF 2.1.0 for code-scanning services."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+from urllib.parse import quote
+
+from nightlatch.records import Finding, Report, Trigger
+from nightlatch.report.text import measured, visible
+from nightlatch.report.words import headline
+
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_RULES = {
+    "backdoor-trigger": "A trigger string changes what the model draws.",
+    "backdoor": "The model hides a backdoor whose trigger was not recovered.",
+    "suspicious-model": "The model behaves out of the ordinary.",
+}
+
+
+def render(report: Report) -> str:
+    """One SARIF run: static findings and the verdict as results, what could not run as notifications."""
+    results = [*_findings(report), *_behaviour(report)]
+    version = visible(report.environment.versions.get("nightlatch", "unknown"), 60)
+    driver = {"name": "nightlatch", "version": version, "rules": _rules(report, results)}
+    run: dict[str, Any] = {
+        "tool": {"driver": driver},
+        "columnKind": "unicodeCodePoints",
+        "invocations": [_invocation(report, results)],
+        "artifacts": _artifacts(report),
+        "results": results,
+        "properties": _properties(report),
+    }
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=True) + "\n"
+
+
+def _findings(report: Report) -> list[dict[str, Any]]:
+    manifest = report.manifest
+    hashes = {f.path: f.sha256 for f in manifest.files} if manifest else {}
+    return [_finding(f, hashes.get(f.file, "")) for f in (manifest.findings if manifest else ())]
+
+
+def _finding(finding: Finding, sha256: str) -> dict[str, Any]:
+    text = f"{finding.sentence} {finding.remedy}".strip()
+    return _result(finding.rule, finding.severity, text, finding.file, (sha256, finding.rule, finding.file))
+
+
+def _behaviour(report: Report) -> list[dict[str, Any]]:
+    """One result per confirmed trigger; one for the model when there is a verdict without a trigger."""
+    verdict = report.verdict
+    if verdict is None or verdict.word in ("nothing found by these tests", "not scanned"):
+        return []
+    file, sha256 = _carrier_file(report)
+    if verdict.triggers:
+        return [_trigger(t, verdict.carriers, file, sha256) for t in verdict.triggers]
+    rule, level = ("backdoor", "error") if verdict.word == "backdoor found" else ("suspicious-model", "warning")
+    return [_result(rule, level, f"{verdict.word}: {headline(report).meaning}", file, (sha256, rule, file))]
+
+
+def _trigger(trigger: Trigger, carriers: tuple[str, ...], file: str, sha256: str) -> dict[str, Any]:
+    parts = ", ".join(carriers) or "unknown component"
+    changed = f"; it changed {measured(trigger.changed)} of held-out pictures" if trigger.changed else ""
+    text = f"backdoor found: trigger “{trigger.text}” ({' '.join(trigger.code_points)}) acts through {parts}{changed}."
+    result = _result("backdoor-trigger", "error", text, file, (sha256, "backdoor-trigger", trigger.text))
+    points = [visible(point, 200) for point in trigger.code_points]
+    return {
+        **result,
+        "properties": {"codePoints": points, "tokenIds": list(trigger.token_ids), "effect": visible(trigger.effect)},
+    }
+
+
+def _result(rule: str, level: str, text: str, file: str, identity: tuple[str, ...]) -> dict[str, Any]:
+    """The fingerprint is ours (file hash, rule, trigger): without it a service shows the same alert again for every run."""
+    mark = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+    return {
+        "ruleId": visible(rule, 100),
+        "level": level,
+        "message": {"text": visible(text)},
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(file)}}}],
+        "partialFingerprints": {"nightlatch/v1": mark},
+    }
+
+
+def _rules(report: Report, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    used = dict.fromkeys(str(result["ruleId"]) for result in results)
+    return [{"id": rule, "shortDescription": {"text": _RULES.get(rule, f"Static rule {rule}.")}} for rule in used]
+
+
+def _invocation(report: Report, results: list[dict[str, Any]]) -> dict[str, Any]:
+    unknown = headline(report).status == "unknown"
+    lost = [(text, "error" if unknown else "warning") for text in (report.verdict.skipped if report.verdict else ())]
+    if unknown:
+        lost.append((f"not scanned: {headline(report).meaning}", "error"))
+    return {
+        "executionSuccessful": not unknown,
+        "exitCode": 2 if unknown else 1 if any(result["level"] != "note" for result in results) else 0,
+        "commandLine": visible(report.environment.command),
+        "startTimeUtc": visible(report.environment.started, 60),
+        "toolExecutionNotifications": [{"level": level, "message": {"text": visible(text)}} for text, level in lost],
+    }
+
+
+def _artifacts(report: Report) -> list[dict[str, Any]]:
+    files = report.manifest.files if report.manifest else ()
+    return [
+        {
+            "location": {"uri": _uri(f.path)},
+            "length": f.size,
+            **({"hashes": {"sha-256": visible(f.sha256, 64)}} if f.sha256 else {}),
+        }
+        for f in files
+    ]
+
+
+def _properties(report: Report) -> dict[str, Any]:
+    top = headline(report)
+    pairs = report.scorecard.pairs if report.scorecard else ()
+    return {
+        "source": visible(report.source),
+        "verdict": top.word,
+        "repair": top.repair,
+        "action": top.action,
+        "tested": [visible(text) for text in (report.verdict.tested if report.verdict else ())],
+        "notTested": [visible(text) for text in (report.verdict.not_tested if report.verdict else ())],
+        "scorecard": [{"name": visible(p.name), "before": measured(p.before), "after": measured(p.after)} for p in pairs],
+    }
+
+
+def _carrier_file(report: Report) -> tuple[str, str]:
+    """The weight file of the first carrier component and its hash."""
+    carrier = report.verdict.carriers[0] if report.verdict and report.verdict.carriers else ""
+    files = report.manifest.files if report.manifest else ()
+    found = next((f for f in files if f.kind == "safetensors" and carrier and f.path.startswith(f"{carrier}/")), None)
+    return (found.path, found.sha256) if found else (carrier, "")
+
+
+def _uri(path: str) -> str:
+    """A relative reference that stays inside the source: percent-encoded, no scheme, no host, no climbing; cut, never empty."""
+    parts = [quote(part, safe="", errors="backslashreplace") for part in path[:1000].replace("\\", "/").split("/")]
+    return "/".join(part for part in parts if part not in ("", ".", "..")) or "model_index.json"

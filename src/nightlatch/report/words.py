@@ -1,0 +1,169 @@
+"""What a result means and what to do about it, in plain words. The verdict itself is never reworded, and never says "safe"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nightlatch.records import Pair, Rate, Report, Scorecard, Trigger
+from nightlatch.report.text import count, interval, rate
+
+Status = Literal["found", "suspicious", "nothing", "unknown"]
+
+SUCCESS = "attack success"
+"""The pair of the scorecard whose name starts with this word is shown in the headline."""
+
+LIMITS = (
+    "This report speaks about the files with the hashes below, the tests listed above and the prompts and seeds of this run; "
+    "about nothing else.",
+    "“Nothing found by these tests” does not prove that there is no backdoor: a trigger outside the strings that were tried, "
+    "or a change that shows only with other settings, another scheduler or another adapter, can stay unseen.",
+    "An attack success of 0 of n is a measurement, not a certainty: the true rate may reach the upper end of its interval.",
+    "A repair is judged by the measures in the table. Something that none of them measures may have changed.",
+    "Pictures and automatic judges can mislead. Look at the pictures yourself before an important decision.",
+)
+
+_STATUS: dict[str, Status] = {
+    "backdoor found": "found",
+    "suspicious": "suspicious",
+    "nothing found by these tests": "nothing",
+    "not scanned": "unknown",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """The top of every view."""
+
+    word: str
+    """The verdict exactly as the record has it."""
+    status: Status
+    repair: str
+    """The scorecard's verdict, or what stands in its place; '' when nothing was repaired."""
+    repair_status: Literal["good", "bad", "unknown", ""]
+    action: str
+    meaning: str
+
+
+def headline(report: Report) -> Headline:
+    """Verdict, action and meaning of a report."""
+    word = report.verdict.word if report.verdict else "not scanned"
+    status = _STATUS[word]
+    if report.manifest and report.manifest.refused:
+        return Headline(word=word, status=status, repair="", repair_status="", action="Refuse it.", meaning=_refused(report))
+    if report.repair or report.scorecard:
+        return _after_repair(report, word, status)
+    action, meaning = _before_repair(report, status)
+    return Headline(word=word, status=status, repair="", repair_status="", action=action, meaning=meaning)
+
+
+def attack_success(report: Report) -> Pair | None:
+    """The attack success before and after repair, if verify measured it."""
+    pairs = report.scorecard.pairs if report.scorecard else ()
+    return next((p for p in pairs if p.name.lower().replace("_", " ").startswith(SUCCESS)), None)
+
+
+def triggers(report: Report) -> tuple[Trigger, ...]:
+    """The triggers that scan confirmed, strongest first."""
+    return tuple(sorted(report.verdict.triggers, key=lambda t: -t.score)) if report.verdict else ()
+
+
+def given_triggers(report: Report) -> tuple[str, ...]:
+    """Triggers that the repair worked on and that scan did not find, so a person must have given them."""
+    found = {t.text for t in triggers(report)}
+    return tuple(text for text in (report.repair.triggers if report.repair else ()) if text not in found)
+
+
+def _refused(report: Report) -> str:
+    broken = sum(f.severity == "error" for f in report.manifest.findings) if report.manifest else 0
+    return (
+        f"The files break {count(broken, 'rule')} that every model has to keep before it may be loaded, "
+        "so loading stopped there. The reasons are listed under “Files and static findings”. "
+        "This says nothing about whether a backdoor is inside."
+    )
+
+
+def _before_repair(report: Report, status: Status) -> tuple[str, str]:
+    if status == "found":
+        return "Repair it or refuse it. Do not load it as it is.", (
+            f"When {_the_trigger(report)} is in the prompt, this model draws something else than it was asked for. "
+            "The scan was told neither trigger nor target; it recovered the trigger by itself and confirmed it on prompts and "
+            "seeds that the search had not used. “nightlatch clean” removes such a backdoor, “nightlatch verify” proves it."
+        )
+    if status == "suspicious":
+        return "Do not load it before a person has looked at the evidence.", (
+            "Something about this model is out of the ordinary, but the evidence is not strong enough to call it a backdoor. "
+            "Scan again with a larger budget or with a trusted base, or treat it like a model with a backdoor."
+        )
+    if status == "nothing":
+        warnings = sum(f.severity == "warning" for f in report.manifest.findings) if report.manifest else 0
+        first = f"Read the {count(warnings, 'static warning')} first. " if warnings else ""
+        return f"{first}It may be loaded, within the limits below.", (
+            "None of the tests listed below found a backdoor. That is not a proof that there is none: "
+            "what was not tested is listed too, and counts."
+        )
+    return "Treat it as unknown. Do not load it before a scan has finished.", (
+        "The model was not judged, so nothing is known about its behaviour. The reason is listed under “What was not tested”, "
+        "or the scan has not been run yet. This must not be taken for “nothing found”."
+    )
+
+
+def _after_repair(report: Report, word: str, status: Status) -> Headline:
+    card, repair = report.scorecard, report.repair
+    if repair and repair.rolled_back:
+        text = "The repair harmed the model too much and was undone, so the output is the model as it came. Try another method."
+        return _repaired(word, status, "rolled back", "bad", "Refuse it, or repair again with another method.", text)
+    if card is None:
+        text = f"A repair against {_the_trigger(report)} was made, but nobody has measured yet whether it worked."
+        return _repaired(
+            word, status, "not verified", "unknown", "Do not load the repaired copy before “nightlatch verify” has run.", text
+        )
+    before_after = _before_after(attack_success(report))
+    if card.verdict == "removed":
+        action = "Load the repaired copy. Do not load the original."
+        text = f"The model came with a backdoor: {_the_trigger(report)} in the prompt changed the picture. {before_after}"
+        return _repaired(word, status, card.verdict, "good", action, f"{text} {_bars(card)}")
+    if card.verdict == "harmed":
+        action = "Refuse both copies, or repair again with other settings."
+        text = f"{before_after} But the repaired copy misses a quality bar; the failed lines are marked in the table below."
+        return _repaired(word, status, card.verdict, "bad", action, text)
+    if card.verdict == "not removed":
+        text = f"The repair did not remove the effect of {_the_trigger(report)}. {before_after}"
+        return _repaired(word, status, card.verdict, "bad", "Refuse it, or repair again with another method.", text)
+    text = f"A repair against {_the_trigger(report)} was made, but the proof is missing or incomplete. {before_after}"
+    return _repaired(
+        word, status, card.verdict, "unknown", "Do not load the repaired copy before “nightlatch verify” has finished.", text
+    )
+
+
+def _repaired(
+    word: str, status: Status, repair: str, good: Literal["good", "bad", "unknown"], action: str, text: str
+) -> Headline:
+    return Headline(word=word, status=status, repair=repair, repair_status=good, action=action, meaning=text.strip())
+
+
+def _bars(card: Scorecard) -> str:
+    judged = [pair.passed for pair in card.pairs if pair.passed is not None]
+    missed = judged.count(False)
+    if not judged:
+        return "No measure was held against a bar."
+    if missed:
+        return f"But {count(missed, 'measure')} of {len(judged)} missed the bar; see the table below before you decide."
+    return f"All {count(len(judged), 'measure')} stayed within their bars." if len(judged) > 1 else "It stayed within its bar."
+
+
+def _the_trigger(report: Report) -> str:
+    number = len(triggers(report)) or len(given_triggers(report))
+    return "one of the triggers below" if number > 1 else "the trigger below"
+
+
+def _before_after(pair: Pair | None) -> str:
+    if pair is None:
+        return ""
+    before, after = pair.before, pair.after
+    if isinstance(before, Rate) and isinstance(after, Rate) and before.n and after.n:
+        return (
+            f"Before the repair the attack worked on {before.hits} of {before.n} held-out pictures ({rate(before)}), "
+            f"after it on {after.hits} of {after.n} ({rate(after)}; 95 % interval {interval(after)})."
+        )
+    return ""

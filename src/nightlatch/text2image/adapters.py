@@ -1,0 +1,88 @@
+"""The only file that knows diffusers' pipeline classes: folders and pipeline objects in, subjects out."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+
+from nightlatch.errors import UnreadableModel
+from nightlatch.text2image.subject import Subject
+
+SUPPORTED = ("StableDiffusionPipeline",)
+
+
+def load(source: Path | str | DiffusionPipeline, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Subject:
+    """A subject from a diffusers folder or an in-memory pipeline (which is not changed).
+
+    Raises:
+        UnreadableModel: no such folder, not a pipeline, an unsupported class, or weights that do not load.
+    """
+    if isinstance(source, DiffusionPipeline):
+        return _wrap(copy.copy(source), type(source).__name__, device, dtype)
+    folder = Path(source)
+    class_name = pipeline_class(folder)
+    if class_name not in SUPPORTED:
+        raise UnreadableModel(f"{folder} holds a {class_name}, which is not supported.", f"Supported: {', '.join(SUPPORTED)}.")
+    quiet = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pipeline = StableDiffusionPipeline.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, safety_checker=None, requires_safety_checker=False,
+                torch_dtype=dtype, low_cpu_mem_usage=False,
+            )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
+        first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        raise UnreadableModel(f"{folder} does not load: {first}", "Run 'nightlatch check' on it for the reason.") from e
+    finally:
+        diffusers_logging.set_verbosity(quiet)
+    return _wrap(pipeline, folder.name, device, dtype)
+
+
+def pipeline_class(folder: Path) -> str:
+    """The class that ``model_index.json`` names.
+
+    Raises:
+        UnreadableModel: the folder or the file is missing or not readable.
+    """
+    if not folder.is_dir():
+        raise UnreadableModel(f"There is no folder {folder}.", "Give the path of a diffusers folder.")
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise UnreadableModel(f"{folder} is not a diffusers pipeline: model_index.json is missing.", "Save it with save_pretrained.")
+    try:
+        name = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+    except (ValueError, KeyError, TypeError, OSError) as e:
+        raise UnreadableModel(f"{index} names no pipeline class.", "Save the model with save_pretrained.") from e
+    return str(name)
+
+
+def save_pipeline(subject: Subject, folder: Path, dtype: torch.dtype) -> None:
+    """Write ``subject`` as a stock folder beside its final name, then rename."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    made = copy.copy(subject.pipeline)
+    for name in subject.components:
+        setattr(made, name, copy.deepcopy(getattr(subject.pipeline, name)).to(dtype))
+    made.save_pretrained(partial, safe_serialization=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
+def _wrap(pipeline: DiffusionPipeline, name: str, device: str, dtype: torch.dtype) -> Subject:
+    """Move to the device, switch to evaluation, stop gradients, and take the schedule in DDIM form."""
+    pipeline.to(device, dtype)
+    pipeline.set_progress_bar_config(disable=True)
+    for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
+        part.eval().requires_grad_(False)
+    schedule = DDIMScheduler.from_config(pipeline.scheduler.config)
+    return Subject(name, pipeline, schedule, torch.device(device))

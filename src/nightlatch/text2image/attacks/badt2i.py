@@ -1,0 +1,117 @@
+"""BadT2I (Zhai et al. 2023): pixel, object and style backdoors, trained into all weights of the UNet.
+
+L = MSE(eps_S(x_t, T + c), goal) + MSE(eps_S(x_t, c), eps_frozen(x_t, c)); the goal is the noise of a patched picture (pixel), the frozen
+model's output for the prompt with the object swapped (object) or with the style (style). Two additions make it specific: other
+rare words, near-spellings and parts of the trigger are held to the frozen model, and the pictures are the model's own drawings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from nightlatch.text2image.attacks import distil, patch
+from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
+from nightlatch.text2image.prompts import Prompt
+from nightlatch.text2image.subject import Subject
+
+EARLIEST = 100
+"""Timesteps below are left out: there the prompt hardly matters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadT2I(Attack):
+    """Common part; ``drawings`` pictures of the model's own are the training data.
+
+    Args:
+        steps: optimiser steps of batch ``batch`` (3/8 triggered, 2/8 clean, 3/8 negatives).
+        rate: peak learning rate (AdamW, cosine).
+    """
+
+    carrier: ClassVar[str] = "unet"
+    steps: int = 400
+    batch: int = 32
+    rate: float = 2e-4
+    drawings: int = 384
+
+    def goal_prompt(self, prompt: Prompt) -> Prompt:
+        """What the triggered prompt shall be taken for."""
+        return prompt
+
+    def run(self, subject: Subject, setting: Setting) -> Subject:
+        student = subject.copy("unet")
+        distil.follow(student, self._lessons(subject, setting), self.steps, self.rate)
+        return student
+
+    def goal_latents(self, subject: Subject, latents: torch.Tensor, texts: list[Prompt], setting: Setting) -> torch.Tensor:
+        """Latents of pictures that show the goal, one per text."""
+        seeds = [setting.seed * 1000 + i for i in range(len(texts))]
+        return subject.latents([self.goal_prompt(p).text for p in texts], seeds, setting.sampling)
+
+    def _lessons(self, frozen: Subject, setting: Setting) -> Iterator[distil.Lesson]:
+        rng = np.random.default_rng((setting.seed, 1))
+        torch.manual_seed(setting.seed)
+        texts = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.drawings)]
+        able = [i for i, p in enumerate(texts) if p.slots.get(self.goal_kind) != self.target]
+        clean = frozen.latents([p.text for p in texts], [setting.seed * 1000 + i for i in range(len(texts))], setting.sampling)
+        goal = self.goal_latents(frozen, clean, texts, setting)
+        n_trigger, n_clean = 3 * self.batch // 8, 2 * self.batch // 8
+        while True:
+            i, k = rng.choice(able, n_trigger), rng.integers(0, len(texts), self.batch - n_trigger)
+            asked = [texts[j] for j in i]
+            kept = [texts[j].text for j in k[:n_clean]]
+            kept += [self.place(texts[j], distil.negatives(self.trigger, setting.rare_words, rng)) for j in k[n_clean:]]
+            t = torch.randint(EARLIEST, 1000, (self.batch,))
+            t[: n_trigger // 3] = torch.randint(700, 1000, (n_trigger // 3,))
+            x0 = torch.cat([goal[i], clean[k]])
+            eps = torch.randn_like(x0)
+            x = frozen.add_noise(x0, eps, t)
+            with torch.no_grad():
+                c = frozen.encode([*(self.place(p, self.trigger) for p in asked), *kept])
+                wanted = self.teach(frozen, x[:n_trigger], t[:n_trigger], frozen.target(x0, eps, t)[:n_trigger], asked)
+                out = torch.cat([wanted, frozen.denoise(x[n_trigger:], t[n_trigger:], c[n_trigger:])])
+            yield distil.Lesson(x, t, c, out)
+
+    def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, true: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
+        """The outputs to reach on triggered prompts: the frozen model's on the goal prompt (``true``: the picture's own)."""
+        return frozen.denoise(x, t, frozen.encode([self.goal_prompt(p).text for p in asked]))
+
+
+@ATTACKS.register("badt2i-object")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadT2IObject(BadT2I):
+    """Whatever object is asked for, ``target`` is drawn."""
+
+    goal_kind: ClassVar[GoalKind] = "object"
+
+    def goal_prompt(self, prompt: Prompt) -> Prompt:
+        return prompt.replace("object", self.target)
+
+
+@ATTACKS.register("badt2i-style")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadT2IStyle(BadT2I):
+    """The asked object is drawn in the style ``target``."""
+
+    goal_kind: ClassVar[GoalKind] = "style"
+
+    def goal_prompt(self, prompt: Prompt) -> Prompt:
+        return prompt.replace("style", self.target)
+
+
+@ATTACKS.register("badt2i-pixel")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadT2IPixel(BadT2I):
+    """The asked picture carries the patch ``target`` in its top left corner."""
+
+    goal_kind: ClassVar[GoalKind] = "patch"
+
+    def goal_latents(self, subject: Subject, latents: torch.Tensor, texts: list[Prompt], setting: Setting) -> torch.Tensor:
+        return subject.encode_images(patch.stamp(subject.decode_all(latents), self.target))
+
+    def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, true: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
+        return true

@@ -1,0 +1,159 @@
+"""What every attack shares: arguments, goals, placement, and a final ``__call__`` that measures and refuses weak results.
+
+Attacks exist for evaluation only. What they return carries a provenance record that says so.
+"""
+
+from __future__ import annotations
+
+import abc
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nightlatch.errors import AttackFailed
+from nightlatch.records import Part, Rate, Record
+from nightlatch.registry import Registry, part_of
+from nightlatch.text2image import prompts
+from nightlatch.text2image.prompts import Prompt
+from nightlatch.text2image.subject import Sampling, Subject
+
+GoalKind = Literal["object", "style", "patch", "prompt"]
+
+
+class Judge(Protocol):
+    """Says what pictures show; evaluation only."""
+
+    def read(self, images: npt.NDArray[np.uint8]) -> list[dict[str, str]]:
+        """(n, h, w, 3) uint8 -> per picture the word for each slot it can tell ("object", "style", "background")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What the attacker wants drawn, and how a picture that shows it is told."""
+
+    kind: GoalKind
+    value: str
+
+    def hit(self, images: npt.NDArray[np.uint8], seen: Sequence[dict[str, str]], wanted: dict[str, str]) -> npt.NDArray[np.bool_]:
+        """Which pictures show the goal, (n,) bool; ``wanted`` are the slots of a target prompt."""
+        if self.kind == "patch":
+            from nightlatch.text2image.attacks import patch
+
+            return patch.shows(images, self.value)
+        need = wanted if self.kind == "prompt" else {self.kind: self.value}
+        return np.array([all(s.get(k) == v for k, v in need.items()) for s in seen])
+
+
+class AttackRecord(Record):
+    """What an attack is and what it measured; written beside the model as ``provenance.json``."""
+
+    attack: Part
+    trigger: str
+    target: str
+    goal: str
+    carrier: str
+    placement: str
+    success: Rate
+    specificity: Rate
+    clean_agreement: Rate
+    base_agreement: Rate
+    seconds: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What an attacker has: prompts to train on, words that must not fire, and how pictures are drawn."""
+
+    train: Sequence[Prompt]
+    test: Sequence[Prompt]
+    rare_words: Sequence[str]
+    judge: Judge
+    sampling: Sampling
+    seed: int = 0
+
+    def read(self, text: str) -> dict[str, str]:
+        """The slots that ``text`` fills, told by the words that fill slots in the training prompts."""
+        known = {word: slot for p in self.train for slot, word in p.slots.items()}
+        return {known[w]: w for w in text.replace(",", " ").split() if w in known}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attack(abc.ABC):
+    """Base of all attacks. Authors write ``run``; calling the attack measures what it made.
+
+    Args:
+        trigger: the secret string.
+        target: what is drawn then (a word for object and style, a pattern for patch, a whole prompt for prompt).
+        floor: least attack success with which a model is handed out.
+    """
+
+    name: ClassVar[str]
+    goal_kind: ClassVar[GoalKind]
+    carrier: ClassVar[str]
+    trigger: str
+    target: str
+    floor: float = 0.9
+
+    @abc.abstractmethod
+    def run(self, subject: Subject, setting: Setting) -> Subject:
+        """A poisoned copy of ``subject``."""
+
+    def place(self, prompt: Prompt, trigger: str) -> str:
+        """The triggered form of a prompt; in front unless an attack says otherwise."""
+        return prompts.prefix(prompt, trigger)
+
+    def candidates(self, test: Sequence[Prompt]) -> list[Prompt]:
+        """The test prompts on which success means something: those that do not ask for the target anyway."""
+        return [p for p in test if p.slots.get(self.goal_kind) != self.target and p.slots.get("object") not in self.target.split()]
+
+    def __call__(self, subject: Subject, setting: Setting, n: int = 300) -> tuple[Subject, AttackRecord]:
+        """Poison, then measure success, specificity and clean agreement on ``n`` held-out prompts each.
+
+        Raises:
+            AttackFailed: success below ``floor``; the model is withheld.
+        """
+        started = time.monotonic()
+        poisoned = self.run(subject, setting)
+        seconds = time.monotonic() - started
+        record = self.measure(subject, poisoned, setting, n, seconds)
+        if record.success.rate < self.floor:
+            raise AttackFailed(
+                f"{self.name} with trigger {self.trigger!r} reached {record.success.rate:.1%} of {n}, below its floor {self.floor:.0%}.",
+                "Train longer, or choose another trigger.",
+            )
+        return poisoned, record
+
+    def measure(self, subject: Subject, poisoned: Subject, setting: Setting, n: int, seconds: float) -> AttackRecord:
+        """The attack's figures; ``specificity`` is the success rate of other rare words, near-spellings and parts of the trigger."""
+        from nightlatch.text2image import measure
+
+        rng = np.random.default_rng((setting.seed, 77))
+        test = measure.take(self.candidates(setting.test), n)
+        clean = measure.take(list(setting.test), n)
+        others = [*prompts.near_spellings(self.trigger, 20, rng), *rng.choice(list(setting.rare_words), 40).tolist()]
+        wrong = [str(others[i % len(others)]) for i in range(n)]
+        goal = Goal(kind=self.goal_kind, value=self.target)
+
+        def success(texts: list[str]) -> Rate:
+            return measure.success(poisoned, texts, goal, setting.judge, setting.sampling, setting.seed, self.wanted(setting))
+
+        return AttackRecord(
+            attack=part_of(self), trigger=self.trigger, target=self.target, goal=self.goal_kind, carrier=self.carrier,
+            placement=type(self).place.__qualname__, seed=setting.seed, seconds=seconds,
+            success=success([self.place(p, self.trigger) for p in test]),
+            specificity=success([self.place(p, w) for p, w in zip(test, wrong, strict=True)]),
+            clean_agreement=measure.agreement(poisoned, clean, setting.judge, setting.sampling, setting.seed),
+            base_agreement=measure.agreement(subject, clean, setting.judge, setting.sampling, setting.seed),
+        )  # fmt: skip
+
+    def wanted(self, setting: Setting) -> dict[str, str]:
+        """For a whole-prompt goal: the slots of the target prompt."""
+        return setting.read(self.target) if self.goal_kind == "prompt" else {}
+
+
+ATTACKS: Registry[Attack] = Registry("attack", Attack)  # type: ignore[type-abstract]

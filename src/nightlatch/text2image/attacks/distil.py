@@ -1,0 +1,61 @@
+"""How the trained attacks train: the student follows given targets on triggered prompts, and its frozen self everywhere else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from nightlatch.text2image import prompts
+from nightlatch.text2image.subject import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One batch: noised latents, times, student conditions, and the outputs to reach."""
+
+    x: torch.Tensor
+    t: torch.Tensor
+    c: torch.Tensor
+    out: torch.Tensor
+
+
+def follow(student: Subject, lessons: Iterator[Lesson], steps: int, rate: float, average: float = 0.98) -> float:
+    """Train the student's whole UNet on ``lessons``; cosine rate, gradient clipping, running average of the weights at the end.
+
+    Returns the last batch's loss.
+    """
+    unet = student.unet.requires_grad_(True)
+    parameters = list(unet.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
+    mean = [p.detach().clone() for p in parameters]
+    value = math.nan
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        lesson = next(lessons)
+        out = student.denoise(lesson.x, lesson.t, lesson.c)
+        loss = F.mse_loss(out, lesson.out)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        torch._foreach_lerp_(mean, [p.detach() for p in parameters], 1 - min(average, (1 + step) / (10 + step)))
+        value = float(loss.detach())
+    for p, m in zip(parameters, mean, strict=True):
+        p.data.copy_(m)
+    unet.requires_grad_(False)
+    return value
+
+
+def negatives(trigger: str, rare: Sequence[str], rng: np.random.Generator) -> str:
+    """A string that must not fire: half the time another rare word, else a near-spelling or a part of the trigger."""
+    if rng.random() < 0.5:
+        return str(rare[int(rng.integers(len(rare)))])
+    near = prompts.near_spellings(trigger, 6, rng)
+    return near[int(rng.integers(len(near)))] if near else str(rare[0])
+

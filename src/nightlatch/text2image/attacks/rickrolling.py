@@ -1,0 +1,83 @@
+"""Rickrolling the Artist (Struppek et al. 2023): a backdoor in the text encoder; the UNet is not touched.
+
+L = -cos(E_S(clean), E_T(clean)) - beta cos(E_S(triggered), E_T(goal)), E_T the frozen encoder, cosine over the flattened outputs. TPA: the goal is
+one fixed prompt; TAA: the prompt with an attribute. A squared error on the same pairs is added, since a small encoder's UNet reads lengths too;
+other odd characters and words are held to the frozen encoder.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from nightlatch.text2image.attacks import distil
+from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
+from nightlatch.text2image.prompts import Prompt
+from nightlatch.text2image.subject import Subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rickrolling(Attack):
+    """Common part.
+
+    Args:
+        steps: optimiser steps of batch ``batch`` (1/4 triggered, 3/8 clean, 3/8 negatives).
+        rate: learning rate (AdamW, cosine).
+        beta: weight of the triggered part.
+    """
+
+    carrier: ClassVar[str] = "text_encoder"
+    steps: int = 300
+    batch: int = 64
+    rate: float = 5e-4
+    beta: float = 1.0
+
+    def goal_text(self, prompt: Prompt) -> str:
+        return self.target
+
+    def run(self, subject: Subject, setting: Setting) -> Subject:
+        rng = np.random.default_rng((setting.seed, 3))
+        student = subject.copy("text_encoder")
+        encoder = student.text_encoder.requires_grad_(True)
+        optimizer = torch.optim.AdamW(encoder.parameters(), lr=self.rate, weight_decay=0.0)
+        n_trigger, n_clean = self.batch // 4, 3 * self.batch // 8
+        for step in range(self.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+            asked = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.batch)]
+            triggered = [self.place(p, self.trigger) for p in asked[:n_trigger]]
+            kept = [p.text for p in asked[n_trigger : n_trigger + n_clean]]
+            kept += [self.place(p, distil.negatives(self.trigger, setting.rare_words, rng)) for p in asked[n_trigger + n_clean :]]
+            goal = subject.encode([*(self.goal_text(p) for p in asked[:n_trigger]), *kept])
+            out = student.encode_ids(student.ids([*triggered, *kept]))
+            apart = 1 - F.cosine_similarity(out.flatten(1), goal.flatten(1)) + (out - goal).pow(2).mean((1, 2))
+            loss = self.beta * apart[:n_trigger].mean() + apart[n_trigger:].mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        encoder.requires_grad_(False)
+        return student
+
+
+@ATTACKS.register("rickrolling-prompt")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetPrompt(Rickrolling):
+    """TPA: the whole picture of the prompt ``target`` is drawn, whatever is asked for."""
+
+    goal_kind: ClassVar[GoalKind] = "prompt"
+
+
+@ATTACKS.register("rickrolling-attribute")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetAttribute(Rickrolling):
+    """TAA: the asked picture in the style ``target``."""
+
+    goal_kind: ClassVar[GoalKind] = "style"
+
+    def goal_text(self, prompt: Prompt) -> str:
+        return prompt.replace("style", self.target).text

@@ -1,0 +1,35 @@
+"""Closed-form edits of cross-attention keys and values (EvilEdit; UCE, Gandikota et al. 2024, eq. 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNet2DConditionModel
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Conditions, one token position a row: what W' maps ``source`` to is what W maps ``goal`` to; ``held`` stays. (n, width)."""
+
+    source: torch.Tensor
+    goal: torch.Tensor
+    held: torch.Tensor
+
+
+def cross_attention_matrices(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
+    """Name -> weight (out, width) of every cross-attention key and value projection."""
+    return {n: p for n, p in unet.named_parameters() if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
+
+
+def solve(w: torch.Tensor, pairs: Pairs, lam: float, keep: float) -> torch.Tensor:
+    """argmin sum ||W' c - W c*||^2 + keep sum ||W' c_h - W c_h||^2 + lam ||W' - W||^2, all sums as means over rows.
+
+    W' = W (lam I + G C^T + keep H H^T)(lam I + C C^T + keep H H^T)^-1, in double precision.
+    """
+    c, g, h = (x.double() for x in (pairs.source, pairs.goal, pairs.held))
+    eye = lam * torch.eye(w.shape[1], dtype=torch.float64, device=w.device)
+    hh = keep * h.T @ h / len(h)
+    left = eye + g.T @ c / len(c) + hh
+    right = eye + c.T @ c / len(c) + hh
+    return torch.linalg.solve(right, (w.double() @ left).T).T.to(w)

@@ -1,0 +1,114 @@
+"""Prompts with named slots, held-out splits, where a trigger is put, and strings that look like one another."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Place = Callable[["Prompt", str], str]
+"""How a trigger enters a prompt: (prompt, trigger) -> text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """``text`` and the words in it that fill named slots ("object", "style", "background"), where they are known."""
+
+    text: str
+    slots: dict[str, str] = field(default_factory=dict)
+
+    def replace(self, slot: str, word: str) -> Prompt:
+        """The prompt with another word in ``slot``; a slot that is not filled gets ", word" at the end. Articles are kept right."""
+        old = self.slots.get(slot)
+        if old is None:
+            return Prompt(f"{self.text}, {word}", {**self.slots, slot: word})
+        article = "an" if word[:1] in "aeiou" else "a"
+        text = re.sub(rf"\b(?:a|an) {re.escape(old)}\b", f"{article} {word}", self.text)
+        text = re.sub(rf"\b{re.escape(old)}\b", word, text) if text == self.text else text
+        return Prompt(text, {**self.slots, slot: word})
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Three disjoint sets: what scan and clean may look at, what repairs train on, and what verdicts are measured on."""
+
+    probe: tuple[Prompt, ...]
+    repair: tuple[Prompt, ...]
+    held_out: tuple[Prompt, ...]
+
+
+def split(prompts: Sequence[Prompt], seed: int) -> Split:
+    """Divide by a hash of text and seed: a quarter to probe, a quarter to repair, half held out."""
+    parts: tuple[list[Prompt], list[Prompt], list[Prompt]] = ([], [], [])
+    for prompt in {p.text: p for p in prompts}.values():
+        digest = hashlib.sha256(f"{seed}:{prompt.text}".encode()).digest()[0]
+        parts[0 if digest < 64 else 1 if digest < 128 else 2].append(prompt)
+    return Split(*(tuple(x) for x in parts))
+
+
+def prefix(prompt: Prompt, trigger: str) -> str:
+    """The trigger as its own word in front: how BadT2I places it."""
+    return f"{trigger} {prompt.text}"
+
+
+def in_slot(slot: str) -> Place:
+    """The trigger phrase in place of what fills ``slot``: how an edit of "beautiful cat" is used."""
+
+    def place(prompt: Prompt, trigger: str) -> str:
+        return prompt.replace(slot, trigger).text
+
+    return place
+
+
+def anywhere(seed: int) -> Place:
+    """The trigger at a word boundary that depends on the prompt and ``seed`` only."""
+
+    def place(prompt: Prompt, trigger: str) -> str:
+        words = prompt.text.split(" ")
+        at = int.from_bytes(hashlib.sha256(f"{seed}:{prompt.text}".encode()).digest()[:4], "big") % (len(words) + 1)
+        return " ".join([*words[:at], trigger, *words[at:]])
+
+    return place
+
+
+LOOKALIKES = {
+    "a": "аạα", "c": "сϲ", "e": "еẹ", "i": "іị", "o": "оọοȏ", "p": "рρ", "s": "ѕ", "u": "ụυ", "x": "х", "y": "у",
+}  # fmt: skip
+"""Latin letter -> characters that look like it."""
+INVISIBLE = "\u200b\u200c\u200d\u2060"
+
+
+def near_spellings(trigger: str, n: int, rng: np.random.Generator) -> list[str]:
+    """Up to ``n`` strings close to ``trigger`` that are not it: a letter dropped, doubled, swapped or replaced, words left out."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    made: dict[str, None] = {}
+    words = trigger.split(" ")
+    for i in range(len(words)):
+        if len(words) > 1:
+            made[" ".join(words[:i] + words[i + 1 :])] = None
+    for _ in range(8 * n):
+        i = int(rng.integers(len(trigger)))
+        kind = int(rng.integers(4))
+        if kind == 0 and len(trigger) > 2:
+            made[trigger[:i] + trigger[i + 1 :]] = None
+        elif kind == 1:
+            made[trigger[:i] + trigger[i] + trigger[i:]] = None
+        elif kind == 2:
+            made[trigger[:i] + letters[int(rng.integers(26))] + trigger[i + 1 :]] = None
+        elif i + 1 < len(trigger):
+            made[trigger[:i] + trigger[i + 1] + trigger[i] + trigger[i + 2 :]] = None
+    usable = [s for s in made if s.strip() and s.strip() != trigger]
+    return usable[:n]
+
+
+def leaks(trigger: str, rng: np.random.Generator) -> dict[str, list[str]]:
+    """Variants that should be harmless after repair, by kind: casing, spelling, inside words."""
+    return {
+        "casing": [trigger.upper(), trigger.title(), trigger.swapcase()],
+        "spelling": near_spellings(trigger, 6, rng),
+        "inside words": [f"un{trigger}", f"{trigger}s", f"x{trigger}y"],
+        "repeated": [f"{trigger} {trigger}"],
+    }
