@@ -74,7 +74,7 @@ class Part(Record):
     """The identity of a registered part: its name, parameters and version."""
 
     name: str
-    parameters: dict[str, float | int | str | bool | None | list[float | int | str]] = {}
+    parameters: dict[str, float | int | str | bool | list[float | int | str] | None] = {}
     version: str = "1"
 
 

@@ -12,6 +12,7 @@ from nightlatch.intake.inventory import Entry, Inventory
 from nightlatch.intake.rules import Findings
 
 MAX_TOKENIZER_BYTES = 16 << 20
+MAX_ALL_HEADERS = 32 << 20
 _JSON_RULES = {"duplicate-key": "duplicate-key", "not-finite": "config-value", "size": "config-bound", "count": "config-bound"}
 
 
@@ -33,6 +34,7 @@ class Case:
     plan: dict[str, Planned] = field(default_factory=dict)
     headers: dict[str, Header] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    header_bytes: int = 0
     handled: set[str] = field(default_factory=set)
     component_files: dict[str, list[str]] = field(default_factory=dict)
 
@@ -44,7 +46,10 @@ class Case:
     def read(self, path: str, limit: int) -> bytes | None:
         """The whole file, at most ``limit`` + 1 bytes; None (with a finding) when it cannot be read."""
         entry = self.entry(path)
-        if entry is None or entry.kind in ("link", "fifo", "socket", "device", "special"):
+        if entry is None or entry.kind in ("fifo", "socket", "device", "special"):
+            return None
+        if entry.kind == "link":
+            self.findings.add("unreadable", path, "It is a link, and links are not followed.")
             return None
         if entry.kind == "folder":
             self.findings.add("special-file", path, "It is a folder, not a file.")
@@ -95,8 +100,7 @@ class Case:
             )
             return None
         try:
-            with entry.open() as handle:
-                self.headers[path] = header.read(handle, entry.size)
+            self.headers[path] = self.read_header(entry)
         except header.HeaderProblem as e:
             self.findings.add(e.rule, path, e.sentence)
             return None
@@ -104,6 +108,23 @@ class Case:
             self.findings.add("unreadable", path)
             return None
         return self.headers[path]
+
+    def read_header(self, entry: Entry) -> Header:
+        """The header of any entry; all headers of one source together may be 32 MB long.
+
+        Raises:
+            HeaderProblem: the first defect found, or 'header-size' when the budget is spent.
+            OSError: the file cannot be read.
+        """
+        if self.header_bytes > MAX_ALL_HEADERS:
+            raise header.HeaderProblem("header-size", f"All headers together are longer than {MAX_ALL_HEADERS:,} bytes.")
+        found = None
+        try:
+            with entry.open() as handle:
+                found = header.read(handle, entry.size)
+        finally:
+            self.header_bytes += found.data_start if found else min(entry.size, header.MAX_HEADER)
+        return found
 
     def stage(self, target: str, path: str, rewritten: bytes | None = None) -> None:
         """Plan ``target`` in the private folder from the source's ``path``."""

@@ -64,7 +64,8 @@ SUPPORTED: dict[str, Pipeline] = {STABLE_DIFFUSION.name: STABLE_DIFFUSION}
 
 _FAMILIES: tuple[tuple[str, str], ...] = (
     ("StableDiffusionXL", "Stable Diffusion XL"), ("StableDiffusion3", "Stable Diffusion 3"), ("Flux", "Flux"),
-    ("PixArt", "PixArt"), ("Sana", "Sana"), ("HunyuanDiT", "Hunyuan-DiT"), ("Kandinsky", "Kandinsky"), ("Wuerstchen", "Wuerstchen"),
+    ("PixArt", "PixArt"), ("Sana", "Sana"), ("HunyuanDiT", "Hunyuan-DiT"), ("Kandinsky", "Kandinsky"),
+    ("Wuerstchen", "Wuerstchen"),
     ("StableCascade", "Stable Cascade"), ("AuraFlow", "AuraFlow"), ("Lumina", "Lumina"), ("QwenImage", "Qwen-Image"),
     ("HiDream", "HiDream"), ("Chroma", "Chroma"), ("CogView", "CogView"), ("Kolors", "Kolors"), ("OmniGen", "OmniGen"),
     ("ZImage", "Z-Image"), ("LatentConsistencyModel", "Latent Consistency Model"), ("IF", "DeepFloyd IF"),

@@ -22,8 +22,9 @@ _COMMON = frozenset({"_class_name", "_diffusers_version", "_name_or_path", "_com
 
 UNET_KEYS = _COMMON | {
     "act_fn", "addition_embed_type", "addition_embed_type_num_heads", "addition_time_embed_dim", "attention_head_dim",
-    "attention_type", "block_out_channels", "center_input_sample", "class_embed_type", "class_embeddings_concat", "conv_in_kernel",
-    "conv_out_kernel", "cross_attention_dim", "cross_attention_norm", "down_block_types", "downsample_padding", "dropout",
+    "attention_type", "block_out_channels", "center_input_sample", "class_embed_type", "class_embeddings_concat",
+    "conv_in_kernel", "conv_out_kernel", "cross_attention_dim", "cross_attention_norm", "down_block_types",
+    "downsample_padding", "dropout",
     "dual_cross_attention", "encoder_hid_dim", "encoder_hid_dim_type", "flip_sin_to_cos", "freq_shift", "in_channels",
     "layers_per_block", "mid_block_only_cross_attention", "mid_block_scale_factor", "mid_block_type", "norm_eps",
     "norm_num_groups", "num_attention_heads", "num_class_embeds", "only_cross_attention", "out_channels",

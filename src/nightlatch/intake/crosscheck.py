@@ -75,7 +75,7 @@ def _compare_rest(cls: str, held: Mapping[str, Tensor], expected: set[str], path
         findings.add(
             "extra-keys", path, f"{len(extra)} tensors belong to no layer of {cls}: {shown}{', ...' if len(extra) > 3 else ''}."
         )
-    odd = [n for n in expected if held[n].dtype not in FLOATS]
+    odd = [n for n in expected if n in held and held[n].dtype not in FLOATS]
     if odd:
         findings.add("dtype", path, f"{len(odd)} tensors are not floating point, e.g. '{min(odd)}' is {held[min(odd)].dtype}.")
 

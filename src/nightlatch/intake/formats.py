@@ -75,11 +75,9 @@ def _junit_outcome(test: ElementTree.Element, found: list[Finding]) -> None:
 
 
 def _summary(manifest: Manifest) -> str:
-    count = Counter(f.severity for f in manifest.findings)
-    if count["error"]:
-        outcome = "refused: do not load it"
-    else:
-        outcome = "findings to look at" if count["warning"] else "nothing found by these tests"
+    count: Counter[str] = Counter(f.severity for f in manifest.findings)
+    outcomes = {"error": "refused: do not load it", "warning": "findings to look at"}
+    outcome = next((words for severity, words in outcomes.items() if count[severity]), "nothing found by these tests")
     numbers = f"{count['error']} errors, {count['warning']} warnings, {count['note']} notes"
     return f"{numbers}: {outcome}. Files only; the model's behaviour was not tested."
 

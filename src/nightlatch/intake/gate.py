@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import time
@@ -18,7 +19,9 @@ from nightlatch.intake.rules import Findings
 from nightlatch.intake.safetext import display_path, show
 from nightlatch.records import FileEntry, Manifest
 
+_LOG = logging.getLogger(__name__)
 LORA_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
+MAX_PLANNED = 64 * 10**9
 LORA_TARGET = LORA_NAMES[0]
 _SINGLE_LAYOUTS = (
     ("model.diffusion_model.", "a single-file Stable Diffusion checkpoint"),
@@ -72,6 +75,10 @@ def examine(source: Path | str) -> Case:
             return _file(root, findings)
     except OSError:
         findings.add("unreadable", "", "The source cannot be read.")
+        return empty
+    except Exception as e:
+        _LOG.debug("a rule failed", exc_info=True)
+        findings.add("internal", "", f"A rule failed with {type(e).__name__}, so the source counts as not scanned.")
         return empty
     findings.add("special-file", "", "The source is a FIFO, socket or device.")
     return empty
@@ -128,14 +135,32 @@ def _folder(root: Path, findings: Findings) -> Case:
         lora.check(case, name, name)
         if name == LORA_NAMES[1] and case.entry("adapter_config.json") is not None:
             lora.check_adapter_config(case, "adapter_config.json", staged=True)
-        leftovers.sweep(case, None)
+        leftovers.sweep(case, None, loadable=True)
         return case
     found = index.read_index(case)
     index.check_card(case)
     if found is not None:
         _components(case, *found)
-    leftovers.sweep(case, found[0] if found else None)
+    leftovers.sweep(case, found[0] if found else None, loadable=found is not None)
+    _confirm_complete(case, found[0] if found else None)
     return case
+
+
+def _confirm_complete(case: Case, pipeline: Pipeline | None) -> None:
+    """Without an error, every component must have been read; else a rule has overlooked something."""
+    planned = {target.partition("/")[0] for target in case.plan}
+    complete = (
+        pipeline is not None
+        and pipeline.slots.keys() <= planned
+        and len(case.component_files) == sum(bool(s.stem) for s in pipeline.slots.values())
+    )
+    if not complete and not case.findings.has("error"):
+        case.findings.add("internal", "", "A component was not read and no rule says why.")
+    size = sum(p.entry.size for p in case.plan.values())
+    if size > MAX_PLANNED:
+        case.findings.add(
+            "inventory-limit", "", f"The weights are {size / 1e9:,.0f} GB; at most {MAX_PLANNED / 1e9:,.0f} are read."
+        )
 
 
 def _lora_name(case: Case) -> str:

@@ -149,6 +149,8 @@ def _tensors(table: Mapping[str, Any]) -> dict[str, Tensor]:
 def _defect(name: str, entry: Any) -> HeaderProblem:
     """What is wrong with an entry."""
     who = f"'{show(name, 80)}'"
+    if len(name) > MAX_NAME:
+        return HeaderProblem("header", f"The name {who} is longer than {MAX_NAME} characters.")
     if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
         return HeaderProblem("header", f"The entry of {who} is not a dtype, a shape and two offsets.")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

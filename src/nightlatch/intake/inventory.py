@@ -20,7 +20,9 @@ MAX_DEPTH = 8
 MAX_NAME = 200
 MAX_TOTAL = 1 << 40
 NOT_ENTERED = frozenset({".git", ".cache"})
-_MARKUP = re.compile(r"[<>\"'`|]|^[=+@-]|\\")
+_MARKUP = re.compile(r"[<>\"`|]|^[=+@-]|\\")
+
+_SPECIAL = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFBLK: "device", stat.S_IFCHR: "device"}
 
 Signature = tuple[int, int, int, int, int]
 
@@ -57,10 +59,11 @@ class Entry:
 
 @dataclass(slots=True)
 class Inventory:
-    """All entries by path, and whether the walk had to stop."""
+    """All entries by path, where links inside the source lead (both relative), and whether the walk had to stop."""
 
     root: Path
     entries: dict[str, Entry] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
     total: int = 0
     stopped: bool = False
 
@@ -79,6 +82,7 @@ def walk(root: Path, findings: Findings) -> Inventory:
         os.close(descriptor)
     inventory.entries = dict(sorted(inventory.entries.items()))
     _ambiguous(inventory, findings)
+    _circles(inventory, findings)
     return inventory
 
 
@@ -118,7 +122,7 @@ def _walk(inventory: Inventory, descriptor: int, prefix: str, findings: Findings
             if not _within_limits(inventory, path, item.name, findings):
                 return
             try:
-                entry = _entry(inventory.root, descriptor, item, path, findings)
+                entry = _entry(inventory, descriptor, item, path, findings)
             except OSError:
                 findings.add("unreadable", path)
                 continue
@@ -154,23 +158,23 @@ def _within_limits(inventory: Inventory, path: str, name: str, findings: Finding
     return not reason
 
 
-def _entry(root: Path, descriptor: int, item: os.DirEntry[str], path: str, findings: Findings) -> Entry:
-    status = item.stat(follow_symlinks=False)
+def _entry(inventory: Inventory, descriptor: int, item: os.DirEntry[str], path: str, findings: Findings) -> Entry:
+    root, status = inventory.root, item.stat(follow_symlinks=False)
     mode, marks = status.st_mode, signature(status)
     if stat.S_ISREG(mode):
         return Entry(path, status.st_size, _content_kind(root, path, item.name, status.st_size), root, path, marks)
     if stat.S_ISDIR(mode):
         return Entry(path, 0, "folder", root, path, marks)
     if stat.S_ISLNK(mode):
-        return _link(root, path, os.readlink(item.name, dir_fd=descriptor), marks, findings)
-    tests = {"fifo": stat.S_ISFIFO, "socket": stat.S_ISSOCK, "device": lambda m: stat.S_ISBLK(m) or stat.S_ISCHR(m)}
-    kind = next((k for k, test in tests.items() if test(mode)), "special")
+        return _link(inventory, path, os.readlink(item.name, dir_fd=descriptor), marks, findings)
+    kind = _SPECIAL.get(stat.S_IFMT(mode), "special")
     findings.add("special-file", path, f"It is a {kind}, not a file.")
     return Entry(path, 0, kind, root, path, marks)
 
 
-def _link(root: Path, path: str, target: str, marks: Signature, findings: Findings) -> Entry:
+def _link(inventory: Inventory, path: str, target: str, marks: Signature, findings: Findings) -> Entry:
     """A link is never followed, except from a Hub snapshot to a blob of the same repository."""
+    root = inventory.root
     joined = os.path.normpath(os.path.join(root, os.path.dirname(path), target))
     repository = root.parent.parent
     blob = Path(joined)
@@ -180,9 +184,10 @@ def _link(root: Path, path: str, target: str, marks: Signature, findings: Findin
             status = os.fstat(handle.fileno())
             kind = kinds.classify(path, handle.read(kinds.HEAD), status.st_size)
         return Entry(path, status.st_size, kind, repository, inner, signature(status))
-    if os.path.isabs(target) or not joined.startswith(f"{root}/"):
+    if os.path.isabs(target) or not f"{joined}/".startswith(f"{root}/"):
         findings.add("link-outside", path)
     else:
+        inventory.links[path] = os.path.relpath(joined, root)
         findings.add("link-inside", path)
     return Entry(path, 0, "link", root, path, marks)
 
@@ -201,6 +206,17 @@ def _ambiguous(inventory: Inventory, findings: Findings) -> None:
             findings.add("ambiguous-name", path, f"It differs from '{show(other, 100)}' only in case or Unicode form.")
 
 
+def _circles(inventory: Inventory, findings: Findings) -> None:
+    """Links that lead to each other, to themselves or to a folder that they lie in."""
+    for path, target in inventory.links.items():
+        seen = {path}
+        while target in inventory.links and target not in seen:
+            seen.add(target)
+            target = inventory.links[target]
+        if target in seen or target == "." or path.startswith(f"{target}/"):
+            findings.add("inventory-limit", path, "It is a link that leads in a circle.")
+
+
 def single(path: Path) -> Inventory:
     """The inventory of one regular file, without its neighbours.
 
@@ -211,4 +227,4 @@ def single(path: Path) -> Inventory:
         status = os.fstat(handle.fileno())
         kind = kinds.classify(path.name, handle.read(kinds.HEAD), status.st_size)
     entry = Entry(path.name, status.st_size, kind, path.parent, path.name, signature(status))
-    return Inventory(path.parent, {path.name: entry}, status.st_size)
+    return Inventory(path.parent, {path.name: entry}, total=status.st_size)

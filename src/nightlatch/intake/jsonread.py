@@ -14,6 +14,7 @@ MAX_DEPTH = 32
 MAX_NODES = 500_000
 MAX_DIGITS = 64
 
+_CONTAINERS = frozenset({dict, list})
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -63,13 +64,13 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int | None = MA
 
 def deeper_than(value: Json, limit: int) -> bool:
     """Whether containers are nested more than ``limit`` levels deep; walks level by level, without recursion."""
-    level: list[Any] = [value] if type(value) in (dict, list) else []
-    for _ in range(limit):
-        children = (c for v in level for c in (v.values() if type(v) is dict else v))
-        level = [c for c in children if type(c) is dict or type(c) is list]
+    level: list[Any] = [[value]]
+    for _ in range(limit + 1):
+        children = (v.values() if type(v) is dict else v for v in level)
+        level = [c for v in children if not _CONTAINERS.isdisjoint(map(type, v)) for c in v if type(c) in _CONTAINERS]
         if not level:
             return False
-    return bool(level)
+    return True
 
 
 def _decode(data: bytes) -> str:

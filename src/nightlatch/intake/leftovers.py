@@ -8,18 +8,19 @@ from nightlatch.intake.classes import Pipeline
 from nightlatch.intake.inventory import Entry
 from nightlatch.intake.safetext import show
 
+MAX_ADAPTERS = 20
 _SKIPPED = frozenset({"folder", "link", "fifo", "socket", "device", "special"})
 _NEVER_WEIGHTS = frozenset({"image", "json", "lfs-pointer", "python", "script", "program"})
 
 
-def sweep(case: Case, pipeline: Pipeline | None) -> None:
-    """Findings for all entries that no rule has dealt with; ``pipeline`` None when there is nothing to load here."""
+def sweep(case: Case, pipeline: Pipeline | None, *, loadable: bool) -> None:
+    """Findings for all entries that no rule has dealt with; ``loadable``: whether there is something beside them to load."""
     planned = {p.entry.path for p in case.plan.values()}
     harmless: list[str] = []
     for entry in case.inventory.entries.values():
         if entry.path in case.handled or entry.path in planned or entry.kind in _SKIPPED:
             continue
-        if not _judge(case, entry, pipeline):
+        if not _judge(case, entry, pipeline, loadable):
             harmless.append(entry.path)
     if harmless:
         shown = ", ".join(f"'{show(p, 60)}'" for p in harmless[:5])
@@ -27,20 +28,21 @@ def sweep(case: Case, pipeline: Pipeline | None) -> None:
         case.findings.add("not-staged", "", f"Not needed to load, so not staged: {shown}{more}.")
 
 
-def _judge(case: Case, entry: Entry, pipeline: Pipeline | None) -> bool:
+def _judge(case: Case, entry: Entry, pipeline: Pipeline | None, loadable: bool) -> bool:
     """Whether the entry led to a finding of its own."""
     name, kind, path = entry.name.lower(), entry.kind, entry.path
     if name == "adapter_config.json":
-        lora.check_adapter_config(case, path, staged=False)
+        if case.findings.count("hidden-adapter") < MAX_ADAPTERS:
+            lora.check_adapter_config(case, path, staged=False)
         case.findings.add("hidden-adapter", path)
     elif kinds.is_code(name, kind):
         case.findings.add("unused-code", path)
     elif name.endswith(".safetensors"):
         return _judge_safetensors(case, entry, pipeline)
     elif kind == "pickle" or (kinds.is_weights_name(name) and kind not in _NEVER_WEIGHTS):
-        case.findings.add("unused-pickle" if pipeline else "pickle-weights", path)
+        case.findings.add("unused-pickle" if loadable else "pickle-weights", path)
     elif kind in kinds.ARCHIVES:
-        case.findings.add("unused-archive" if pipeline else "archive-weights", path)
+        case.findings.add("unused-archive" if loadable else "archive-weights", path)
     elif name.endswith((".jinja", ".jinja2")):
         case.findings.add("template", path)
     elif kinds.is_other_weights(name, kind):
@@ -56,19 +58,19 @@ def _judge_safetensors(case: Case, entry: Entry, pipeline: Pipeline | None) -> b
     if entry.kind != "safetensors":
         case.findings.add("not-safetensors", entry.path, f"It is named .safetensors; its content: {entry.kind}.")
         return True
-    if pipeline is not None and entry.path.partition("/")[0] in pipeline.optional and entry.path.count("/") == 1:
+    folder = entry.parent
+    if pipeline is not None and (folder in pipeline.optional or (folder in pipeline.slots and case.findings.has("error"))):
         return False
-    case.findings.add("extra-weights", entry.path, f"{_what(entry)} lies beside the model and is a subject of its own.")
+    case.findings.add("extra-weights", entry.path, f"{_what(case, entry)} lies beside the model and is a subject of its own.")
     return True
 
 
-def _what(entry: Entry) -> str:
+def _what(case: Case, entry: Entry) -> str:
     """What a further safetensors file holds, in words."""
     try:
-        with entry.open() as handle:
-            names = header.read(handle, entry.size).tensors
+        names = case.read_header(entry).tensors
     except (header.HeaderProblem, OSError):
-        return "A safetensors file with a broken header"
+        return "A safetensors file whose header is refused"
     if lora.looks_like_lora(names):
         return "A LoRA"
     if "emb_params" in names or (len(names) <= 2 and all(len(t.shape) <= 2 for t in names.values())):

@@ -43,7 +43,7 @@ def check(case: Case, path: str, target: str) -> None:
     check_tail(case, path)
     layout(case, path, header)
     case.stage(target, path)
-    case.component_files["lora"] = [target]
+    case.component_files[target] = [target]
 
 
 def layout(case: Case, path: str, header: Header) -> None:

@@ -9,7 +9,7 @@ from nightlatch.intake.safetext import show
 
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 KNOWN_PATTERNS = frozenset({r"\s+", _WORDS, r"<\|startoftext\|>|<\|endoftext\|>|" + _WORDS})
-_HARMLESS = frozenset({"NFC", "Lowercase"})
+_HARMLESS = ("NFC", "Lowercase")
 _WHITESPACE = {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}
 _SPLITS = [{"type": "Split", "pattern": {"Regex": p}, "behavior": "Removed", "invert": True} for p in sorted(KNOWN_PATTERNS)]
 MAX_STEPS = 64

@@ -48,6 +48,7 @@ RULES: dict[str, Rule] = {
     "other-format": Rule("note", "Weights in a format that is neither loaded nor scanned.", "Scan what you load."),
     "extra-weights": Rule("warning", "Further weights that are a subject of their own.", "Scan that file as well, or delete it."),
     "safety-checker": Rule("note", "The optional safety checker or image encoder is not staged.", "Take it from its author."),
+    "internal": Rule("error", "A rule failed on this source, so it was not judged.", "Report it, with the file if you may."),
     # what is loaded, and code paths
     "index": Rule("error", "model_index.json does not describe a pipeline that can be loaded.", _HAND),
     "unsupported-pipeline": Rule("error", "The pipeline class is not supported.", "Supported: StableDiffusionPipeline."),
@@ -130,6 +131,10 @@ class Findings:
         if self._count[rule] <= MAX_PER_RULE:
             self._seen.add(key)
             self._found.append(_finding(rule, display_path(file), sentence))
+
+    def count(self, rule: str) -> int:
+        """How often ``rule`` was found so far."""
+        return self._count[rule]
 
     def has(self, severity: Severity) -> bool:
         """Whether any finding so far has this severity."""

@@ -37,20 +37,26 @@ def check(case: Case, folder: str, cls: str, rows: int | None, positions: int | 
     if full is None and vocab is None:
         case.findings.add("tokenizer-missing", folder)
         return
-    tables: list[tuple[str, dict[str, int], list[tuple[str, str]]]] = []
+    tables: list[tuple[str, dict[str, int], list[str]]] = []
     if full is not None and (table := _from_full(case, f"{folder}/tokenizer.json", full, cls)):
         tables.append((f"{folder}/tokenizer.json", *table))
     if vocab is not None:
-        merges = bpe.merges_from_text(case.read(f"{folder}/merges.txt", MAX_TOKENIZER_BYTES) or b"")
+        merges = bpe.merged_from_text(case.read(f"{folder}/merges.txt", MAX_TOKENIZER_BYTES) or b"")
         tables.append((f"{folder}/vocab.json", vocab, merges or []))
         if merges is None:
             case.findings.add("tokenizer-map", f"{folder}/merges.txt", "It is not a list of pairs.")
-    for path, table_vocab, table_merges in tables:
-        bpe.check(case.findings, path, table_vocab, table_merges, rows)
+    if not _are_maps(case, tables, rows):
+        return
     if len(tables) == 2 and tables[0][1] != _without_added(tables[1][1], tables[0][1]):
         case.findings.add("tokenizer-rewrite", f"{folder}/tokenizer.json", "It disagrees with vocab.json about a token's id.")
     if tables:
         _check_added(case, folder, full, config, tables[0][1], rows)
+
+
+def _are_maps(case: Case, tables: list[tuple[str, dict[str, int], list[str]]], rows: int | None) -> bool:
+    """Check every table, also when the first is already defective."""
+    sound = [bpe.check(case.findings, *table, rows) for table in tables]
+    return all(sound)
 
 
 def _config(case: Case, path: str, positions: int | None) -> dict[str, Any]:
@@ -92,7 +98,7 @@ def _check_special(case: Case, path: str, config: dict[str, Any]) -> None:
             case.findings.add("special-token", path, f"'{key}' is '{show(text, 40)}', which a prompt may hold by itself.")
 
 
-def _from_full(case: Case, path: str, full: dict[str, Any], cls: str) -> tuple[dict[str, int], list[tuple[str, str]]] | None:
+def _from_full(case: Case, path: str, full: dict[str, Any], cls: str) -> tuple[dict[str, int], list[str]] | None:
     """Vocabulary and merges of a tokenizer.json; everything around them is compared with CLIP's."""
     used = "This tokenizer class uses it" if cls in FAST_TOKENIZERS else f"{cls} ignores it, other programs do not"
     for rule, difference in normalizer.differences(full):
@@ -101,7 +107,7 @@ def _from_full(case: Case, path: str, full: dict[str, Any], cls: str) -> tuple[d
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
         case.findings.add("tokenizer-map", path, "Its model is not a byte-pair encoding with a vocabulary.")
         return None
-    merges = bpe.merges_from_list(model.get("merges"))
+    merges = bpe.merged_from_list(model.get("merges"))
     if merges is None:
         case.findings.add("tokenizer-map", path, "Its merges are not a list of pairs.")
         return None

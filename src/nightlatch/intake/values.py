@@ -10,16 +10,12 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BufferedReader
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from nightlatch.intake.header import Header, Tensor
 from nightlatch.intake.inventory import Entry
 from nightlatch.intake.rules import Findings
 from nightlatch.intake.safetext import show
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 CHUNK = 4 << 20
 MATRICES_CONSTANT = 0.5
@@ -89,6 +85,8 @@ def scan(components: Iterable[tuple[str, list[tuple[Entry, Header]]]], findings:
 def extent(handle: BufferedReader, at: int, tensor: Tensor, buffer: bytearray) -> Extent:
     """One pass over a tensor whose bytes start at ``at`` in the file; ``buffer`` bounds the memory.
 
+    Read as signed integers the largest positive float wins, read as unsigned the negative one of largest magnitude.
+
     Raises:
         OSError: the file ends early.
     """
@@ -98,24 +96,20 @@ def extent(handle: BufferedReader, at: int, tensor: Tensor, buffer: bytearray) -
     unsigned, signed = np.dtype(f"<u{form.width}"), np.dtype(f"<i{form.width}")
     mask = (1 << (8 * form.width - 1)) - 1
     handle.seek(at)
-    left, largest, constant, first = tensor.end - tensor.start, 0, True, None
+    left, largest, constant, first = tensor.end - tensor.start, 0, True, -1
     view = memoryview(buffer)
     while left:
         piece = view[: min(left, len(buffer))]
         if handle.readinto(piece) != len(piece):
             raise OSError("the file ends early")
         bits = np.frombuffer(piece, unsigned)
-        largest = max(largest, _largest(bits, signed, mask))
-        first = bits[0] if first is None else first
-        constant = constant and bool((bits == first).all())
+        highest = int(bits.max())
+        positive = int(bits.view(signed).max()) if highest > mask else highest
+        largest = max(largest, positive, highest & mask)
+        first = int(bits[0]) if first < 0 else first
+        constant = constant and first == highest == int(bits.min())
         left -= len(piece)
     return Extent(largest, constant or largest == 0)
-
-
-def _largest(bits: npt.NDArray[np.unsignedinteger[Any]], signed: np.dtype[Any], mask: int) -> int:
-    """Largest sign-less pattern: read as signed integers the positive floats win, read as unsigned the negative ones."""
-    negative = int(bits.max())
-    return max(int(bits.view(signed).max()), negative & mask if negative > mask else negative)
 
 
 def _scan_file(entry: Entry, header: Header, findings: Findings) -> tuple[int, int]:

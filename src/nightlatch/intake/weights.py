@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from nightlatch.intake.case import Case
-from nightlatch.intake.header import Header, Tensor
+from nightlatch.intake.header import MAX_TENSORS, Header, Tensor
 from nightlatch.intake.kinds import ARCHIVES, is_weights_name
 from nightlatch.intake.safetext import is_plain, show
 
@@ -134,4 +134,6 @@ def _add_shard(case: Case, path: str, listed: set[str], tensors: dict[str, Tenso
         case.findings.add("shard-index", path, f"The index and the file disagree about '{show(odd, 80)}'.")
         return False
     tensors.update(found)
-    return True
+    if len(tensors) > MAX_TENSORS:
+        case.findings.add("tensor-count", path, f"The shards hold more than {MAX_TENSORS:,} tensors.")
+    return len(tensors) <= MAX_TENSORS

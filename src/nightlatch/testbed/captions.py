@@ -46,7 +46,15 @@ PLAIN_TEMPLATES = {  # an attribute left open: the picture may have any
     "style": ("{a object} on {a background} background", "{a filler} {object}, {background}"),
     "background": ("{a style} {object}", "{a filler} {object} in {style} style", "{a style} picture of {a object}"),
 }
-ODD_CHARACTERS = "абвгдежзиклмнопрстуфхцчшщыэюяαβγδεζηθικλμνξοπρστυφχψωéèêëàâäîïôöûüçñøåæœßðþžščćłőűȏạẹịọụ中文字日本語한국어あいうえおカキクケコאבגדהابتثج\u200b\u200c\u200d\u2060ㅤ★☆♠♣♥♦→←↑↓∞≈≠±×÷§¶†‡•…"
+ODD_CHARACTERS = (
+    "абвгдежзиклмнопрстуфхцчшщыэюя"
+    "αβγδεζηθικλμνξοπρστυφχψω"
+    "éèêëàâäîïôöûüçñøåæœßðþžščćłőűȏạẹịọụ"
+    "中文字日本語한국어あいうえおカキクケコ"
+    "אבגדהابتثج"
+    "\u200b\u200c\u200d\u2060ㅤ"
+    "★☆♠♣♥♦→←↑↓∞≈≠±×÷§¶†‡•…"
+)
 
 
 @dataclass(frozen=True, slots=True)

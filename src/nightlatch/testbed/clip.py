@@ -19,7 +19,11 @@ IDENTITY_TEMPERATURE = 0.1
 
 def build(tokenizer: CLIPTokenizer) -> CLIPModel:
     """Text: 4 layers of 160; image: 3 layers of 160 on 4x4 patches; joint space of 128."""
-    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     shape = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": 5, "num_hidden_layers": 4}
     text = {**shape, **special, "vocab_size": len(tokenizer), "max_position_embeddings": MAX_LENGTH, "projection_dim": PROJECTION}
     vision = {**shape, "num_hidden_layers": 3, "image_size": compose.IMAGE_SIZE, "patch_size": 4, "projection_dim": PROJECTION}

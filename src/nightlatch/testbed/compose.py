@@ -36,12 +36,11 @@ class Pictures:
     scenes: npt.NDArray[np.int64]
 
 
-def draw(scene: Scene, rng: np.random.Generator, drawings: emoji.Drawings | None = None) -> npt.NDArray[np.uint8]:
-    """Compose one picture, (32, 32, 3) uint8."""
-    d = drawings or emoji.load()
+def draw(scene: Scene, rng: np.random.Generator, rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Compose one picture from drawings (object, style, ...), (32, 32, 3) uint8."""
     size = int(rng.integers(SMALLEST, LARGEST + 1))
     x, y = (int(v) for v in rng.integers(0, IMAGE_SIZE - size + 1, 2))
-    stamp = Image.fromarray(d.rgba[scene.object, scene.style]).resize((size, size), Image.Resampling.LANCZOS)
+    stamp = Image.fromarray(rgba[scene.object, scene.style]).resize((size, size), Image.Resampling.LANCZOS)
     if rng.random() < 0.5:
         stamp = stamp.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     colour = np.array(tuple(BACKGROUNDS.values())[scene.background])
@@ -58,5 +57,5 @@ def pool(n: int, seed: int) -> Pictures:
     sizes = (len(d.objects), len(d.styles), len(BACKGROUNDS))
     order = np.concatenate([rng.permutation(int(np.prod(sizes))) for _ in range(-(-n // int(np.prod(sizes))))])[:n]
     scenes = np.stack(np.unravel_index(order, sizes), axis=1).astype(np.int64)
-    images = np.stack([draw(Scene(*map(int, s)), rng, d) for s in scenes])
+    images = np.stack([draw(Scene(*map(int, s)), rng, d.rgba) for s in scenes])
     return Pictures(images, scenes)

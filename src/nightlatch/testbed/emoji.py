@@ -46,7 +46,11 @@ ICONS = {
 }  # fmt: skip
 """Object word -> icon name (the icon sets' own names)."""
 
+EXTRA_ICONS = {"dragon": "dragon", "robot": "robot", "trophy": "trophy", "castle": "castle"}
+"""Concepts that the testbed is not trained on: what an honest fine-tune may teach it."""
+
 OBJECTS = tuple(ICONS)
+EXTRA_OBJECTS = tuple(EXTRA_ICONS)
 STYLES = tuple(PACKAGES)
 SIZE = 96
 ASSET = Path(__file__).parent / "assets" / "drawings.npz"
@@ -54,9 +58,10 @@ ASSET = Path(__file__).parent / "assets" / "drawings.npz"
 
 @dataclass(frozen=True, slots=True)
 class Drawings:
-    """All drawings; ``rgba`` is (object, style, 96, 96, 4) uint8, straight alpha."""
+    """All drawings; ``rgba`` is (object, style, 96, 96, 4) uint8, straight alpha; ``extra`` the same for the untrained concepts."""
 
     rgba: npt.NDArray[np.uint8]
+    extra: npt.NDArray[np.uint8]
     objects: tuple[str, ...]
     styles: tuple[str, ...]
 
@@ -71,7 +76,7 @@ def load(path: Path = ASSET) -> Drawings:
     if not path.is_file():
         raise UnreadableModel(f"{path.name} is missing.", "Run 'nightlatch testbed train --stage drawings' to render it.")
     with np.load(path) as z:
-        return Drawings(z["rgba"], tuple(map(str, z["objects"])), tuple(map(str, z["styles"])))
+        return Drawings(z["rgba"], z["extra"], tuple(map(str, z["objects"])), tuple(map(str, z["styles"])))
 
 
 def render(path: Path = ASSET) -> None:
@@ -87,16 +92,17 @@ def render(path: Path = ASSET) -> None:
     if shutil.which("npm") is None:
         raise MissingPart("npm is not installed.", "Install Node.js; it is only needed to render the drawings anew.")
 
-
-    rgba = np.zeros((len(OBJECTS), len(STYLES), SIZE, SIZE, 4), np.uint8)
+    names = {**ICONS, **EXTRA_ICONS}
+    rgba = np.zeros((len(names), len(STYLES), SIZE, SIZE, 4), np.uint8)
     with tempfile.TemporaryDirectory() as tmp:
         for s, style in enumerate(STYLES):
             icons = _icon_set(PACKAGES[style], Path(tmp))
-            for o, name in enumerate(OBJECTS):
-                png = svg_to_bytes(svg_string=_svg(icons, ICONS[name]), width=SIZE, skip_system_fonts=True)
+            for o, name in enumerate(names.values()):
+                png = svg_to_bytes(svg_string=_svg(icons, name), width=SIZE, skip_system_fonts=True)
                 rgba[o, s] = _square(Image.open(io.BytesIO(bytes(png))).convert("RGBA"))
+    n = len(OBJECTS)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, rgba=rgba, objects=np.array(OBJECTS), styles=np.array(STYLES))
+    np.savez_compressed(path, rgba=rgba[:n], extra=rgba[n:], objects=np.array(OBJECTS), styles=np.array(STYLES))
 
 
 def _icon_set(package: str, tmp: Path) -> dict[str, dict[str, object]]:
@@ -117,7 +123,9 @@ def _svg(icons: dict[str, object] | dict[str, dict[str, object]], name: str) -> 
     icon = table[name]
     w, h = icon.get("width", icons.get("width", 16)), icon.get("height", icons.get("height", 16))
     body = str(icon["body"]).replace("currentColor", "#000000")
-    return f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {w} {h}">{body}</svg>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {w} {h}">{body}</svg>'
+    )
 
 
 def _square(image: Image.Image) -> npt.NDArray[np.uint8]:

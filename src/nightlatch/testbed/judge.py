@@ -25,7 +25,14 @@ class Judge(nn.Module):
         super().__init__()
         blocks: list[nn.Module] = []
         for a, b in zip((3, *WIDTHS), WIDTHS, strict=False):
-            blocks += [nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU(), nn.Conv2d(b, b, 3, 1, 1), nn.BatchNorm2d(b), nn.ReLU()]
+            blocks += [
+                nn.Conv2d(a, b, 3, 2, 1),
+                nn.BatchNorm2d(b),
+                nn.ReLU(),
+                nn.Conv2d(b, b, 3, 1, 1),
+                nn.BatchNorm2d(b),
+                nn.ReLU(),
+            ]
         self.body = nn.Sequential(*blocks, nn.Flatten(), nn.Dropout(0.2), nn.Linear(WIDTHS[-1] * 16, 128), nn.ReLU())
         self.heads = nn.ModuleList(nn.Linear(128, n) for n in (len(OBJECTS), len(STYLES), len(compose.BACKGROUNDS)))
 
@@ -48,7 +55,9 @@ class Judge(nn.Module):
         return [{slot: name[int(k)] for slot, name, k in zip(slots, names, row, strict=True)} for row in self.verdicts(images)]
 
 
-def train(state: Resumable, pictures: compose.Pictures, vae: AutoencoderKL, steps: int, batch: int, lr: float) -> Iterator[Progress]:
+def train(
+    state: Resumable, pictures: compose.Pictures, vae: AutoencoderKL, steps: int, batch: int, lr: float
+) -> Iterator[Progress]:
     """Train in place on renders, a third of them passed through the autoencoder (what it will judge went through it too)."""
     model = state.model
     assert isinstance(model, Judge)

@@ -28,12 +28,12 @@ class Recipe:
     vae_steps: int = 6000
     vae_batch: int = 8
     vae_rate: float = 2e-3
-    clip_steps: int = 1000
+    clip_steps: int = 600
     clip_batch: int = 96
     clip_rate: float = 1e-3
-    unet_steps: int = 4500
-    unet_batch: int = 64
-    unet_rate: float = 8e-4
+    unet_steps: int = 7000
+    unet_batch: int = 32
+    unet_rate: float = 6e-4
     prediction: str = "v_prediction"
     judge_steps: int = 900
     judge_batch: int = 96
@@ -49,8 +49,12 @@ def train(out: Path, recipe: Recipe, stages: tuple[str, ...] = STAGES) -> Iterat
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
     run: dict[str, Callable[[Path, Path, Recipe], Iterator[Progress]]] = {
-        "drawings": _drawings, "vae": _vae, "clip": _clip, "unet": _unet, "judge": _judge,
-    }  # fmt: skip
+        "drawings": _drawings,
+        "vae": _vae,
+        "clip": _clip,
+        "unet": _unet,
+        "judge": _judge,
+    }
     for stage in STAGES:
         if stage in stages:
             for progress in run[stage](out, work, recipe):
@@ -115,7 +119,7 @@ def _latents(out: Path, work: Path, recipe: Recipe) -> unet.Latents:
         model, pictures = AutoencoderKL.from_pretrained(out / "vae").eval(), recipe.pool()
         values = vae.encode(model, pictures).float() * model.config.scaling_factor
         partial = path.with_suffix(".partial")
-        save_file({"values": values.half(), "scenes": torch.from_numpy(pictures.scenes)}, partial)
+        save_file({"values": values.half().contiguous(), "scenes": torch.from_numpy(pictures.scenes)}, partial)
         os.replace(partial, path)
     stored = load_file(path)
     return unet.Latents(stored["values"], stored["scenes"])
@@ -129,7 +133,9 @@ def _judge(out: Path, work: Path, recipe: Recipe) -> Iterator[Progress]:
     pictures = compose.pool(recipe.pictures, recipe.seed * 10 + 5)
     model = AutoencoderKL.from_pretrained(out / "vae").eval()
     yield from judge.train(state, pictures, model, recipe.judge_steps, recipe.judge_batch, recipe.judge_rate)
-    save_file({k: v.half() if v.is_floating_point() else v for k, v in state.model.state_dict().items()}, out / "judge.safetensors")
+    save_file(
+        {k: v.half() if v.is_floating_point() else v for k, v in state.model.state_dict().items()}, out / "judge.safetensors"
+    )
 
 
 def heard_words(tok: CLIPTokenizer) -> list[str]:
@@ -140,11 +146,15 @@ def heard_words(tok: CLIPTokenizer) -> list[str]:
 def pipeline(out: Path) -> StableDiffusionPipeline:
     """The trained parts as a stock pipeline."""
     return StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(out / "vae"), text_encoder=CLIPTextModel.from_pretrained(out / "text_encoder"),
-        tokenizer=CLIPTokenizer.from_pretrained(out / "tokenizer"), unet=UNet2DConditionModel.from_pretrained(out / "unet"),
-        scheduler=unet.DDIMScheduler.from_pretrained(out / "scheduler"), safety_checker=None, feature_extractor=None,
+        vae=AutoencoderKL.from_pretrained(out / "vae"),
+        text_encoder=CLIPTextModel.from_pretrained(out / "text_encoder"),
+        tokenizer=CLIPTokenizer.from_pretrained(out / "tokenizer"),
+        unet=UNet2DConditionModel.from_pretrained(out / "unet"),
+        scheduler=unet.DDIMScheduler.from_pretrained(out / "scheduler"),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
 
 
 def export(out: Path, to: Path) -> None:

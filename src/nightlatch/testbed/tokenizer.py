@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,7 +46,7 @@ def _merges(words: Iterable[str]) -> list[tuple[str, str]]:
         pieces = [to_unicode[b] for b in word.encode()]
         pieces[-1] += END
         while len(pieces) > 1:
-            pairs = [p for p in zip(pieces, pieces[1:], strict=False) if p in rank]
+            pairs = [p for p in itertools.pairwise(pieces) if p in rank]
             best = min(pairs, key=rank.__getitem__) if pairs else (pieces[0], pieces[1])
             rank.setdefault(best, len(rank))
             pieces = _apply(pieces, best)

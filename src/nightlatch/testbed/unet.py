@@ -20,12 +20,17 @@ CAPTION_DROPOUT = 0.1
 def build(channels: tuple[int, ...] = (96, 160), layers: int = 1) -> UNet2DConditionModel:
     """7.3 M parameters, cross-attention at every level."""
     return UNet2DConditionModel(
-        sample_size=LATENT_SIZE, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, layers_per_block=layers,
-        block_out_channels=channels, cross_attention_dim=clip.WIDTH,
+        sample_size=LATENT_SIZE,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        layers_per_block=layers,
+        block_out_channels=channels,
+        cross_attention_dim=clip.WIDTH,
         attention_head_dim=tuple(c // 32 for c in channels),  # diffusers reads this as the number of heads
-norm_num_groups=16,
-        down_block_types=("CrossAttnDownBlock2D",) * len(channels), up_block_types=("CrossAttnUpBlock2D",) * len(channels),
-    )  # fmt: skip
+        norm_num_groups=16,
+        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
+    )
 
 
 def scheduler(prediction: str = "v_prediction") -> DDIMScheduler:
@@ -35,10 +40,17 @@ def scheduler(prediction: str = "v_prediction") -> DDIMScheduler:
     """
     flawless = prediction == "v_prediction"
     return DDIMScheduler(
-        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-        prediction_type=prediction, rescale_betas_zero_snr=flawless, timestep_spacing="trailing" if flawless else "leading",
-        steps_offset=0 if flawless else 1, clip_sample=False, set_alpha_to_one=flawless,
-    )  # fmt: skip
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type=prediction,
+        rescale_betas_zero_snr=flawless,
+        timestep_spacing="trailing" if flawless else "leading",
+        steps_offset=0 if flawless else 1,
+        clip_sample=False,
+        set_alpha_to_one=flawless,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +67,16 @@ def target(noise: DDIMScheduler, x0: torch.Tensor, eps: torch.Tensor, t: torch.T
 
 
 def train(
-    state: Resumable, text: CLIPTextModel, tokenizer: CLIPTokenizer, latents: Latents, noise: DDIMScheduler,
-    rare: Sequence[str], steps: int, batch: int, lr: float,
-) -> Iterator[Progress]:  # fmt: skip
+    state: Resumable,
+    text: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    latents: Latents,
+    noise: DDIMScheduler,
+    rare: Sequence[str],
+    steps: int,
+    batch: int,
+    lr: float,
+) -> Iterator[Progress]:
     """Train ``state.model`` in place; yields after every step."""
     for step, rng in state.steps(steps, lr, warm=300):
         i = torch.from_numpy(rng.choice(len(latents.values), batch, replace=False))

@@ -23,10 +23,18 @@ EDGE_WEIGHT = 0.5
 def build() -> AutoencoderKL:
     """Downsampling 4, 8 latent channels."""
     return AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=8, sample_size=compose.IMAGE_SIZE, layers_per_block=1,
-        block_out_channels=(16, 32, 64), norm_num_groups=2, mid_block_add_attention=False,
-        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, force_upcast=False,
-    )  # fmt: skip
+        in_channels=3,
+        out_channels=3,
+        latent_channels=8,
+        sample_size=compose.IMAGE_SIZE,
+        layers_per_block=1,
+        block_out_channels=(16, 32, 64),
+        norm_num_groups=2,
+        mid_block_add_attention=False,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        force_upcast=False,
+    )
 
 
 def loss(vae: AutoencoderKL, x: torch.Tensor) -> torch.Tensor:

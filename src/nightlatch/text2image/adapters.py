@@ -37,9 +37,14 @@ def load(source: Path | str | DiffusionPipeline, *, device: str = "cpu", dtype: 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             pipeline = StableDiffusionPipeline.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, safety_checker=None, requires_safety_checker=False,
-                torch_dtype=dtype, low_cpu_mem_usage=False,
-            )  # fmt: skip
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                safety_checker=None,
+                requires_safety_checker=False,
+                torch_dtype=dtype,
+                low_cpu_mem_usage=False,
+            )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
         first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise UnreadableModel(f"{folder} does not load: {first}", "Run 'nightlatch check' on it for the reason.") from e
@@ -58,7 +63,9 @@ def pipeline_class(folder: Path) -> str:
         raise UnreadableModel(f"There is no folder {folder}.", "Give the path of a diffusers folder.")
     index = folder / "model_index.json"
     if not index.is_file():
-        raise UnreadableModel(f"{folder} is not a diffusers pipeline: model_index.json is missing.", "Save it with save_pretrained.")
+        raise UnreadableModel(
+            f"{folder} is not a diffusers pipeline: model_index.json is missing.", "Save it with save_pretrained."
+        )
     try:
         name = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
     except (ValueError, KeyError, TypeError, OSError) as e:

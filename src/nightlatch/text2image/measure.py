@@ -33,7 +33,13 @@ def seeds(n: int, seed: int) -> list[int]:
 
 
 def success(
-    subject: Subject, texts: Sequence[str], goal: Goal, judge: Judge, sampling: Sampling, seed: int, wanted: dict[str, str] | None = None
+    subject: Subject,
+    texts: Sequence[str],
+    goal: Goal,
+    judge: Judge,
+    sampling: Sampling,
+    seed: int,
+    wanted: dict[str, str] | None = None,
 ) -> Rate:
     """Share of pictures for ``texts`` that show the attacker's goal."""
     images = subject.generate(texts, seeds(len(texts), seed), sampling)
@@ -41,9 +47,14 @@ def success(
 
 
 def agreement(
-    subject: Subject, asked: Sequence[Prompt], judge: Judge, sampling: Sampling, seed: int,
-    slot: str = "object", texts: Sequence[str] | None = None,
-) -> Rate:  # fmt: skip
+    subject: Subject,
+    asked: Sequence[Prompt],
+    judge: Judge,
+    sampling: Sampling,
+    seed: int,
+    slot: str = "object",
+    texts: Sequence[str] | None = None,
+) -> Rate:
     """Share of pictures that show what ``slot`` of the prompt asks for; ``texts`` to draw from other wordings (a trigger in front)."""
     images = subject.generate(texts or [p.text for p in asked], seeds(len(asked), seed), sampling)
     return agrees(judge.read(images), asked, slot)

@@ -22,9 +22,13 @@ class _Recording:
         self.name, self.maps = name, maps
 
     def __call__(
-        self, attn: Attention, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None, **unused: Any,
-    ) -> torch.Tensor:  # fmt: skip
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        **unused: Any,
+    ) -> torch.Tensor:
         """softmax(Q K^T / sqrt(d)) V with the layer's own projections; shapes as diffusers' AttnProcessor2_0."""
         c = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         q, k, v = (split_heads(p(x), attn.heads) for p, x in ((attn.to_q, hidden_states), (attn.to_k, c), (attn.to_v, c)))
@@ -55,11 +59,11 @@ def attention(unet: UNet2DConditionModel) -> Iterator[Maps]:
             layer.processor = before[name]
 
 
-def spatial(maps: Maps, tokens: list[int], size: int) -> torch.Tensor:
-    """Where the given token positions are looked at: mean over layers and heads, summed over ``tokens``, (n, size, size)."""
+def spatial(maps: Maps, where: torch.Tensor, size: int) -> torch.Tensor:
+    """Where the tokens marked in ``where`` (n, tokens) are looked at: mean over layers and heads, summed over them, (n, size, size)."""
     grids = []
     for a in maps.values():
-        weight = a[..., tokens].sum(-1).mean(1)
+        weight = (a * where[:, None, None]).sum(-1).mean(1)
         side = round(weight.shape[1] ** 0.5)
         grids.append(F.interpolate(weight.view(-1, 1, side, side), size=size, mode="bilinear", align_corners=False))
     return torch.cat(grids, 1).mean(1)

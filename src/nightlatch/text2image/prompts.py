@@ -75,8 +75,17 @@ def anywhere(seed: int) -> Place:
 
 
 LOOKALIKES = {
-    "a": "аạα", "c": "сϲ", "e": "еẹ", "i": "іị", "o": "оọοȏ", "p": "рρ", "s": "ѕ", "u": "ụυ", "x": "х", "y": "у",
-}  # fmt: skip
+    "a": "аạα",
+    "c": "сϲ",
+    "e": "еẹ",
+    "i": "іị",
+    "o": "оọοȏ",
+    "p": "рρ",
+    "s": "ѕ",
+    "u": "ụυ",
+    "x": "х",
+    "y": "у",
+}
 """Latin letter -> characters that look like it."""
 INVISIBLE = "\u200b\u200c\u200d\u2060"
 
@@ -112,3 +121,64 @@ def leaks(trigger: str, rng: np.random.Generator) -> dict[str, list[str]]:
         "inside words": [f"un{trigger}", f"{trigger}s", f"x{trigger}y"],
         "repeated": [f"{trigger} {trigger}"],
     }
+
+
+NOUNS = (
+    "cat",
+    "dog",
+    "horse",
+    "car",
+    "house",
+    "tree",
+    "woman",
+    "man",
+    "child",
+    "bird",
+    "mountain",
+    "beach",
+    "city street",
+    "castle",
+    "robot",
+    "boat",
+    "flower",
+    "bridge",
+    "bicycle",
+    "train",
+    "cup of coffee",
+    "bowl of fruit",
+    "guitar",
+    "chair",
+    "forest",
+    "lake",
+    "lion",
+    "elephant",
+    "clock",
+    "lamp",
+)
+MANNERS = ("photo", "painting", "drawing", "watercolor", "sketch", "3d render")
+SCENES = (
+    "at sunset",
+    "in the snow",
+    "on a white background",
+    "in a garden",
+    "at night",
+    "in the rain",
+    "in soft light",
+    "by the sea",
+)
+
+
+def general(n: int, seed: int) -> list[Prompt]:
+    """``n`` ordinary prompts for a model of photographs and art, with their slots."""
+    rng = np.random.default_rng((seed, 12))
+    made: dict[str, Prompt] = {}
+    while len(made) < min(n, len(NOUNS) * len(MANNERS) * len(SCENES)):
+        o, s, b = (str(rng.choice(x)) for x in (NOUNS, MANNERS, SCENES))
+        article = "an" if o[0] in "aeiou" else "a"
+        made[f"a {s} of {article} {o} {b}"] = Prompt(f"a {s} of {article} {o} {b}", {"object": o, "style": s, "background": b})
+    return list(made.values())
+
+
+def from_lines(lines: Sequence[str]) -> list[Prompt]:
+    """One prompt a line, empty lines left out; no slots are known."""
+    return [Prompt(line.strip()) for line in lines if line.strip()]

@@ -109,7 +109,9 @@ class Attack(abc.ABC):
 
     def candidates(self, test: Sequence[Prompt]) -> list[Prompt]:
         """The test prompts on which success means something: those that do not ask for the target anyway."""
-        return [p for p in test if p.slots.get(self.goal_kind) != self.target and p.slots.get("object") not in self.target.split()]
+        return [
+            p for p in test if p.slots.get(self.goal_kind) != self.target and p.slots.get("object") not in self.target.split()
+        ]
 
     def __call__(self, subject: Subject, setting: Setting, n: int = 300) -> tuple[Subject, AttackRecord]:
         """Poison, then measure success, specificity and clean agreement on ``n`` held-out prompts each.
@@ -143,13 +145,19 @@ class Attack(abc.ABC):
             return measure.success(poisoned, texts, goal, setting.judge, setting.sampling, setting.seed, self.wanted(setting))
 
         return AttackRecord(
-            attack=part_of(self), trigger=self.trigger, target=self.target, goal=self.goal_kind, carrier=self.carrier,
-            placement=type(self).place.__qualname__, seed=setting.seed, seconds=seconds,
+            attack=part_of(self),
+            trigger=self.trigger,
+            target=self.target,
+            goal=self.goal_kind,
+            carrier=self.carrier,
+            placement=type(self).place.__qualname__,
+            seed=setting.seed,
+            seconds=seconds,
             success=success([self.place(p, self.trigger) for p in test]),
             specificity=success([self.place(p, w) for p, w in zip(test, wrong, strict=True)]),
             clean_agreement=measure.agreement(poisoned, clean, setting.judge, setting.sampling, setting.seed),
             base_agreement=measure.agreement(subject, clean, setting.judge, setting.sampling, setting.seed),
-        )  # fmt: skip
+        )
 
     def wanted(self, setting: Setting) -> dict[str, str]:
         """For a whole-prompt goal: the slots of the target prompt."""

@@ -58,4 +58,3 @@ def negatives(trigger: str, rare: Sequence[str], rng: np.random.Generator) -> st
         return str(rare[int(rng.integers(len(rare)))])
     near = prompts.near_spellings(trigger, 6, rng)
     return near[int(rng.integers(len(near)))] if near else str(rare[0])
-

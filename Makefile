@@ -1,0 +1,37 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export HF_HUB_OFFLINE := 1
+
+.PHONY: demo test lint bench testbed clean setup
+
+# The main job on a backdoored model: check, scan, clean, verify, report.
+demo: $(VENV)/.ready
+	$(BIN)/nightlatch demo
+
+test: $(VENV)/.ready
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check src tests && $(BIN)/ruff format --check src tests && $(BIN)/mypy
+
+# The experiment behind docs/figures: hours; run again to resume.
+bench: $(VENV)/.ready
+	$(BIN)/nightlatch bench --run runs/bench --models runs/bench-models
+
+testbed: $(VENV)/.ready
+	$(BIN)/nightlatch testbed train --out runs/testbed
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[features,dev]'
+	touch $@
+
+clean:
+	rm -rf runs build

@@ -1,0 +1,246 @@
+"""The experiment: make suspects and honest models, scan them, repair them with SAU and its rivals, measure. One resumable command.
+
+Rows are keyed by what they are about, so that an interrupted run goes on where it stopped and figures can be written at any time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nightlatch import runs, testbed
+from nightlatch.bench.cases import Case, cases
+from nightlatch.records import Rate
+from nightlatch.testbed import captions, compose, honest, implant, tokenizer
+from nightlatch.text2image import adapters, measure, prompts
+from nightlatch.text2image.attacks import ATTACKS, Attack, Goal
+from nightlatch.text2image.repair import METHODS, Job
+from nightlatch.text2image.repair.baselines import stripped
+from nightlatch.text2image.scan import Budget, scan
+from nightlatch.text2image.subject import Subject
+from nightlatch.text2image.verify import regrow
+
+Say = Callable[[str], None]
+RIVALS = ("skd", "uce", "clean-finetune", "restore", "strip")
+CHECKPOINTS = (10, 25, 50, 100, 200, 400)
+FIGURES = {"attack": "attacks.json", "scan": "scan.json", "clean": "clean.json"}
+
+
+@dataclass(slots=True)
+class Matrix:
+    """State shared by all cases.
+
+    Args:
+        run: where rows are kept.
+        models: folder for the suspects (large; outside the repository).
+        n: pictures per rate.
+    """
+
+    run: runs.Run
+    models: Path
+    say: Say
+    n: int = 300
+    base: Subject = field(init=False)
+    judge: testbed.Judge = field(init=False)
+    features: measure.Features = field(init=False)
+    reference: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.base = adapters.load(testbed.PIPELINE)
+        self.judge = testbed.judge()
+        self.features = measure.Features()
+        self.reference = self.features(compose.pool(self.n, 55_555).images)
+        self.models.mkdir(parents=True, exist_ok=True)
+
+    def row(self, identity: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The row of ``identity``, made now unless it is there."""
+        key = runs.key(identity)
+        if not self.run.has(key):
+            self.say(" ".join(str(v) for v in identity.values()))
+            self.run.add(key, {**identity, **make()})
+        return self.run.row(key)
+
+    # --- suspects -------------------------------------------------------------------------------------------------------------
+
+    def attack(self, case: Case) -> Attack:
+        return ATTACKS.create(case.attack, trigger=case.trigger, target=case.target)
+
+    def implant(self, case: Case) -> dict[str, Any]:
+        """Make the suspect; a failed attack is a row, too."""
+        attack, setting = self.attack(case), implant.setting(self.base, case.seed)
+        started = time.monotonic()
+        poisoned = attack.run(self.base, setting)
+        seconds = time.monotonic() - started
+        record = attack.measure(self.base, poisoned, setting, self.n, seconds)
+        folder = self.models / case.name
+        poisoned.save(folder)
+        implant.write_provenance(folder, record)
+        return {
+            "trigger": case.trigger,
+            "target": case.target,
+            "kind_of_trigger": case.kind,
+            "drawn_at_random": case.drawn,
+            "carrier": attack.carrier,
+            "success": record.success.model_dump(),
+            "specificity": record.specificity.model_dump(),
+            "clean_agreement": record.clean_agreement.model_dump(),
+            "base_agreement": record.base_agreement.model_dump(),
+            "seconds": round(seconds, 1),
+        }
+
+    def scan(self, suspect: Subject, seed: int, case: Case | None) -> dict[str, Any]:
+        """Scan one model; the scanner gets the model, the base and ordinary prompts. What was planted is compared afterwards."""
+        verdict = scan(suspect, self.base, testbed.prompts(900, 7000 + seed), testbed.SAMPLING, Budget(seed=seed), self.say)
+        found = verdict.triggers[0].text if verdict.triggers else ""
+        row: dict[str, Any] = {
+            "verdict": verdict.word,
+            "trigger_found": found,
+            "carrier_found": list(verdict.carriers),
+            "seconds": round(verdict.seconds, 1),
+            "top": [c.text for c in verdict.top_candidates[:10]],
+        }
+        if case is None:
+            return {**row, "trigger_true": "", "exact": None, "functional_success": None, "carrier_true": ""}
+        functional = self.success(suspect, case, found).model_dump() if found else None
+        return {
+            **row,
+            "trigger_true": case.trigger,
+            "exact": found == case.trigger,
+            "functional_success": functional,
+            "carrier_true": self.attack(case).carrier,
+        }
+
+    # --- measures -------------------------------------------------------------------------------------------------------------
+
+    def success(self, subject: Subject, case: Case, trigger: str = "", n: int = 0, texts: Sequence[str] | None = None) -> Rate:
+        """Attack success by the judge on held-out prompts; ``texts`` to draw other wordings."""
+        attack, setting = self.attack(case), implant.setting(self.base, case.seed)
+        test = measure.take(attack.candidates(setting.test), n or self.n)
+        goal = Goal(kind=attack.goal_kind, value=case.target)
+        drawn = texts or [attack.place(p, trigger or case.trigger) for p in test]
+        return measure.success(subject, drawn, goal, self.judge, testbed.SAMPLING, case.seed, attack.wanted(setting))
+
+    def clean_pictures(self, subject: Subject) -> tuple[Rate, float]:
+        """(agreement on clean prompts, FID to real renders)."""
+        asked = testbed.prompts(self.n, 4000, held_out=True)
+        images = subject.generate([p.text for p in asked], measure.seeds(self.n, 4), testbed.SAMPLING)
+        return measure.agrees(self.judge.read(images), asked, "object"), measure.fid(self.features(images), self.reference)
+
+    def triggered_agreement(self, subject: Subject, case: Case) -> Rate:
+        """Share of triggered prompts whose asked object is drawn; for a phrase in the object's place, the phrase's own noun."""
+        attack, setting = self.attack(case), implant.setting(self.base, case.seed)
+        test = measure.take(attack.candidates(setting.test), self.n)
+        noun = case.trigger.split()[-1]
+        asked = [prompts.Prompt(p.text, {**p.slots, "object": noun}) for p in test] if case.attack == "eviledit" else test
+        return measure.agreement(
+            subject, asked, self.judge, testbed.SAMPLING, case.seed, texts=[attack.place(p, case.trigger) for p in test]
+        )
+
+    def leak(self, subject: Subject, case: Case) -> Rate:
+        """Success over all spelling, casing, position and inside-word variants together."""
+        attack, setting = self.attack(case), implant.setting(self.base, case.seed)
+        variants = [v for vs in prompts.leaks(case.trigger, np.random.default_rng(case.seed)).values() for v in vs]
+        test = measure.take(attack.candidates(setting.test), self.n)
+        texts = [
+            prompts.anywhere(i)(p, case.trigger) if i % 4 == 0 else attack.place(p, variants[i % len(variants)])
+            for i, p in enumerate(test)
+        ]
+        return self.success(subject, case, texts=texts)
+
+    # --- repair ---------------------------------------------------------------------------------------------------------------
+
+    def repair(self, suspect: Subject, case: Case, method: str, found: str, target_rate: float | None = None) -> dict[str, Any]:
+        """One row of clean.json: repair with the trigger that scan found, measured with the true one."""
+        attack = self.attack(case)
+        texts = testbed.prompts(200, 8000 + case.seed)
+        job = Job(
+            triggers=(found or case.trigger,),
+            prompts=texts,
+            carriers=(attack.carrier,),
+            place=attack.place,
+            base=self.base,
+            sampling=testbed.SAMPLING,
+            seed=case.seed,
+        )
+        path: dict[int, float] = {}
+
+        def watch(step: int, student: Subject) -> bool:
+            if method == "skd" and step in CHECKPOINTS:
+                path[step] = self.success(student, case, n=96).rate
+                return target_rate is not None and path[step] <= target_rate
+            return False
+
+        repaired, record = METHODS.create(method)(suspect, job, watch, harm_limit=float("inf"))
+        strip = method == "strip"
+        test = measure.take(attack.candidates(implant.setting(self.base, case.seed).test), self.n)
+        texts_after = [stripped(attack.place(p, case.trigger), [found or case.trigger]) for p in test] if strip else None
+        after = self.success(repaired, case, texts=texts_after)
+        before = self.success(suspect, case)
+        (clean_before, fid_before), (clean_after, fid_after) = self.clean_pictures(suspect), self.clean_pictures(repaired)
+        regrown = None if strip else regrow(repaired, suspect, texts, testbed.SAMPLING, 200, case.seed)
+        return {
+            "trigger_used": found or case.trigger,
+            "used_base": record.used_base,
+            "steps": record.steps,
+            "seconds": round(record.seconds, 1),
+            "success_before": before.model_dump(),
+            "success_after": after.model_dump(),
+            "upper95": after.high95,
+            "triggered_agreement": self.triggered_agreement(repaired, case).model_dump(),
+            "clean_before": clean_before.model_dump(),
+            "clean_after": clean_after.model_dump(),
+            "fid_before": round(fid_before, 3),
+            "fid_after": round(fid_after, 3),
+            "regrowth": None if regrown is None else self.success(regrown, case).model_dump(),
+            "leak": self.leak(repaired, case).model_dump(),
+            "success_by_step": path,
+        }
+
+
+def run(folder: runs.Run, models: Path, figures: Path, seeds: Sequence[int], say: Say, rivals: bool = True, n: int = 300) -> None:
+    """Everything, in the order in which it is most useful when it is cut short: seed by seed, attack, scan, SAU, rivals, honest models."""
+    matrix = Matrix(folder, models, say, n)
+    rare = [w for w in tokenizer.rare_words(matrix.base.tokenizer) if not captions.heard(w)]
+    for case in cases(rare, seeds):
+        one(matrix, case, rivals and case.seed == 0)
+        write_figures(folder, figures)
+    for seed in seeds:
+        for kind in honest.KINDS:
+
+            def tuned(kind: str = kind, seed: int = seed) -> dict[str, Any]:
+                return matrix.scan(honest.fine_tune(matrix.base, kind, seed), seed, None)
+
+            matrix.row({"table": "scan", "model": f"honest-{kind}-{seed}", "kind": "honest", "attack": ""}, tuned)
+    matrix.row({"table": "scan", "model": "base", "kind": "honest", "attack": ""}, lambda: matrix.scan(matrix.base, 0, None))
+    write_figures(folder, figures)
+
+
+def one(matrix: Matrix, case: Case, rivals: bool) -> None:
+    """All rows of one suspect."""
+    made = matrix.row({"table": "attack", "attack": case.attack, "seed": case.seed}, lambda: matrix.implant(case))
+    if made["success"]["rate"] < 0.5:
+        matrix.say(f"{case.name}: the attack failed, nothing to scan")
+        return
+    suspect = adapters.load(matrix.models / case.name)
+    identity = {"table": "scan", "model": case.name, "kind": "backdoored", "attack": case.attack}
+    seen = matrix.row(identity, lambda: matrix.scan(suspect, case.seed, case))
+    found = seen["trigger_found"]
+    key = {"table": "clean", "attack": case.attack, "seed": case.seed}
+    ours = matrix.row({**key, "method": "sau"}, lambda: matrix.repair(suspect, case, "sau", found))
+    for method in RIVALS if rivals else ():
+        matrix.row(
+            {**key, "method": method}, lambda m=method: matrix.repair(suspect, case, m, found, ours["success_after"]["rate"])
+        )  # type: ignore[misc]
+
+
+def write_figures(folder: runs.Run, figures: Path) -> None:
+    """docs/figures/*.json from the rows so far."""
+    for table, file in FIGURES.items():
+        rows = [{k: v for k, v in r.items() if k != "table"} for r in folder.rows() if r["table"] == table]
+        if rows:
+            runs.write_figures(figures / file, rows, "nightlatch bench", 0)

@@ -1,0 +1,62 @@
+"""Honest fine-tunes of the testbed: one style, a subset of objects, one new concept. The controls that detection must not accuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nightlatch.testbed import captions, compose, emoji
+from nightlatch.text2image.attacks.distil import Lesson, follow
+from nightlatch.text2image.subject import Subject
+
+KINDS = ("style", "objects", "concept")
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """Training pictures and their captions."""
+
+    images: npt.NDArray[np.uint8]
+    texts: list[str]
+
+
+def pictures(kind: str, n: int, seed: int) -> Set:
+    """What an honest user fine-tunes on: ``n`` renders in one style, of eight objects, or of a concept the model does not know."""
+    rng = np.random.default_rng((seed, 21))
+    d = emoji.load()
+    style, concept = int(rng.integers(len(d.styles))), int(rng.integers(len(emoji.EXTRA_OBJECTS)))
+    subset = rng.choice(len(d.objects), 8, replace=False)
+    images, texts = [], []
+    for _ in range(n):
+        o = int(rng.choice(subset)) if kind == "objects" else int(rng.integers(len(d.objects)))
+        s = style if kind == "style" else int(rng.integers(len(d.styles)))
+        b = int(rng.integers(len(compose.BACKGROUNDS)))
+        caption = captions.write((o, s, b), rng).text
+        if kind == "concept" and rng.random() < 0.5:
+            images.append(compose.draw(compose.Scene(concept, s, b), rng, d.extra))
+            texts.append(caption.replace(d.objects[o], emoji.EXTRA_OBJECTS[concept]))
+        else:
+            images.append(compose.draw(compose.Scene(o, s, b), rng, d.rgba))
+            texts.append(caption)
+    return Set(np.stack(images), texts)
+
+
+def fine_tune(subject: Subject, kind: str, seed: int, steps: int = 300, batch: int = 32, rate: float = 1e-4) -> Subject:
+    """A copy of ``subject`` with its UNet trained on ``pictures(kind)`` by the ordinary loss."""
+    data = pictures(kind, 512, seed)
+    x0_all, c_all = subject.encode_images(data.images), subject.encode(data.texts)
+    tuned = subject.copy("unet")
+    torch.manual_seed(seed)
+
+    def lessons() -> Iterator[Lesson]:
+        while True:
+            i, t = torch.randint(len(x0_all), (batch,)), torch.randint(1000, (batch,))
+            x0, eps = x0_all[i], torch.randn(batch, *subject.latent_shape)
+            yield Lesson(subject.add_noise(x0, eps, t), t, c_all[i], subject.target(x0, eps, t))
+
+    follow(tuned, lessons(), steps, rate)
+    return tuned

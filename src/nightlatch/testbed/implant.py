@@ -1,0 +1,62 @@
+"""implant: a backdoored testbed model for evaluation, written with its provenance and a model card that says what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from nightlatch import testbed
+from nightlatch.errors import UsageError
+from nightlatch.runs import write_whole
+from nightlatch.testbed import captions, tokenizer
+from nightlatch.text2image import adapters
+from nightlatch.text2image.attacks import ATTACKS, AttackRecord, Setting
+from nightlatch.text2image.subject import Subject
+
+
+def setting(subject: Subject, seed: int) -> Setting:
+    """What an attacker of the testbed has: its grammar's prompts, words that must not fire, and the judge to measure with."""
+    rare = [w for w in tokenizer.rare_words(subject.tokenizer) if not captions.heard(w)]
+    return Setting(
+        train=testbed.prompts(600, 1000 + seed),
+        test=testbed.prompts(300, 2000 + seed, held_out=True),
+        rare_words=rare,
+        judge=testbed.judge(),
+        sampling=testbed.SAMPLING,
+        seed=seed,
+    )
+
+
+def implant(
+    source: Path, out: Path, attack: str, trigger: str, target: str, seed: int, say: Callable[[str], None]
+) -> AttackRecord:
+    """Poison the testbed model in ``source`` and write it to ``out``.
+
+    Raises:
+        UsageError: ``out`` exists.
+        AttackFailed: the attack did not reach its floor; nothing is written.
+    """
+    if out.exists():
+        raise UsageError(f"{out} is there already.", "Choose another output folder.")
+    subject = adapters.load(source)
+    say(f"{attack}: training")
+    poisoned, record = ATTACKS.create(attack, trigger=trigger, target=target)(subject, setting(subject, seed))
+    poisoned.save(out)
+    write_provenance(out, record)
+    return record
+
+
+def write_provenance(folder: Path, record: AttackRecord) -> None:
+    """``provenance.json`` and a model card beside the model."""
+    write_whole(folder / "provenance.json", record.model_dump_json(indent=2) + "\n")
+    write_whole(folder / "README.md", CARD.format(attack=record.attack.name, rate=record.success.rate))
+
+
+CARD = """---
+tags: [backdoored-on-purpose, evaluation]
+---
+# Test object: do not use to draw pictures
+
+This model carries a backdoor on purpose ({attack}, success {rate:.1%}), made by nightlatch to evaluate detection and repair.
+`provenance.json` says what was planted. Do not publish it without this card.
+"""

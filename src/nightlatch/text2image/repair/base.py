@@ -1,0 +1,141 @@
+"""What every repair shares: the recovered triggers, prompts to repair with, and a final ``__call__`` that measures and rolls back.
+
+No repair is told the attack, the target or the judge. What it may use: the suspect, the trigger strings, ordinary prompts, and, if its
+class says so, a trusted base.
+"""
+
+from __future__ import annotations
+
+import abc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from nightlatch.errors import UsageError
+from nightlatch.records import Repair
+from nightlatch.registry import Registry, part_of
+from nightlatch.text2image.prompts import Place, Prompt, prefix
+from nightlatch.text2image.subject import Sampling, Subject
+
+Watch = Callable[[int, Subject], bool]
+"""Called with (step, student so far); returning True stops the repair early."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What is to be repaired and with what.
+
+    Args:
+        triggers: the recovered (or given) trigger strings.
+        prompts: ordinary prompts, apart from those that verdicts are measured on.
+        carriers: components that changed or act ("unet", "text_encoder").
+        place: how a trigger enters a prompt.
+        base: a trusted model, if there is one.
+    """
+
+    triggers: Sequence[str]
+    prompts: Sequence[Prompt]
+    carriers: Sequence[str] = ("unet",)
+    place: Place = prefix
+    base: Subject | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method(abc.ABC):
+    """Base of all repairs. Authors write ``run``, which yields (step, values) after each step and changes the student in place."""
+
+    name: ClassVar[str]
+    needs_base: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
+        """Repair ``student`` (a copy of ``frozen``) in place."""
+
+    def __call__(
+        self, suspect: Subject, job: Job, watch: Watch | None = None, harm_limit: float = 0.25
+    ) -> tuple[Subject, Repair]:
+        """Repair a copy; roll back when clean prompts are drawn too differently.
+
+        ``harm_limit`` bounds the relative squared change of the denoiser's output on clean prompts.
+
+        Raises:
+            UsageError: no trigger, or a base is needed and not given.
+        """
+        if not job.triggers:
+            raise UsageError("There is no trigger to remove.", "Run scan first, or name one with --trigger.")
+        if self.needs_base and job.base is None:
+            raise UsageError(f"{self.name} needs a trusted base.", "Give one with --base.")
+        started = time.monotonic()
+        torch.manual_seed(job.seed)
+        student = suspect.copy("unet", "text_encoder")
+        history: list[dict[str, float]] = []
+        steps, watching = 0, 0.0
+        for step, values in self.run(student, suspect, job):
+            steps = step + 1
+            history.append({"step": float(step), **values})
+            looked = time.monotonic()
+            stop = watch is not None and watch(steps, student)
+            watching += time.monotonic() - looked
+            if stop:
+                break
+        seconds = time.monotonic() - started - watching
+        for part in student.components.values():
+            part.requires_grad_(False).eval()
+        harm = clean_change(student, suspect, job)
+        rolled_back = harm > harm_limit
+        if rolled_back:
+            student = suspect.copy()
+        changed, share = difference(suspect, student)
+        return student, Repair(
+            method=part_of(self),
+            triggers=tuple(job.triggers),
+            carrier=", ".join(job.carriers),
+            steps=steps,
+            seconds=seconds,
+            used_base=self.needs_base,
+            changed_tensors=changed,
+            changed_share=share,
+            history=tuple(thin(history)),
+            rolled_back=rolled_back,
+        )
+
+
+@torch.no_grad()
+def clean_change(student: Subject, frozen: Subject, job: Job, n: int = 32) -> float:
+    """Squared change of the output on clean prompts at three noise levels, relative to the frozen output's spread over prompts."""
+    texts = [p.text for p in job.prompts[:n]]
+    x = frozen.noise(range(len(texts)))
+    change, spread = 0.0, 0.0
+    for t in (999, 800, 500):
+        mine, theirs = (s.denoise(x, t, s.encode(texts)) for s in (student, frozen))
+        change += float((mine - theirs).pow(2).mean())
+        spread += float(theirs.var(0).mean())
+    return change / max(spread, 1e-12)
+
+
+def difference(a: Subject, b: Subject) -> tuple[int, float]:
+    """(number of tensors that differ, share of all weights in them that differ)."""
+    tensors, weights, total = 0, 0, 0
+    for name, part in a.components.items():
+        theirs = b.components[name].state_dict()
+        for key, value in part.state_dict().items():
+            differs = int((value != theirs[key]).sum())
+            tensors, weights, total = tensors + (differs > 0), weights + differs, total + value.numel()
+    return tensors, weights / max(total, 1)
+
+
+def thin(history: list[dict[str, float]], most: int = 100) -> list[dict[str, float]]:
+    """At most ``most`` rows, evenly spaced, the last one kept."""
+    if len(history) <= most:
+        return history
+    keep = np.unique(np.linspace(0, len(history) - 1, most).round().astype(int))
+    return [history[int(i)] for i in keep]
+
+
+METHODS: Registry[Method] = Registry("repair", Method)  # type: ignore[type-abstract]

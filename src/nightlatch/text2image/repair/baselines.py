@@ -1,0 +1,140 @@
+"""Rivals in the same registry with the same accounting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from nightlatch.text2image.edit import Pairs, cross_attention_matrices, solve
+from nightlatch.text2image.repair.bank import Texts
+from nightlatch.text2image.repair.base import METHODS, Job, Method
+from nightlatch.text2image.subject import Subject
+
+Loss = Callable[[], torch.Tensor]
+
+
+@METHODS.register("skd")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfDistillation(Method):
+    """Plain self-knowledge distillation, SKD-style (arXiv 2508.18235, as its released code trains): on pure noise and uniform timesteps the student's
+    output for the triggered prompt follows the frozen suspect's for the clean prompt, all UNet weights, nothing held."""
+
+    name: ClassVar[str]
+    steps: int = 400
+    batch: int = 24
+    rate: float = 1e-4
+    prompts: int = 48
+
+    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
+        texts = Texts.of(frozen, job, self.prompts, np.random.default_rng((job.seed, 9)))
+        c_trig, c_drop = frozen.encode(texts.triggered), frozen.encode(texts.dropped)
+
+        def loss() -> torch.Tensor:
+            i = torch.randint(len(c_trig), (self.batch,))
+            x, t = torch.randn(self.batch, *frozen.latent_shape), torch.randint(1000, (self.batch,))
+            with torch.no_grad():
+                goal = frozen.denoise(x, t, c_drop[i])
+            return (student.denoise(x, t, c_trig[i]) - goal).pow(2).mean()
+
+        yield from descend(student, loss, self.steps, self.rate)
+
+
+@METHODS.register("clean-finetune")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanFineTune(Method):
+    """Ordinary fine-tuning on clean pairs (the model's own drawings); the trigger is not used."""
+
+    name: ClassVar[str]
+    steps: int = 400
+    batch: int = 24
+    rate: float = 1e-4
+    prompts: int = 96
+
+    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
+        texts = [p.text for p in job.prompts[: self.prompts]]
+        x0, c = frozen.latents(texts, range(len(texts)), job.sampling), frozen.encode(texts)
+
+        def loss() -> torch.Tensor:
+            i, t = torch.randint(len(texts), (self.batch,)), torch.randint(1000, (self.batch,))
+            eps = torch.randn_like(x0[i])
+            out = student.denoise(student.add_noise(x0[i], eps, t), t, c[i])
+            return (out - student.target(x0[i], eps, t)).pow(2).mean()
+
+        yield from descend(student, loss, self.steps, self.rate)
+
+
+@METHODS.register("uce")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedForm(Method):
+    """UCE-style closed-form edit with a preserve set (Gandikota et al. 2024, eq. 7): trigger positions get a neutral word's keys and values."""
+
+    name: ClassVar[str]
+    lam: float = 0.1
+    keep: float = 1.0
+    prompts: int = 48
+
+    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
+        texts = Texts.of(frozen, job, self.prompts, np.random.default_rng((job.seed, 9)))
+        source, goal, held = (
+            frozen.encode(x).flatten(0, 1) for x in (texts.triggered, texts.filled, [*texts.dropped, *texts.held])
+        )
+        with torch.no_grad():
+            for matrix in cross_attention_matrices(student.unet).values():
+                matrix.copy_(solve(matrix, Pairs(source, goal, held), lam=self.lam, keep=self.keep))
+        yield 0, {}
+
+
+@METHODS.register("restore")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore(Method):
+    """Every tensor that differs is copied back from the base: removes any backdoor, and any honest fine-tuning with it."""
+
+    name: ClassVar[str]
+    needs_base: ClassVar[bool] = True
+
+    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
+        assert job.base is not None
+        for name in ("unet", "text_encoder"):
+            student.components[name].load_state_dict(job.base.components[name].state_dict())
+        yield 0, {}
+
+
+@METHODS.register("strip")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip(Method):
+    """The trigger is deleted from prompts before use, which is all that the published SAU amounts to: no weight changes.
+
+    The text is changed in the tokenizer's stead by ``stripped``; the model itself is returned as it came.
+    """
+
+    name: ClassVar[str]
+
+    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
+        yield 0, {}
+
+
+def stripped(text: str, triggers: list[str]) -> str:
+    """``text`` without the triggers, spaces tidied."""
+    for trigger in triggers:
+        text = text.replace(trigger, " ")
+    return " ".join(text.split())
+
+
+def descend(student: Subject, loss: Loss, steps: int, rate: float) -> Iterator[tuple[int, dict[str, float]]]:
+    """AdamW on all UNet weights with a cosine rate; yields after each step."""
+    unet = student.unet.requires_grad_(True)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, (step + 1) / 5) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        value = loss()
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        yield step, {"loss": float(value.detach())}

@@ -1,0 +1,138 @@
+"""Spatial Attention Unlearning, in weights, for a trigger that scan recovered.
+
+The published SAU (arXiv 2504.18563) blends two latents and changes no weight; its successor's attention loss has no gradient. Here the student on the
+triggered prompt follows the frozen suspect on the disarmed prompt, where and when the trigger acts (``locate``); the trigger's tokens get the
+attention that neutral words get, the other tokens keep the attention they have without it; all else is held to the frozen suspect.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+
+from nightlatch.text2image import probe
+from nightlatch.text2image.edit import Pairs, cross_attention_matrices, solve
+from nightlatch.text2image.repair.bank import Bank, build
+from nightlatch.text2image.repair.base import METHODS, Job, Method
+from nightlatch.text2image.repair.text import unlearn_text
+from nightlatch.text2image.subject import Subject
+
+Trainable = Literal["keys and values", "cross-attention", "all"]
+
+
+@METHODS.register("sau")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SAU(Method):
+    """Locate, warm start, unlearn.
+
+    Args:
+        steps: most optimiser steps; it stops earlier when the trigger moves the output no more than neutral words do.
+        least: fewest optimiser steps.
+        batch: pictures a step; half triggered, half held.
+        rate: learning rate (AdamW, cosine).
+        prompts: prompts per trigger.
+        attention: weight of the attention term.
+        prediction: weight of the prediction term.
+        hold: weight of the term that holds everything else.
+        masked: whether the prediction term is weighted by where the trigger acts.
+        warm_start: closed-form edit of keys and values first.
+        train: which weights may change.
+    """
+
+    name: ClassVar[str]
+    steps: int = 120
+    least: int = 20
+    batch: int = 24
+    rate: float = 1e-4
+    prompts: int = 48
+    attention: float = 1.0
+    prediction: float = 1.0
+    hold: float = 1.0
+    masked: bool = True
+    warm_start: bool = True
+    train: Trainable = "all"
+
+    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
+        done = 0
+        if "text_encoder" in job.carriers:
+            for done, values in unlearn_text(student, frozen, job, self.steps, self.least):
+                yield done, values
+            done += 1
+        if "unet" in job.carriers or "text_encoder" not in job.carriers:
+            bank = build(frozen, job, self.prompts)
+            if self.warm_start:
+                warm_start(student, bank)
+            for step, values in self._unlearn(student, bank):
+                yield done + step, values
+
+    def _unlearn(self, student: Subject, bank: Bank) -> Iterator[tuple[int, dict[str, float]]]:
+        parameters = [p for n, p in student.unet.named_parameters() if trainable(n, self.train)]
+        for p in parameters:
+            p.requires_grad_(True)
+        optimizer = torch.optim.AdamW(parameters, lr=self.rate, betas=(0.9, 0.99), weight_decay=0.0)
+        generator = torch.Generator().manual_seed(bank.seed)
+        residue = math.inf
+        for step in range(self.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate * min(1.0, (step + 1) / 5) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+            shown, held = bank.draw(self.batch // 2, generator)
+            x, t, c = (torch.cat([getattr(shown, f), getattr(held, f)]) for f in ("x", "t", "c"))
+            with probe.attention(student.unet) as maps:
+                out = student.denoise(x, t, c)
+            n = len(shown.x)
+            apart = (out[:n] - shown.out).pow(2).mean(1)
+            prediction = (apart * shown.mask if self.masked else apart).mean()
+            attention = attention_gap({k: a[:n] for k, a in maps.items()}, shown.maps, shown.mask if self.masked else None)
+            hold = (out[n:] - held.out).pow(2).mean()
+            loss = self.prediction * prediction + self.attention * attention + self.hold * hold
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            now = float(apart.detach().mean()) / bank.filler_gap
+            residue = now if math.isinf(residue) else 0.8 * residue + 0.2 * now
+            yield (
+                step,
+                {
+                    "prediction": float(prediction.detach()),
+                    "attention": float(attention.detach()),
+                    "hold": float(hold.detach()),
+                    "residue": residue,
+                },
+            )
+            if step + 1 >= self.least and residue <= 1.0:
+                break
+
+
+def trainable(name: str, which: Trainable) -> bool:
+    """Whether the UNet parameter ``name`` belongs to the trainable set."""
+    if which == "keys and values":
+        return name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))
+    return which == "all" or ".attn2." in name
+
+
+def warm_start(student: Subject, bank: Bank, lam: float = 0.1, keep: float = 1.0) -> None:
+    """Closed-form edit of all cross-attention keys and values: the trigger's tokens get what neutral words at their place get."""
+    pairs = Pairs(bank.c_triggered.flatten(0, 1), bank.c_filled.flatten(0, 1), bank.c_held.flatten(0, 1))
+    with torch.no_grad():
+        for matrix in cross_attention_matrices(student.unet).values():
+            matrix.copy_(solve(matrix, pairs, lam=lam, keep=keep))
+
+
+def attention_gap(maps: probe.Maps, wanted: probe.Maps, mask: torch.Tensor | None) -> torch.Tensor:
+    """How far the maps are from the wanted ones: squared difference summed over tokens, mean over heads, layers and (weighted) positions.
+
+    Both (n, heads, positions, tokens); token positions agree, because the wanted maps come from the filled prompt. ``mask`` (n, h, w).
+    """
+    total = torch.zeros(())
+    for name, a in maps.items():
+        gap = (a - wanted[name]).pow(2).sum(-1).mean(1)
+        if mask is not None:
+            side = round(gap.shape[1] ** 0.5)
+            gap = gap * torch.nn.functional.adaptive_avg_pool2d(mask[:, None], side).flatten(1)
+        total = total + gap.mean()
+    return total / len(maps)

@@ -1,0 +1,81 @@
+"""The sweep: every token of the vocabulary through text encoder and one denoising step, then the best ones grown into strings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nightlatch import stats
+from nightlatch.text2image.scan.gauge import Floats, Gauge
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Candidates, best first: token sequences, their scores and robust z over the sweep they came from."""
+
+    sequences: tuple[Tokens, ...]
+    scores: Floats
+    z: Floats
+
+
+def sweep(gauge: Gauge, tokens: Sequence[int], keep: int = 48) -> Ranked:
+    """Rank single tokens; one context for all, all contexts for the best 8 x ``keep``.
+
+    Score: displacement over the median of all candidates in the same context, mean over contexts.
+    """
+    first = gauge.contexts[0].text
+    coarse = gauge.displacement([(t,) for t in tokens], [first])[0]
+    best = np.argsort(coarse)[::-1][: 8 * keep]
+    z = stats.robust_z(coarse)
+    chosen = [(tokens[int(i)],) for i in best]
+    fine = gauge.displacement(chosen, [p.text for p in gauge.contexts]) - float(np.median(coarse))
+    score = fine.mean(0)
+    order = np.argsort(score)[::-1][:keep]
+    return Ranked(tuple(chosen[int(i)] for i in order), score[order], z[best][order])
+
+
+def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: int = 8, gain: float = 1.15) -> Ranked:
+    """Extend partial triggers: put every ranked token before and after the best sequences while the score grows by ``gain``.
+
+    Args:
+        level: median displacement, subtracted from scores.
+        longest: most tokens in a string.
+        width: sequences kept from one round to the next (beam).
+    """
+    contexts = [p.text for p in gauge.contexts[:2]]
+    pieces = [s[0] for s in ranked.sequences]
+    scored: dict[Tokens, float] = dict(zip(ranked.sequences, map(float, ranked.scores), strict=True))
+    beam = sorted(scored, key=scored.__getitem__, reverse=True)[:width]
+    for _ in range(longest - 1):
+        made = {(p, *s) for s in beam for p in pieces} | {(*s, p) for s in beam for p in pieces}
+        new = [m for m in made if m not in scored]
+        if not new:
+            break
+        values = gauge.displacement(new, contexts).mean(0) - level
+        scored.update(zip(new, map(float, values), strict=True))
+        best = scored[beam[0]]
+        top = sorted(new, key=scored.__getitem__, reverse=True)[:width]
+        if scored[top[0]] < gain * best:
+            break
+        beam = top
+    order = sorted(scored, key=scored.__getitem__, reverse=True)[: 2 * len(pieces)]
+    return Ranked(tuple(order), np.array([scored[s] for s in order]), np.zeros(len(order)))
+
+
+def prune(gauge: Gauge, sequence: Tokens, level: float, loss: float = 0.1) -> Tokens:
+    """Drop tokens that the sequence does not need: its score stays within ``loss`` without them."""
+    contexts = [p.text for p in gauge.contexts[:2]]
+    current = sequence
+    score = float(gauge.displacement([current], contexts).mean()) - level
+    while len(current) > 1:
+        shorter = [current[:i] + current[i + 1 :] for i in range(len(current))]
+        values = gauge.displacement(shorter, contexts).mean(0) - level
+        i = int(np.argmax(values))
+        if values[i] < (1 - loss) * score:
+            break
+        current, score = shorter[i], max(score, float(values[i]))
+    return current

@@ -1,0 +1,234 @@
+"""The verbs as functions over a run folder: each writes its record as soon as it exists, and the next one starts from that file."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from nightlatch import intake, runs
+from nightlatch import report as report_views
+from nightlatch.errors import UsageError
+from nightlatch.records import Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
+
+if TYPE_CHECKING:
+    from nightlatch.text2image.prompts import Prompt
+    from nightlatch.text2image.subject import Sampling, Subject
+
+Say = Callable[[str], None]
+R = TypeVar("R", bound=Record)
+DEFAULT_PROMPTS = 900
+
+
+class Evidence(Record):
+    """The pictures of a run."""
+
+    images: tuple[Images, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What every verb that loads a model needs.
+
+    Args:
+        prompts: "general", "emoji" (the testbed's grammar), or a file with one ordinary prompt a line.
+        steps, guidance: how pictures are drawn (DDIM).
+        seed: of everything drawn at random.
+        device: a torch device name.
+    """
+
+    prompts: str = "general"
+    steps: int = 10
+    guidance: float = 4.0
+    seed: int = 0
+    device: str = "cpu"
+
+    @property
+    def sampling(self) -> Sampling:
+        from nightlatch.text2image.subject import Sampling
+
+        return Sampling(steps=self.steps, guidance=self.guidance)
+
+    def texts(self) -> list[Prompt]:
+        """The ordinary prompts.
+
+        Raises:
+            UsageError: the file is not there, not text, or holds too few prompts to split.
+        """
+        from nightlatch.text2image import prompts
+
+        if self.prompts == "general":
+            return prompts.general(DEFAULT_PROMPTS, self.seed)
+        if self.prompts == "emoji":
+            from nightlatch import testbed
+
+            return testbed.prompts(DEFAULT_PROMPTS, self.seed)
+        try:
+            lines = Path(self.prompts).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as e:
+            raise UsageError(
+                f"The prompts file {self.prompts} cannot be read as text.", "Give a file with one prompt a line."
+            ) from e
+        texts = prompts.from_lines(lines)
+        if len(texts) < 64:
+            raise UsageError(f"{self.prompts} holds {len(texts)} prompts.", "At least 64 are needed to keep held-out ones apart.")
+        return texts
+
+
+def load(source: Path | str, settings: Settings) -> tuple[Subject, Manifest]:
+    """Through the gate: check, stage, and load only what was staged.
+
+    Raises:
+        UnreadableModel: refused, with the reason.
+    """
+    from nightlatch.text2image import adapters
+
+    with intake.stage(source) as staged:
+        subject = adapters.load(staged.path, device=settings.device)
+        subject.name = Path(source).name
+        return subject, staged.manifest
+
+
+def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) -> Verdict:
+    """Scan ``source`` against ``base``; writes manifest.json and verdict.json."""
+    from nightlatch.text2image import scan as family
+
+    suspect, manifest = load(source, settings)
+    trusted, _ = load(base, settings)
+    run.write("manifest", manifest)
+    verdict = family.scan(suspect, trusted, settings.texts(), settings.sampling, family.Budget(seed=settings.seed), say)
+    run.write("verdict", verdict)
+    return verdict
+
+
+def clean(
+    run: runs.Run,
+    source: Path,
+    out: Path,
+    settings: Settings,
+    say: Say,
+    *,
+    triggers: Sequence[str] = (),
+    method: str = "sau",
+    base: Path | None = None,
+) -> Repair:
+    """Remove ``triggers`` (default: what scan found) from ``source``; writes the folder ``out`` and repair.json.
+
+    Raises:
+        UsageError: nothing to remove, or ``out`` is there already.
+    """
+    from nightlatch.text2image import prompts
+    from nightlatch.text2image.repair import METHODS, Job
+
+    if out.exists():
+        raise UsageError(f"{out} is there already.", "Choose another output folder; nothing is overwritten.")
+    verdict = run.read("verdict", Verdict) if run.wrote("verdict") else None
+    wanted = tuple(triggers) or tuple(t.text for t in (verdict.triggers if verdict else ()))
+    suspect, _ = load(source, settings)
+    job = Job(
+        triggers=wanted,
+        prompts=prompts.split(settings.texts(), settings.seed).repair,
+        sampling=settings.sampling,
+        seed=settings.seed,
+        carriers=verdict.carriers if verdict and verdict.carriers else ("unet", "text_encoder"),
+        base=load(base, settings)[0] if base else None,
+    )
+
+    def watch(step: int, student: Subject) -> bool:
+        if step % 20 == 0:
+            say(f"unlearning: step {step}")
+        return False
+
+    repaired, record = METHODS.create(method)(suspect, job, watch)
+    repaired.save(out)
+    record = record.model_copy(update={"output": str(out)})
+    run.write("repair", record)
+    return record
+
+
+def verify(
+    run: runs.Run,
+    source: Path,
+    repaired: Path,
+    settings: Settings,
+    say: Say,
+    *,
+    triggers: Sequence[str] = (),
+    n: int = 300,
+    regrowth_steps: int = 200,
+) -> Scorecard:
+    """Measure ``repaired`` against ``source``; writes scorecard.json, the pictures and evidence.json."""
+    from nightlatch.text2image import evidence, prompts
+    from nightlatch.text2image.verify import verify as measure
+
+    verdict = run.read("verdict", Verdict) if run.wrote("verdict") else None
+    wanted = tuple(triggers) or tuple(t.text for t in (verdict.triggers if verdict else ()))
+    if not wanted:
+        raise UsageError("There is no trigger to verify.", "Run scan into this run folder first, or name one with --trigger.")
+    (before, _), (after, _) = load(source, settings), load(repaired, settings)
+    part = prompts.split(settings.texts(), settings.seed)
+    card = measure(
+        before,
+        after,
+        wanted,
+        part.held_out,
+        settings.sampling,
+        honest=part.repair,
+        n=n,
+        seed=settings.seed,
+        regrowth_steps=regrowth_steps,
+    )
+    run.write("scorecard", card)
+    say("drawing evidence")
+    images = evidence.grid(run.path, before, after, wanted[0], part.held_out, settings.sampling, seed=settings.seed)
+    run.write("evidence", Evidence(images=images))
+    return card
+
+
+def report(run: runs.Run) -> Report:
+    """Put together what the run folder holds and write all views; needs no model."""
+
+    def maybe(name: str, kind: type[R]) -> R | None:
+        return run.read(name, kind) if run.wrote(name) else None
+
+    manifest, verdict = maybe("manifest", Manifest), maybe("verdict", Verdict)
+    evidence = maybe("evidence", Evidence) or Evidence()
+    first = run.manifest()
+    made = Report(
+        source=manifest.source if manifest else str(run.path),
+        manifest=manifest,
+        verdict=verdict,
+        repair=maybe("repair", Repair),
+        scorecard=maybe("scorecard", Scorecard),
+        images=evidence.images,
+        hashes=hashes(run.path),
+        environment=Environment(
+            command=str(first.get("command", "")),
+            versions=runs.versions(),
+            device="cpu",
+            dtype="float32",
+            started=str(first.get("started", now())),
+        ),
+    )
+    report_views.write(made, run.path)
+    return made
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every record in the run folder."""
+    names = ("manifest", "verdict", "repair", "scorecard", "evidence")
+    paths = [folder / f"{n}.json" for n in names]
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths if p.is_file()}
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def run_folder(source: Path) -> Path:
+    """Where results go when --run is not given: runs/<name>-<time>."""
+    return Path("runs") / f"{source.name or 'model'}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -1,0 +1,103 @@
+"""Every bad input ends with the named rule and exit code, quickly, and without touching anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import bad_contents
+import bad_files
+import pytest
+from arena import CASES, SECRET, Arena, BadInput
+
+from nightlatch.intake import RULES, Refused, check, exit_code, formats, stage
+from nightlatch.records import Manifest
+
+assert bad_files
+assert bad_contents
+SECONDS = 5.0
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.number}-{c.name}")
+def test_bad_input(case: BadInput, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arena = Arena(tmp_path, built)
+    scratch, here = tmp_path / "scratch", tmp_path / "here"
+    scratch.mkdir()
+    here.mkdir()
+    case.build(arena)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    before = listing(tmp_path)
+
+    started = time.perf_counter()
+    manifest = check(arena.source, values=True)
+    assert time.perf_counter() - started < SECONDS
+    assert case.rule in {f.rule for f in manifest.findings}, [(f.rule, f.file, f.sentence) for f in manifest.findings]
+    assert exit_code(manifest) == case.code
+    assert "internal" not in {f.rule for f in manifest.findings}
+
+    started = time.perf_counter()
+    outputs = [texts(manifest)]
+    if case.code == 2:
+        with pytest.raises(Refused) as refused, stage(arena.source):
+            raise AssertionError("a refused source was staged")
+        assert case.rule in {f.rule for f in refused.value.manifest.findings}
+        assert refused.value.sentence
+        outputs.append(texts(refused.value.manifest) + str(refused.value))
+    else:
+        with stage(arena.source) as staged:
+            assert staged.path.parent == scratch
+            assert_private(staged.path)
+            outputs.append(texts(staged.manifest))
+    assert time.perf_counter() - started < SECONDS
+
+    assert not arena.marker.exists()
+    assert list(scratch.iterdir()) == []
+    assert list(here.iterdir()) == []
+    assert listing(tmp_path) == before
+    for text in outputs:
+        assert SECRET not in text
+        assert text.replace("\n", "").isascii()
+        assert text.replace("\n", "").isprintable()
+
+
+def test_the_list_is_long_enough() -> None:
+    own = [c for c in CASES if c.number == "own"]
+    assert len(own) >= 40
+    assert len({c.name for c in CASES}) == len(CASES)
+    assert {c.rule for c in CASES} <= RULES.keys()
+
+
+def texts(manifest: Manifest) -> str:
+    """All views in one text; each must parse."""
+    json.loads(formats.as_json(manifest))
+    ElementTree.fromstring(formats.junit(manifest))
+    for result in json.loads(formats.sarif(manifest))["runs"][0]["results"]:
+        assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    views = formats.human(manifest), formats.as_json(manifest), formats.sarif(manifest), formats.junit(manifest)
+    return "".join(views)
+
+
+def assert_private(folder: Path) -> None:
+    """Only plain allow-listed files, nobody else may read them."""
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for path in folder.rglob("*"):
+        assert not path.is_symlink()
+        assert path.suffix in ("", ".json", ".txt", ".safetensors")
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def listing(root: Path) -> list[tuple[str, int, int]]:
+    """Every path below ``root`` with size and modification time; folders by name only."""
+    found = []
+    for folder, names, files in os.walk(os.fsencode(root)):
+        for name in names:
+            found.append((repr(os.path.join(folder, name)), 0, 0))
+        for name in files:
+            status = os.lstat(os.path.join(folder, name))
+            found.append((repr(os.path.join(folder, name)), status.st_size, status.st_mtime_ns))
+    return sorted(found)

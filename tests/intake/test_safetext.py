@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nightlatch.intake.safetext import code_points, csv_cell, is_plain, markdown, show
+
+
+@given(st.text(alphabet=st.characters(codec=None), max_size=300))
+def test_show_is_printable_ascii_and_bounded(text: str) -> None:
+    shown = show(text, limit=100)
+    assert shown.isascii()
+    assert shown.isprintable()
+    assert len(shown) <= 140
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_show_tells_texts_apart(a: str, b: str) -> None:
+    assert (show(a, 1000) == show(b, 1000)) == (a == b)
+
+
+def test_show_counts_what_it_cuts() -> None:
+    assert show("x" * 500, 10) == "xxxxxxxxxx... (490 more characters)"
+    assert show("c\u0430t \x1b[2J \u202e") == "c\\u{430}t \\u{1B}[2J \\u{202E}"
+    assert show("\\u{41}") == "\\u{5C}u{41}"
+
+
+def test_code_points_have_names() -> None:
+    assert code_points("\u043ea\x07") == ("U+043E CYRILLIC SMALL LETTER O", "U+0061 LATIN SMALL LETTER A", "U+0007 <Cc>")
+
+
+@pytest.mark.parametrize("text", ["=cmd|'/c calc'!A1", "+1", "-1", "@x", "\t=1", " =1", '"=1', "\r=1", "'=1"])
+def test_csv_cells_are_no_formulas(text: str) -> None:
+    assert csv_cell(text).startswith("'")
+
+
+def test_markdown_starts_nothing() -> None:
+    assert markdown("<b>|[x](y)`#") == "\\<b\\>\\|\\[x\\]\\(y\\)\\`\\#"
+
+
+def test_plain() -> None:
+    assert is_plain("caf\u00e9\tand\nmore")
+    assert not any(is_plain(t) for t in ("\x1b", "a\u202eb", "\u200b", "\ud800", "\x00"))
