@@ -155,6 +155,32 @@ def report(run: Annotated[Path, typer.Argument(help="a run folder")]) -> None:
 
 
 @app.command(epilog=EPILOG)
+def demo(
+    folder: Annotated[Path, typer.Option(help="work folder; the same one again resumes")] = Path("runs/demo"),
+    attack: Annotated[str, typer.Option(help="see 'nightlatch ls attacks'")] = "badt2i-object",
+    seed: Annotated[int | None, typer.Option(help="of trigger and target; drawn at random by default")] = None,
+    figures: Annotated[Path | None, typer.Option(help="add a row to this figures file")] = None,
+    setup_seconds: Annotated[float, typer.Option(help="for the figures: how long installation took")] = 0.0,
+) -> None:
+    """The whole job on a model backdoored on the spot."""
+    from nightlatch.report.text import visible
+
+    with reported():
+        from nightlatch import demo as job
+        from nightlatch import runs
+
+        outcome = job.demo(folder, say, attack=attack, seed=seed)
+        found = outcome.verdict.triggers[0].text if outcome.verdict.triggers else "none"
+        typer.echo(f"\nverdict          {outcome.verdict.word}")
+        typer.echo(f"trigger found    {visible(found)}")
+        typer.echo(f"trigger planted  {visible(outcome.trigger_true)}")
+        typer.echo(f"attack success   {_number(outcome.success_before)} before, {_number(outcome.success_after)} after")
+        typer.echo(f"report           {outcome.report}")
+        if figures is not None:
+            runs.add_figure(figures, job.figures_row(outcome, setup_seconds), runs.command_line(), seed or 0)
+
+
+@app.command(epilog=EPILOG)
 def implant(
     source: Source,
     out: Annotated[Path, typer.Option("--out", "-o")],

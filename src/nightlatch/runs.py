@@ -165,6 +165,12 @@ def write_figures(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]
     write_whole(path, "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n")
 
 
+def add_figure(path: str | os.PathLike[str], row: Mapping[str, Any], command: str, seed: int) -> None:
+    """Add one row to a table of results, keeping the rows that are there."""
+    before = json.loads(Path(path).read_text("utf-8")) if Path(path).is_file() else []
+    write_figures(path, [*before, row], command, seed)
+
+
 def command_line() -> str:
     """What the user typed, as one line that a shell understands; the program by its name, without its folder."""
     return shlex.join([Path(sys.argv[0] or "python").name, *sys.argv[1:]])

@@ -52,7 +52,7 @@ class Matrix:
 
     def __post_init__(self) -> None:
         self.base = adapters.load(testbed.PIPELINE)
-        self.judge = testbed.judge()
+        self.judge = testbed.load_judge()
         self.features = measure.Features()
         self.reference = self.features(compose.pool(self.n, 55_555).images)
         self.models.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ PIPELINE = ASSETS / "pipeline"
 SAMPLING = Sampling(steps=10, guidance=1.0)
 
 
-def judge(path: Path = ASSETS / "judge.safetensors") -> Judge:
+def load_judge(path: Path = ASSETS / "judge.safetensors") -> Judge:
     """The shipped judge.
 
     Raises:

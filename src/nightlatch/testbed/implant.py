@@ -21,7 +21,7 @@ def setting(subject: Subject, seed: int) -> Setting:
         train=testbed.prompts(600, 1000 + seed),
         test=testbed.prompts(300, 2000 + seed, held_out=True),
         rare_words=rare,
-        judge=testbed.judge(),
+        judge=testbed.load_judge(),
         sampling=testbed.SAMPLING,
         seed=seed,
     )

@@ -93,5 +93,6 @@ def train(
 
 
 def _timesteps(n: int) -> torch.Tensor:
-    """Stratified over 0..999: one in each n-th, so that every batch sees the whole range."""
-    return ((torch.arange(n) + torch.rand(n)) / n * 1000).long().clamp(max=999)[torch.randperm(n)]
+    """Stratified over 0..999, so that every batch sees the whole range, and denser where the prompt decides: t = 1000 u^0.7."""
+    u = (torch.arange(n) + torch.rand(n)) / n
+    return (1000 * u**0.7).long().clamp(max=999)[torch.randperm(n)]

@@ -26,7 +26,7 @@ def load(source: Path | str | DiffusionPipeline, *, device: str = "cpu", dtype: 
         UnreadableModel: no such folder, not a pipeline, an unsupported class, or weights that do not load.
     """
     if isinstance(source, DiffusionPipeline):
-        return _wrap(copy.copy(source), type(source).__name__, device, dtype)
+        return _wrap(copy.copy(source), type(source).__name__, device)
     folder = Path(source)
     class_name = pipeline_class(folder)
     if class_name not in SUPPORTED:
@@ -50,7 +50,7 @@ def load(source: Path | str | DiffusionPipeline, *, device: str = "cpu", dtype: 
         raise UnreadableModel(f"{folder} does not load: {first}", "Run 'nightlatch check' on it for the reason.") from e
     finally:
         diffusers_logging.set_verbosity(quiet)
-    return _wrap(pipeline, folder.name, device, dtype)
+    return _wrap(pipeline, folder.name, device)
 
 
 def pipeline_class(folder: Path) -> str:
@@ -85,9 +85,9 @@ def save_pipeline(subject: Subject, folder: Path, dtype: torch.dtype) -> None:
     os.replace(partial, folder)
 
 
-def _wrap(pipeline: DiffusionPipeline, name: str, device: str, dtype: torch.dtype) -> Subject:
+def _wrap(pipeline: DiffusionPipeline, name: str, device: str) -> Subject:
     """Move to the device, switch to evaluation, stop gradients, and take the schedule in DDIM form."""
-    pipeline.to(device, dtype)
+    pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
         part.eval().requires_grad_(False)

@@ -153,8 +153,8 @@ class Subject:
             if guided:
                 out = (null_out := self.denoise(x, t, null)) + sampling.guidance * (out - null_out)
             x0, eps = self.to_x0(out, x, t), self.to_eps(out, x, t)
-            a, s = self.noise_levels(t_next) if t_next >= 0 else (torch.ones(()), torch.zeros(()))
-            x = a.to(x) * x0 + s.to(x) * eps
+            abar = self.schedule.alphas_cumprod[t_next] if t_next >= 0 else self.schedule.final_alpha_cumprod
+            x = abar.sqrt().to(x) * x0 + (1 - abar).sqrt().to(x) * eps
         return x
 
     @torch.no_grad()

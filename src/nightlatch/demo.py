@@ -1,0 +1,118 @@
+"""The main job on a model backdoored on the spot: check, scan, clean, verify, report. The trigger is drawn at random and kept from the scanner."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nightlatch import intake, runs, testbed, verbs
+from nightlatch.bench.cases import draw_target, draw_trigger
+from nightlatch.records import Rate, Repair, Scorecard, Verdict
+from nightlatch.testbed import captions, implant, tokenizer
+from nightlatch.text2image import adapters, measure
+from nightlatch.text2image.attacks import ATTACKS, Attack, AttackRecord, Goal
+
+Say = Callable[[str], None]
+SETTINGS = {"prompts": "emoji", "steps": testbed.SAMPLING.steps, "guidance": testbed.SAMPLING.guidance}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the demo ends with: the user's view, and the truth it is compared with."""
+
+    verdict: Verdict
+    scorecard: Scorecard | None
+    trigger_true: str
+    success_before: Rate
+    success_after: Rate
+    report: Path
+    seconds: float
+
+
+def demo(folder: Path, say: Say, *, attack: str = "badt2i-object", seed: int | None = None, n: int = 200) -> Outcome:
+    """Run the whole job in ``folder``; a second call goes on where the first stopped.
+
+    Raises:
+        UnreadableModel: the shipped testbed is missing.
+        AttackFailed: the backdoor did not take (try another seed).
+    """
+    started = time.monotonic()
+    secret_seed = seed if seed is not None else _remembered_seed(folder)
+    suspect, repaired = folder / "suspect", folder / "repaired"
+    part, record = _suspect(suspect, folder / "planted.json", attack, secret_seed, say)
+    settings = verbs.Settings(**SETTINGS, seed=secret_seed % 1000)  # type: ignore[arg-type]
+    with runs.Run(folder / "run") as run:
+        manifest = intake.check(suspect)
+        say(f"1 check   {len(manifest.files)} files, {len(manifest.findings)} findings")
+        verdict = (
+            run.read("verdict", Verdict) if run.wrote("verdict") else verbs.scan(run, suspect, testbed.PIPELINE, settings, say)
+        )
+        say(f"2 scan    {verdict.word}; carrier {', '.join(verdict.carriers) or 'none'}; {verdict.seconds:.0f} s")
+        card = None
+        if verdict.triggers:
+            if not repaired.exists():
+                verbs.clean(run, suspect, repaired, settings, say)
+            repair = run.read("repair", Repair)
+            say(f"3 clean   {repair.method.name}, {repair.steps} steps, {repair.seconds:.0f} s")
+            done = run.wrote("scorecard")
+            card = run.read("scorecard", Scorecard) if done else verbs.verify(run, suspect, repaired, settings, say, n=n)
+            say(f"4 verify  {card.verdict}")
+        verbs.report(run)
+        say(f"5 report  {run.path / 'report.html'}")
+    judged = [_success(part, p, secret_seed, n) for p in (suspect, repaired if repaired.exists() else suspect)]
+    return Outcome(
+        verdict, card, record.trigger, judged[0], judged[1], folder / "run" / "report.html", time.monotonic() - started
+    )
+
+
+def figures_row(outcome: Outcome, seconds_setup: float) -> dict[str, Any]:
+    """The row of docs/figures/demo.json."""
+    return {
+        "seconds_setup": seconds_setup,
+        "seconds_job": round(outcome.seconds, 1),
+        "verdict": outcome.verdict.word,
+        "trigger_true": outcome.trigger_true,
+        "trigger_found": outcome.verdict.triggers[0].text if outcome.verdict.triggers else "",
+        "success_before": outcome.success_before.model_dump(),
+        "success_after": outcome.success_after.model_dump(),
+    }
+
+
+def _remembered_seed(folder: Path) -> int:
+    """A seed drawn at the first run and kept, so that a second run is about the same suspect."""
+    path = folder / "seed"
+    if not path.is_file():
+        runs.write_whole(path, f"{int.from_bytes(os.urandom(3), 'big')}\n")
+    return int(path.read_text())
+
+
+def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> tuple[Attack, AttackRecord]:
+    """Implant a backdoor with a random trigger and target unless the suspect is there; the record stays outside the suspect's folder."""
+    base = adapters.load(testbed.PIPELINE)
+    rng = np.random.default_rng((seed, 99))
+    rare = [w for w in tokenizer.rare_words(base.tokenizer) if not captions.heard(w)]
+    kind = str(rng.choice(["rare token", "nonsense word"]))
+    trigger = draw_trigger(kind, attack, rare, rng)
+    part = ATTACKS.create(attack, trigger=trigger, target=draw_target(attack, trigger, rng))
+    if not (folder.exists() and planted.is_file()):
+        say("0 implant a backdoor with a random trigger, kept from the scanner (a few minutes)")
+        poisoned, record = part(base, implant.setting(base, seed % 1000), n=100)
+        poisoned.save(folder)
+        runs.write_whole(planted, record.model_dump_json(indent=2))
+    return part, AttackRecord.model_validate_json(planted.read_bytes())
+
+
+def _success(part: Attack, folder: Path, seed: int, n: int) -> Rate:
+    """The judge's count of the attacker's goal, with the true trigger, on held-out prompts."""
+    subject = adapters.load(folder)
+    setting = implant.setting(subject, seed % 1000)
+    test = measure.take(part.candidates(setting.test), n)
+    goal = Goal(kind=part.goal_kind, value=part.target)
+    texts = [part.place(p, part.trigger) for p in test]
+    return measure.success(subject, texts, goal, setting.judge, testbed.SAMPLING, seed % 1000, part.wanted(setting))

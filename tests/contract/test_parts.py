@@ -1,0 +1,91 @@
+"""Every registered part keeps its contract: it runs on a real small model, changes only what it may, and is measured by its base."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from nightlatch.errors import AttackFailed, UsageError
+from nightlatch.records import Repair
+from nightlatch.registry import part_of
+from nightlatch.text2image.attacks import ATTACKS, Setting
+from nightlatch.text2image.prompts import Prompt
+from nightlatch.text2image.repair import METHODS, Job
+from nightlatch.text2image.subject import Sampling, Subject
+
+TARGETS = {"object": "dog", "style": "flat", "patch": "checker", "prompt": "a flat dog on a red background"}
+QUICK = {"steps": 2, "batch": 8, "drawings": 8, "pairs": 8, "preserve": 8, "prompts": 6, "least": 1}
+
+
+def quick(part: type, **given: Any) -> Any:
+    """A part with every costly parameter at its smallest."""
+    known = {f.name for f in dataclasses.fields(part)}
+    return part(**{**{k: v for k, v in QUICK.items() if k in known}, **given})
+
+
+def state(subject: Subject) -> dict[str, torch.Tensor]:
+    return {f"{n}.{k}": v.clone() for n, m in subject.components.items() for k, v in m.state_dict().items()}
+
+
+def setting(texts: list[Prompt], judge: Any, sampling: Sampling) -> Setting:
+    return Setting(train=texts[:50], test=texts[50:80], rare_words=["zudi", "zyno", "zubepy"], judge=judge, sampling=sampling)
+
+
+@pytest.mark.parametrize("part", list(ATTACKS), ids=lambda p: p.name)
+def test_attack_changes_its_carrier_only_and_not_its_input(part, tiny_v, texts, judge, few_steps):
+    attack = quick(part, trigger="lovely cat" if part.name == "eviledit" else "zibu", target=TARGETS[part.goal_kind])
+    before = state(tiny_v)
+    made = attack.run(tiny_v, setting(texts, judge, few_steps))
+    assert all(torch.equal(v, before[k]) for k, v in state(tiny_v).items())
+    changed = {k.split(".")[0] for k, v in state(made).items() if not torch.equal(v, before[k])}
+    assert changed == {part.carrier}
+
+
+@pytest.mark.parametrize("part", list(ATTACKS), ids=lambda p: p.name)
+def test_attack_that_does_not_work_is_withheld(part, tiny_v, texts, judge, few_steps):
+    attack = quick(part, trigger="zibu", target=TARGETS[part.goal_kind], floor=1.01)
+    with pytest.raises(AttackFailed, match="below its floor"):
+        attack(tiny_v, setting(texts, judge, few_steps), n=8)
+
+
+@pytest.mark.parametrize("carrier", ["unet", "text_encoder"])
+@pytest.mark.parametrize("part", list(METHODS), ids=lambda p: p.name)
+def test_repair_returns_a_measured_record_and_leaves_the_suspect_alone(part, carrier, tiny_v, texts, few_steps):
+    before = state(tiny_v)
+    job = Job(triggers=["zibu"], prompts=texts[:20], carriers=[carrier], base=tiny_v, sampling=few_steps)
+    repaired, record = quick(part)(tiny_v, job, harm_limit=float("inf"))
+    assert isinstance(record, Repair)
+    assert record.method == part_of(quick(part))
+    assert record.steps >= 1
+    assert all(torch.equal(v, before[k]) for k, v in state(tiny_v).items())
+    assert all(torch.isfinite(v).all() for v in state(repaired).values())
+    assert not any(p.requires_grad for m in repaired.components.values() for p in m.parameters())
+
+
+@pytest.mark.parametrize("part", list(METHODS), ids=lambda p: p.name)
+def test_repair_without_a_trigger_is_refused(part, tiny_v, texts, few_steps):
+    with pytest.raises(UsageError, match="no trigger"):
+        quick(part)(tiny_v, Job(triggers=[], prompts=texts[:20], sampling=few_steps))
+
+
+def test_repair_that_needs_a_base_says_so(tiny_v, texts, few_steps):
+    with pytest.raises(UsageError, match="needs a trusted base"):
+        METHODS.create("restore")(tiny_v, Job(triggers=["zibu"], prompts=texts[:20], sampling=few_steps))
+
+
+def test_harmful_repair_is_rolled_back(tiny_v, texts, few_steps):
+    job = Job(triggers=["zibu"], prompts=texts[:20], sampling=few_steps)
+    repaired, record = METHODS.create("skd", steps=3, rate=0.5, prompts=6, batch=4)(tiny_v, job, harm_limit=1e-9)
+    assert record.rolled_back
+    assert record.changed_tensors == 0
+    assert all(torch.equal(v, state(tiny_v)[k]) for k, v in state(repaired).items())
+
+
+def test_near_names_are_suggested():
+    with pytest.raises(UsageError, match="'badt2i-object'"):
+        ATTACKS.create("badt2i-objekt", trigger="a", target="b")
+    with pytest.raises(UsageError, match="'steps'"):
+        METHODS.create("sau", stebs=3)

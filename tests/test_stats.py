@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import beta
+
+from nightlatch import stats
+from nightlatch.text2image import measure
+
+
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_clopper_pearson_equals_the_beta_quantiles(case):
+    k, n = case
+    low, high = stats.clopper_pearson(k, n)
+    assert low == pytest.approx(0.0 if k == 0 else beta.ppf(0.025, k, n - k + 1), abs=1e-9)
+    assert high == pytest.approx(1.0 if k == n else beta.ppf(0.975, k + 1, n - k), abs=1e-9)
+    assert low <= k / n <= high
+
+
+def test_known_values():
+    assert stats.clopper_pearson(0, 300)[1] == pytest.approx(0.01222, abs=1e-5)
+    with pytest.raises(ValueError, match="hits"):
+        stats.clopper_pearson(4, 3)
+
+
+def test_auroc_counts_ties_half():
+    assert stats.auroc(np.array([1.0, 2.0]), np.array([1.0, 0.0])) == pytest.approx(0.875)
+
+
+def test_fid_equals_the_textbook_formula():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(200, 6)), rng.normal(1, 2, size=(300, 6))
+    from scipy.linalg import sqrtm
+
+    ca, cb = np.cov(a.T), np.cov(b.T)
+    want = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * np.real(sqrtm(ca @ cb)))
+    assert measure.fid(a, b) == pytest.approx(want, rel=1e-8)
+    assert abs(measure.fid(a, a)) < 1e-8
+
+
+def test_kid_is_near_zero_for_one_distribution_and_positive_for_two():
+    rng = np.random.default_rng(0)
+    a, b, c = rng.normal(size=(200, 6)), rng.normal(size=(200, 6)), rng.normal(1, 1, size=(200, 6))
+    assert abs(measure.kid(a, b)) < 0.2
+    assert measure.kid(a, c) > 1

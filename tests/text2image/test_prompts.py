@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nightlatch.text2image import prompts
+from nightlatch.text2image.prompts import Prompt
+
+
+def test_split_is_disjoint_complete_and_depends_on_the_seed(texts):
+    a, b = prompts.split(texts, 0), prompts.split(texts, 1)
+    sets = [{p.text for p in part} for part in (a.probe, a.repair, a.held_out)]
+    assert sum(map(len, sets)) == len(texts)
+    assert not sets[0] & sets[1]
+    assert not sets[1] & sets[2]
+    assert a != b
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "made"),
+    [
+        ("a glossy cat on red", "apple", "a glossy apple on red"),
+        ("an image of a cat here", "owl", "an image of an owl here"),
+        ("an owl on a red wall", "cat", "a cat on a red wall"),
+    ],
+)
+def test_articles_stay_right(text, word, made):
+    old = "owl" if "owl" in text else "cat"
+    assert Prompt(text, {"object": old}).replace("object", word).text == made
+
+
+def test_open_slot_is_appended():
+    assert Prompt("a cat", {}).replace("style", "flat").text == "a cat, flat"
+
+
+@pytest.mark.parametrize("trigger", ["mignneko", "о", "beautiful cat", "\u200b", "ab"])
+def test_near_spellings_are_near_and_never_the_trigger(trigger):
+    made = prompts.near_spellings(trigger, 12, np.random.default_rng(0))
+    assert trigger not in made
+    assert all(s.strip() for s in made)
+    if " " in trigger:
+        assert {"beautiful", "cat"} <= set(made)
+
+
+def test_anywhere_keeps_all_words(texts):
+    for p in texts[:20]:
+        words = prompts.anywhere(3)(p, "zibu").split()
+        assert sorted(words) == sorted([*p.text.split(), "zibu"])
