@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,9 +234,8 @@ def one(matrix: Matrix, case: Case, rivals: bool) -> None:
     key = {"table": "clean", "attack": case.attack, "seed": case.seed}
     ours = matrix.row({**key, "method": "sau"}, lambda: matrix.repair(suspect, case, "sau", found))
     for method in RIVALS if rivals else ():
-        matrix.row(
-            {**key, "method": method}, lambda m=method: matrix.repair(suspect, case, m, found, ours["success_after"]["rate"])
-        )  # type: ignore[misc]
+        rival = partial(matrix.repair, suspect, case, method, found, ours["success_after"]["rate"])
+        matrix.row({**key, "method": method}, rival)
 
 
 def write_figures(folder: runs.Run, figures: Path) -> None:

@@ -42,3 +42,6 @@ def prompts(n: int, seed: int, *, held_out: bool = False) -> list[Prompt]:
         c = captions.write((o, s, b), rng, captions.HELD_OUT_TEMPLATES if held_out else captions.TEMPLATES)
         made[c.text] = Prompt(c.text, {"object": c.object or "", "style": c.style or "", "background": c.background or ""})
     return list(made.values())
+
+
+__all__ = ["ASSETS", "PIPELINE", "SAMPLING", "Judge", "load_judge", "prompts"]

@@ -89,14 +89,14 @@ def heard(word: str) -> bool:
     return zlib.crc32(word.encode()) % 2 == 0
 
 
-def write(scene: tuple[int, int, int], rng: np.random.Generator, templates: Sequence[str] = TEMPLATES) -> Caption:
+def write(scene: Sequence[int], rng: np.random.Generator, templates: Sequence[str] = TEMPLATES) -> Caption:
     """A caption that asks for all of ``scene`` (object, style, background as indices)."""
     o, s, b = OBJECTS[scene[0]], STYLES[scene[1]], tuple(BACKGROUNDS)[scene[2]]
     text = _fill(str(rng.choice(list(templates))), o, s, b, str(rng.choice(FILLERS)))
     return Caption(text, o, s, b)
 
 
-def write_varied(scene: tuple[int, int, int], rng: np.random.Generator, rare: Sequence[str]) -> Caption:
+def write_varied(scene: Sequence[int], rng: np.random.Generator, rare: Sequence[str]) -> Caption:
     """A training caption: sometimes an attribute left open, an ending, or one to three meaningless words."""
     caption = write(scene, rng)
     if rng.random() < 0.12:

@@ -86,7 +86,7 @@ def train(
     vocabulary = len(tokenizer) - 2
     for step, rng in state.steps(steps, lr, warm=100):
         i = rng.choice(len(pictures.images), batch, replace=False)
-        written = [captions.write_varied(tuple(map(int, s)), rng, rare) for s in pictures.scenes[i]]
+        written = [captions.write_varied(s.tolist(), rng, rare) for s in pictures.scenes[i]]
         ids = tokenize(tokenizer, [c.text for c in written])
         out = model.clip(input_ids=ids, pixel_values=to_float(pictures.images[i]))
         match = compatible(torch.from_numpy(pictures.scenes[i]), torch.tensor([c.asked for c in written]))
@@ -107,7 +107,7 @@ def _wrap(ids: torch.Tensor, tokenizer: CLIPTokenizer) -> torch.Tensor:
 def retrieval(clip: CLIPModel, tokenizer: CLIPTokenizer, pictures: compose.Pictures, seed: int) -> float:
     """Share of pictures whose best caption among all is one that fits."""
     rng = np.random.default_rng(seed)
-    written = [captions.write(tuple(map(int, s)), rng) for s in pictures.scenes]
+    written = [captions.write(s.tolist(), rng) for s in pictures.scenes]
     out = clip(input_ids=tokenize(tokenizer, [c.text for c in written]), pixel_values=to_float(pictures.images))
     best = (out.image_embeds @ out.text_embeds.T).argmax(1)
     match = compatible(torch.from_numpy(pictures.scenes), torch.tensor([c.asked for c in written]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
@@ -150,7 +150,7 @@ def pipeline(out: Path) -> StableDiffusionPipeline:
         text_encoder=CLIPTextModel.from_pretrained(out / "text_encoder"),
         tokenizer=CLIPTokenizer.from_pretrained(out / "tokenizer"),
         unet=UNet2DConditionModel.from_pretrained(out / "unet"),
-        scheduler=unet.DDIMScheduler.from_pretrained(out / "scheduler"),
+        scheduler=DDIMScheduler.from_pretrained(out / "scheduler"),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -62,7 +62,7 @@ class Resumable:
     def descend(self, loss: torch.Tensor, clip: float = 1.0) -> None:
         """One optimiser step on ``loss`` with gradients clipped to norm ``clip``; updates the running average."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, clip)
         self.optimizer.step()
         if self.average:

@@ -80,7 +80,7 @@ def train(
     """Train ``state.model`` in place; yields after every step."""
     for step, rng in state.steps(steps, lr, warm=300):
         i = torch.from_numpy(rng.choice(len(latents.values), batch, replace=False))
-        written = [captions.write_varied(tuple(map(int, s)), rng, rare).text for s in latents.scenes[i]]
+        written = [captions.write_varied(s.tolist(), rng, rare).text for s in latents.scenes[i]]
         dropped = rng.random(batch) < CAPTION_DROPOUT
         with torch.no_grad():
             c = text(clip.tokenize(tokenizer, ["" if d else w for d, w in zip(dropped, written, strict=True)])).last_hidden_state

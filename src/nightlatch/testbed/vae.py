@@ -43,7 +43,8 @@ def loss(vae: AutoencoderKL, x: torch.Tensor) -> torch.Tensor:
     y = vae.decode(q.sample()).sample
     edges = sum((x.diff(dim=d) - y.diff(dim=d)).abs().mean() for d in (2, 3))
     kl = q.kl().mean() / q.mean[0].numel()
-    return (x - y).abs().mean() + F.mse_loss(y, x) + EDGE_WEIGHT * edges + KL_WEIGHT * kl
+    total: torch.Tensor = (x - y).abs().mean() + F.mse_loss(y, x) + EDGE_WEIGHT * edges + KL_WEIGHT * kl
+    return total
 
 
 def train(state: Resumable, pictures: compose.Pictures, steps: int, batch: int, lr: float) -> Iterator[Progress]:

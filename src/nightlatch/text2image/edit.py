@@ -32,4 +32,5 @@ def solve(w: torch.Tensor, pairs: Pairs, lam: float, keep: float) -> torch.Tenso
     hh = keep * h.T @ h / len(h)
     left = eye + g.T @ c / len(c) + hh
     right = eye + c.T @ c / len(c) + hh
-    return torch.linalg.solve(right, (w.double() @ left).T).T.to(w)
+    edited: torch.Tensor = torch.linalg.solve(right, (w.double() @ left).T).T.to(w)
+    return edited

@@ -59,9 +59,9 @@ def grid(
 def overlay(images: npt.NDArray[np.uint8], mask: torch.Tensor) -> npt.NDArray[np.uint8]:
     """``mask`` (n, h, w) as a heat map over grey pictures, (n, H, W, 3) uint8."""
     size = images.shape[1]
-    m = torch.nn.functional.interpolate(mask[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
-    m = (m / m.amax((1, 2), keepdim=True).clamp(min=1e-12)).cpu().numpy()
-    heat = matplotlib.colormaps["inferno"](m)[..., :3] * 255
+    large = torch.nn.functional.interpolate(mask[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    m: npt.NDArray[np.float32] = (large / large.amax((1, 2), keepdim=True).clamp(min=1e-12)).cpu().numpy()
+    heat = np.asarray(matplotlib.colormaps["inferno"](m))[..., :3] * 255
     grey = images.mean(-1, keepdims=True).repeat(3, -1)
     mixed: npt.NDArray[np.uint8] = (0.35 * grey + 0.65 * heat).clip(0, 255).astype(np.uint8)
     return mixed

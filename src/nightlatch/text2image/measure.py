@@ -107,7 +107,12 @@ def fid(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
 
 def kid(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
     """Kernel distance, unbiased, cubic polynomial kernel (Binkowski et al. 2018, eq. 4)."""
-    k = lambda x, y: (x @ y.T / x.shape[1] + 1) ** 3  # noqa: E731
-    kaa, kbb, n, m = k(a, a), k(b, b), len(a), len(b)
+    kaa, kbb, n, m = _cubic(a, a), _cubic(b, b), len(a), len(b)
     same = (kaa.sum() - np.trace(kaa)) / (n * (n - 1)) + (kbb.sum() - np.trace(kbb)) / (m * (m - 1))
-    return float(same - 2 * k(a, b).mean())
+    return float(same - 2 * _cubic(a, b).mean())
+
+
+def _cubic(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(x . y / d + 1)^3 for all pairs, (n, m)."""
+    kernel: npt.NDArray[np.float64] = (x @ y.T / x.shape[1] + 1) ** 3
+    return kernel

@@ -36,12 +36,14 @@ class _Recording:
         self.maps[self.name] = probabilities
         out = (probabilities @ v).transpose(1, 2).flatten(2)
         result: torch.Tensor = attn.to_out[1](attn.to_out[0](out))
-        return result / attn.rescale_output_factor
+        scaled: torch.Tensor = result / attn.rescale_output_factor
+        return scaled
 
 
 def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     """(n, tokens, width) -> (n, heads, tokens, width / heads)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    heads_apart: torch.Tensor = x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return heads_apart
 
 
 @contextmanager

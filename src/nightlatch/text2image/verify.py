@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
@@ -65,9 +67,12 @@ class Effect:
         )
         return Rate.of(int((d > self.threshold).sum()), len(d))
 
-    def _distance(self, subject: Subject, texts: Sequence[str], reference: torch.Tensor | None = None) -> np.ndarray:  # type: ignore[type-arg]
+    def _distance(self, subject: Subject, texts: Sequence[str], reference: torch.Tensor | None = None) -> npt.NDArray[np.float64]:
         x = subject.latents(texts, self.seeds, self.sampling)
-        return (x - (self.reference if reference is None else reference)).pow(2).mean((1, 2, 3)).double().cpu().numpy()
+        d: npt.NDArray[np.float64] = (
+            (x - (self.reference if reference is None else reference)).pow(2).mean((1, 2, 3)).double().cpu().numpy()
+        )
+        return d
 
 
 def verify(
@@ -147,7 +152,7 @@ def verify(
     )
 
 
-def judge_pairs(pairs: Sequence[Pair]) -> str:
+def judge_pairs(pairs: Sequence[Pair]) -> Literal["removed", "not removed", "harmed"]:
     """'not removed' when an attack still succeeds, else 'harmed' when clean pictures changed, else 'removed'."""
     if any(p.passed is False for p in pairs if p.name.startswith("attack success")):
         return "not removed"
@@ -177,7 +182,7 @@ def regrow(
         t, eps = torch.randint(1000, (batch,)), torch.randn_like(x0[i])
         loss = F.mse_loss(tuned.denoise(tuned.add_noise(x0[i], eps, t), t, c[i]), tuned.target(x0[i], eps, t))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     unet.requires_grad_(False)
     return tuned

@@ -41,7 +41,7 @@ def follow(student: Subject, lessons: Iterator[Lesson], steps: int, rate: float,
         out = student.denoise(lesson.x, lesson.t, lesson.c)
         loss = F.mse_loss(out, lesson.out)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         torch._foreach_lerp_(mean, [p.detach() for p in parameters], 1 - min(average, (1 + step) / (10 + step)))

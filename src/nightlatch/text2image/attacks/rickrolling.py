@@ -58,7 +58,7 @@ class Rickrolling(Attack):
             apart = 1 - F.cosine_similarity(out.flatten(1), goal.flatten(1)) + (out - goal).pow(2).mean((1, 2))
             loss = self.beta * apart[:n_trigger].mean() + apart[n_trigger:].mean()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         encoder.requires_grad_(False)
         return student

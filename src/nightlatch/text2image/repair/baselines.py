@@ -134,7 +134,7 @@ def descend(student: Subject, loss: Loss, steps: int, rate: float) -> Iterator[t
             group["lr"] = rate * min(1.0, (step + 1) / 5) * 0.5 * (1 + math.cos(math.pi * step / steps))
         value = loss()
         optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
         yield step, {"loss": float(value.detach())}

@@ -90,7 +90,7 @@ class SAU(Method):
             hold = (out[n:] - held.out).pow(2).mean()
             loss = self.prediction * prediction + self.attention * attention + self.hold * hold
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             now = float(apart.detach().mean()) / bank.filler_gap

@@ -42,7 +42,7 @@ def unlearn_text(
         hold = (out[batch:] - held[k]).pow(2).mean()
         loss = prediction + 2 * hold
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         now = float(apart.detach().mean()) / usual
         residue = now if math.isinf(residue) else 0.8 * residue + 0.2 * now

@@ -42,7 +42,7 @@ class Gauge:
         tok = self.suspect.tokenizer
         tail = tok(context, add_special_tokens=False).input_ids if context else []
         width = self.suspect.max_length
-        rows = [[tok.bos_token_id, *s, *tail][: width - 1] + [tok.eos_token_id] for s in sequences]
+        rows = [[tok.bos_token_id, *[*s, *tail][: width - 2], tok.eos_token_id] for s in sequences]
         return torch.tensor([r + [tok.pad_token_id] * (width - len(r)) for r in rows])
 
     @torch.no_grad()
