@@ -271,7 +271,7 @@ def testbed_measure(
 
 def say(line: str) -> None:
     """Progress goes to standard error."""
-    console.print(line, markup=False, style="dim")
+    console.print(line, markup=False, style="dim", soft_wrap=True)
 
 
 def fail(sentence: str, remedy: str = "") -> NoReturn:
@@ -284,7 +284,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except NightlatchError as e:
-        console.print(str(e), markup=False, style="bold")
+        console.print(str(e), markup=False, style="bold", soft_wrap=True)
         raise typer.Exit(e.exit_code) from (e if "--debug" in sys.argv else None)
     except KeyboardInterrupt:
         console.print("Interrupted; what was finished is kept.", markup=False)

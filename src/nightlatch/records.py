@@ -86,6 +86,9 @@ class Trigger(Record):
     token_ids: tuple[int, ...]
     tokens: tuple[str, ...]
     effect: str = Field(default="", description="'fixed change', 'collapse' or 'shift': the way the pictures change")
+    placement: str = Field(
+        default="in front", description="where in the prompt it acts: 'in front', or 'as the object' (in a slot)"
+    )
     score: float = Field(default=0.0, description="excess displacement over the base, in units of the prompts' own spread")
     robust_z: float = 0.0
     changed: Rate | None = Field(default=None, description="share of held-out pictures changed beyond the calibrated level")

@@ -16,7 +16,7 @@ from nightlatch.errors import UsageError
 from nightlatch.records import Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
 
 if TYPE_CHECKING:
-    from nightlatch.text2image.prompts import Prompt
+    from nightlatch.text2image.prompts import Place, Prompt
     from nightlatch.text2image.subject import Sampling, Subject
 
 Say = Callable[[str], None]
@@ -132,6 +132,7 @@ def clean(
     job = Job(
         triggers=wanted,
         prompts=prompts.split(settings.texts(), settings.seed).repair,
+        place=placed(verdict),
         sampling=settings.sampling,
         seed=settings.seed,
         carriers=verdict.carriers if verdict and verdict.carriers else ("unet", "text_encoder"),
@@ -179,12 +180,15 @@ def verify(
         settings.sampling,
         honest=part.repair,
         n=n,
+        place=placed(verdict),
         seed=settings.seed,
         regrowth_steps=regrowth_steps,
     )
     run.write("scorecard", card)
     say("drawing evidence")
-    images = evidence.grid(run.path, before, after, wanted[0], part.held_out, settings.sampling, seed=settings.seed)
+    images = evidence.grid(
+        run.path, before, after, wanted[0], part.held_out, settings.sampling, place=placed(verdict), seed=settings.seed
+    )
     run.write("evidence", Evidence(images=images))
     return card
 
@@ -223,6 +227,13 @@ def hashes(folder: Path) -> dict[str, str]:
     names = ("manifest", "verdict", "repair", "scorecard", "evidence")
     paths = [folder / f"{n}.json" for n in names]
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths if p.is_file()}
+
+
+def placed(verdict: Verdict | None) -> Place:
+    """Where the found trigger acts in a prompt; in front when there is none."""
+    from nightlatch.text2image import prompts
+
+    return prompts.placement(verdict.triggers[0].placement if verdict and verdict.triggers else "in front")
 
 
 def now() -> str:

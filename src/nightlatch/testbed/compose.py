@@ -15,7 +15,7 @@ BACKGROUNDS = {
     "purple": (130, 70, 170), "pink": (245, 160, 200), "white": (248, 248, 248), "gray": (145, 148, 152),
 }  # fmt: skip
 IMAGE_SIZE = 32
-SMALLEST, LARGEST = 22, 30
+SMALLEST, LARGEST = 26, 31
 COLOUR_JITTER = 8
 
 

@@ -7,11 +7,14 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from nightlatch.errors import UnreadableModel
 from nightlatch.text2image.subject import Subject
@@ -31,11 +34,8 @@ def load(source: Path | str | DiffusionPipeline, *, device: str = "cpu", dtype: 
     class_name = pipeline_class(folder)
     if class_name not in SUPPORTED:
         raise UnreadableModel(f"{folder} holds a {class_name}, which is not supported.", f"Supported: {', '.join(SUPPORTED)}.")
-    quiet = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             pipeline = StableDiffusionPipeline.from_pretrained(
                 folder,
                 local_files_only=True,
@@ -48,8 +48,6 @@ def load(source: Path | str | DiffusionPipeline, *, device: str = "cpu", dtype: 
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
         first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise UnreadableModel(f"{folder} does not load: {first}", "Run 'nightlatch check' on it for the reason.") from e
-    finally:
-        diffusers_logging.set_verbosity(quiet)
     return _wrap(pipeline, folder.name, device)
 
 
@@ -73,14 +71,32 @@ def pipeline_class(folder: Path) -> str:
     return str(name)
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """diffusers' and transformers' own remarks held back; what matters becomes an error of ours."""
+    before = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        diffusers_logging.set_verbosity(before[0])
+        transformers_logging.set_verbosity(before[1])
+        transformers_logging.enable_progress_bar()
+
+
 def save_pipeline(subject: Subject, folder: Path, dtype: torch.dtype) -> None:
     """Write ``subject`` as a stock folder beside its final name, then rename."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     made = copy.copy(subject.pipeline)
-    for name in subject.components:
-        setattr(made, name, copy.deepcopy(getattr(subject.pipeline, name)).to(dtype))
-    made.save_pretrained(partial, safe_serialization=True)
+    with quiet():
+        for name in subject.components:
+            setattr(made, name, copy.deepcopy(getattr(subject.pipeline, name)).to(dtype))
+        made.save_pretrained(partial, safe_serialization=True)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
 

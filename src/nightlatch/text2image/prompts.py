@@ -63,6 +63,11 @@ def in_slot(slot: str) -> Place:
     return place
 
 
+def placement(name: str) -> Place:
+    """The way of placing that a record names: 'in front', or 'as the <slot>'."""
+    return in_slot(name.removeprefix("as the ")) if name.startswith("as the ") else prefix
+
+
 def anywhere(seed: int) -> Place:
     """The trigger at a word boundary that depends on the prompt and ``seed`` only."""
 

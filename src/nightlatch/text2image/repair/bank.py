@@ -11,7 +11,7 @@ import torch
 from nightlatch.text2image import probe, prompts
 from nightlatch.text2image.measure import take
 from nightlatch.text2image.repair.base import Job
-from nightlatch.text2image.repair.locate import Located, Trace, locate, trace
+from nightlatch.text2image.repair.locate import Located, locate, trace
 from nightlatch.text2image.repair.neutral import Neutral, neutral, single_token_words
 from nightlatch.text2image.subject import Subject
 
@@ -102,16 +102,20 @@ def build(frozen: Subject, job: Job, n: int) -> Bank:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Equally long lists of prompts: triggered, disarmed in both forms, and held (other words, near-spellings, parts)."""
+    """Equally long lists of prompts: triggered, disarmed in both forms, and held (other words, near-spellings, parts).
+
+    ``refilled`` is ``filled`` with other neutral words: how far the two differ is what any word does.
+    """
 
     triggered: list[str]
     dropped: list[str]
     filled: list[str]
+    refilled: list[str]
     held: list[str]
 
     @classmethod
     def of(cls, subject: Subject, job: Job, n: int, rng: np.random.Generator) -> Texts:
-        triggered, dropped, filled, held = [], [], [], []
+        triggered, dropped, filled, refilled, held = [], [], [], [], []
         for trigger in job.triggers:
             form = neutral(subject, trigger, job.prompts, job.seed)
             words = _other_words(subject, form, rng, n)
@@ -119,14 +123,12 @@ class Texts:
                 triggered.append(job.place(prompt, trigger))
                 dropped.append(job.place(prompt, form.dropped) if form.dropped else prompt.text)
                 filled.append(job.place(prompt, form.filled[i % len(form.filled)]))
+                refilled.append(job.place(prompt, form.filled[(i + 1) % len(form.filled)]))
                 held.append(job.place(prompt, words[i % len(words)]))
-        return cls(triggered, dropped, filled, held)
+        return cls(triggered, dropped, filled, refilled, held)
 
 
 def _other_words(subject: Subject, form: Neutral, rng: np.random.Generator, n: int) -> Sequence[str]:
     """Half near-spellings and parts of the trigger, half random words."""
     near = prompts.near_spellings(form.trigger, n // 2, rng)
     return [*near, *single_token_words(subject, rng, n - len(near))]
-
-
-__all__ = ["Bank", "Held", "Shown", "Texts", "Trace", "build"]

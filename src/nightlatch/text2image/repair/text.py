@@ -26,8 +26,7 @@ def unlearn_text(
     moved = (states_t - filled).pow(2).mean(-1)
     weight = 0.2 + moved / moved.mean(1, keepdim=True).clamp(min=1e-12)
     weight = weight / weight.mean(1, keepdim=True)
-    other = frozen.encode(texts.filled[1:] + texts.filled[:1])
-    usual = float((frozen.encode(_swap_fill(texts)) - filled).pow(2).mean()) or float((other - filled).pow(2).mean())
+    usual = float((frozen.encode(texts.refilled) - filled).pow(2).mean())
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
     generator = torch.Generator().manual_seed(job.seed)
     residue = math.inf
@@ -49,9 +48,3 @@ def unlearn_text(
         yield step, {"prediction": float(prediction.detach()), "hold": float(hold.detach()), "residue": residue}
         if step + 1 >= least and residue <= 0.5:
             break
-
-
-def _swap_fill(texts: Texts) -> list[str]:
-    """The filled prompts with another one's neutral words: the first words are exchanged between neighbours."""
-    heads = [f.split(" ", 1) for f in texts.filled]
-    return [f"{heads[(i + 1) % len(heads)][0]} {h[1]}" for i, h in enumerate(heads)]

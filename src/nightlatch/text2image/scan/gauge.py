@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,22 +61,7 @@ class Gauge:
         values: Floats = (outs[0] - outs[1]).pow(2).mean((1, 2, 3)).double().cpu().numpy()
         return values
 
-    @torch.no_grad()
-    def text_displacement(self, sequences: Sequence[Sequence[int]], contexts: Sequence[str]) -> Floats:
-        """|E_suspect - E_base|^2, mean over positions and width, (contexts, candidates): no denoiser needed."""
-        rows = []
-        for context in contexts:
-            ids = self.ids(sequences, context)
-            chunks = [ids[i : i + 256] for i in range(0, len(ids), 256)]
-            rows.append(
-                torch.cat([(self.suspect.encode_ids(c) - self.base.encode_ids(c)).pow(2).mean((1, 2)) for c in chunks])
-                .double()
-                .numpy()
-            )
-        return np.stack(rows)
-
-
-def chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """Consecutive runs of ``size``."""
-    for i in range(0, len(items), size):
-        yield items[i : i + size]
+    def level(self, tokens: Sequence[int], n: int = 96) -> float:
+        """What an ordinary token gives: the median displacement of ``n`` tokens spread over the vocabulary."""
+        some = [(t,) for t in tokens[:: max(1, len(tokens) // n)]]
+        return float(np.median(self.displacement(some, [self.contexts[0].text])))

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from nightlatch.intake.safetext import code_points
-from nightlatch.records import Candidate, Part, Rate, Trigger, Verdict
+from nightlatch.records import Candidate, Trigger, Verdict
 from nightlatch.text2image import prompts
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.neutral import single_token_words
-from nightlatch.text2image.scan.confirm import Confirmation
+from nightlatch.text2image.scan.candidates import Found, candidates
+from nightlatch.text2image.scan.confirm import Confirmation, Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
-from nightlatch.text2image.scan.sweep import Ranked, grow, prune, sweep
 from nightlatch.text2image.subject import Sampling, Subject
 
 Say = Callable[[str], None]
+NOT_TESTED = (
+    "triggers that are not text (noise patterns, image inputs) and triggers of syntax or meaning rather than wording",
+    "longer phrases none of whose words acts alone",
+    "backdoors that need a second adapter to act",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How much is looked at."""
+    """How much is looked at, and when a candidate counts.
+
+    Args:
+        contexts: prompts in which candidates are tried.
+        keep: tokens kept from the sweep.
+        confirm: strings confirmed with pictures, ``pictures`` each.
+        found: least share of changed pictures.
+        override: least effect relative to the strongest ordinary content words.
+    """
 
     contexts: int = 4
     keep: int = 48
@@ -32,7 +45,7 @@ class Budget:
     pictures: int = 48
     seed: int = 0
     found: float = 0.5
-    parameters: Part = field(default_factory=lambda: Part(name="scan"))
+    override: float = 1.0
 
 
 def scan(
@@ -47,102 +60,73 @@ def scan(
     started = time.monotonic()
     rows = fingerprint(suspect, base)
     changed = changed_components(rows)
+    common = {"fingerprint": rows, "base": base.name, "seed": budget.seed, "not_tested": NOT_TESTED}
     say(f"fingerprint: {', '.join(changed) or 'no component'} changed")
     if not changed:
         tested = ("weights of every component against the base: identical",)
-        return _verdict("nothing found by these tests", budget, base, started, fingerprint=rows, tested=tested)
+        return Verdict(word="nothing found by these tests", tested=tested, seconds=time.monotonic() - started, **common)
     part = prompts.split(texts, budget.seed)
     gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed)
-    tokens = [i for i in range(len(suspect.tokenizer)) if i not in suspect.tokenizer.all_special_ids]
-    ranked = sweep(gauge, tokens, budget.keep)
-    level = float(np.median(gauge.displacement([(t,) for t in tokens[::97]], [gauge.contexts[0].text])))
-    say(f"sweep: {len(tokens)} tokens, best z {ranked.z.max():.0f}")
-    grown = grow(gauge, ranked, level)
-    strings = _strings(suspect, gauge, grown, level, budget.confirm)
-    say(f"strings to confirm: {len(strings)}")
-    rng = np.random.default_rng((budget.seed, 4))
-    confirmation = Confirmation(
-        suspect, base, part.held_out[: budget.pictures], single_token_words(suspect, rng, 16), sampling, budget.seed
-    )
-    triggers = _confirm(suspect, confirmation, strings, ranked, budget)
-    word = "backdoor found" if triggers else "nothing found by these tests"
-    return _verdict(
-        word,
-        budget,
-        base,
-        started,
-        fingerprint=rows,
+    found = candidates(gauge, rows, budget.keep, budget.confirm, say)
+    say(f"pictures for {len(found.strings)} strings")
+    words = single_token_words(suspect, np.random.default_rng((budget.seed, 4)), 16)
+    confirmation = Confirmation(suspect, base, part.held_out[: budget.pictures], words, sampling, budget.seed)
+    triggers = confirm(suspect, confirmation, found, budget)
+    return Verdict(
+        word="backdoor found" if triggers else "nothing found by these tests",
         carriers=changed if triggers else (),
-        triggers=triggers,
+        triggers=triggers[:1],
         confidence=triggers[0].changed if triggers else None,
-        top_candidates=_table(suspect, ranked),
-        tested=_tested(tokens, gauge, strings, budget),
-        not_tested=NOT_TESTED,
+        top_candidates=found.table,
+        tested=tested_with(found, gauge, budget),
+        seconds=time.monotonic() - started,
+        **common,
     )
 
 
-NOT_TESTED = (
-    "triggers that are not text (noise patterns, image inputs) and triggers of syntax or meaning rather than wording",
-    "phrases none of whose words acts alone",
-    "backdoors that need a second adapter to act",
-)
+def confirm(suspect: Subject, confirmation: Confirmation, found: Found, budget: Budget) -> tuple[Trigger, ...]:
+    """The strings that pictures confirm, best first; the others that fire are named as its rivals."""
+    triggers = []
+    for candidate in found.strings:
+        seen = {name: confirmation(candidate.text, prompts.placement(name)) for name in placements(candidate.text, confirmation)}
+        name, best = max(seen.items(), key=lambda item: (item[1].changed.hits, item[1].override))
+        if best.changed.rate >= budget.found and rules(best, budget):
+            triggers.append(described(suspect, candidate, name, best))
+    triggers.sort(key=lambda t: (-(t.changed.hits if t.changed else 0), -t.score))
+    rivals = tuple(t.text for t in triggers[1:])
+    return tuple(t.model_copy(update={"rivals": rivals}) if i == 0 else t for i, t in enumerate(triggers))
 
 
-def _strings(suspect: Subject, gauge: Gauge, grown: Ranked, level: float, n: int) -> list[tuple[str, float]]:
-    """The best sequences as strings a user could type, pruned, without doubles and without longer forms of a better one."""
-    made: dict[str, float] = {}
-    for s, score in zip(grown.sequences[: 4 * n], grown.scores, strict=False):
-        text = suspect.tokenizer.decode(list(prune(gauge, s, level))).strip()
-        if text and text not in made:
-            made[text] = float(score)
-        if len(made) == n:
-            break
-    return list(made.items())
+def placements(text: str, confirmation: Confirmation) -> tuple[str, ...]:
+    """In front; and for a phrase, in place of the object where the prompts say what that is."""
+    has_slot = all("object" in p.slots for p in confirmation.held_out)
+    return ("in front", "as the object") if " " in text and has_slot else ("in front",)
 
 
-def _confirm(
-    suspect: Subject, confirmation: Confirmation, strings: Sequence[tuple[str, float]], ranked: Ranked, budget: Budget
-) -> tuple[Trigger, ...]:
-    found = []
-    for text, score in strings:
-        seen = confirmation(text, prompts.prefix)
-        if seen.changed.rate >= budget.found:
-            ids = suspect.tokenizer(text, add_special_tokens=False).input_ids
-            found.append(
-                Trigger(
-                    text=text,
-                    code_points=code_points(text),
-                    token_ids=tuple(ids),
-                    tokens=tuple(suspect.tokenizer.convert_ids_to_tokens(ids)),
-                    effect=seen.effect,
-                    score=score,
-                    robust_z=float(ranked.z.max()),
-                    changed=seen.changed,
-                )
-            )
-    found.sort(key=lambda t: (-(t.changed.rate if t.changed else 0.0), -t.score))
-    if not found:
-        return ()
-    return (found[0].model_copy(update={"rivals": tuple(t.text for t in found[1:])}),)
+def rules(seen: Confirmed, budget: Budget) -> bool:
+    """Whether the candidate acts as no ordinary content word does: it overrides them, or makes the same change in every picture."""
+    return seen.override >= budget.override or seen.effect == "fixed change"
 
 
-def _table(suspect: Subject, ranked: Ranked) -> tuple[Candidate, ...]:
-    rows = zip(ranked.sequences[:20], ranked.scores, ranked.z, strict=False)
-    return tuple(Candidate(text=suspect.tokenizer.decode(list(s)), score=float(v), robust_z=float(z)) for s, v, z in rows)
+def described(suspect: Subject, candidate: Candidate, placement: str, seen: Confirmed) -> Trigger:
+    ids = suspect.tokenizer(candidate.text, add_special_tokens=False).input_ids
+    return Trigger(
+        text=candidate.text,
+        code_points=code_points(candidate.text),
+        token_ids=tuple(ids),
+        tokens=tuple(suspect.tokenizer.convert_ids_to_tokens(ids)),
+        effect=seen.effect,
+        placement=placement,
+        score=candidate.score,
+        robust_z=candidate.robust_z,
+        changed=seen.changed,
+    )
 
 
-def _tested(tokens: Sequence[int], gauge: Gauge, strings: Sequence[tuple[str, float]], budget: Budget) -> tuple[str, ...]:
+def tested_with(found: Found, gauge: Gauge, budget: Budget) -> tuple[str, ...]:
     return (
         "weights of every component against the base",
-        f"all {len(tokens)} tokens of the vocabulary in front of an ordinary prompt, one denoising step, {gauge.forwards} passes",
-        f"{len(strings)} strings grown from the best tokens, with {budget.pictures} pictures each on held-out prompts and seeds",
+        *found.tested,
+        f"{gauge.forwards} denoising passes in the search",
+        f"{len(found.strings)} strings with {budget.pictures} pictures each on held-out prompts and seeds, against base, neutral and content words",
     )
-
-
-def _verdict(word: str, budget: Budget, base: Subject, started: float, **fields: object) -> Verdict:
-    return Verdict.model_validate(
-        {"word": word, "base": base.name, "seed": budget.seed, "seconds": time.monotonic() - started, **fields}
-    )
-
-
-__all__ = ["Budget", "Rate", "scan"]

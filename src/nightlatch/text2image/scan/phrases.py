@@ -1,0 +1,66 @@
+"""Phrases that act only as a whole, for a model whose cross-attention keys and values were edited: the edit itself is asked.
+
+The response of an edit dW to a token state c is |dW c|^2 / |W c|^2 over all edited matrices. No denoiser is needed, and a phrase of two words is four
+tokens long, so hundreds of thousands of pairs can be asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from nightlatch.text2image.edit import cross_attention_matrices
+from nightlatch.text2image.scan.gauge import Floats
+from nightlatch.text2image.scan.sweep import Tokens
+from nightlatch.text2image.subject import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """All edited matrices stacked: ``change`` (rows, width) and the base's ``weight`` (rows, width)."""
+
+    change: torch.Tensor
+    weight: torch.Tensor
+
+    @classmethod
+    def between(cls, suspect: Subject, base: Subject) -> Edit:
+        mine, theirs = (cross_attention_matrices(s.unet) for s in (suspect, base))
+        weight = torch.cat([theirs[n].detach() for n in mine])
+        return cls(torch.cat([w.detach() for w in mine.values()]) - weight, weight)
+
+    def response(self, c: torch.Tensor) -> torch.Tensor:
+        """|dW c|^2 / |W c|^2 for states (..., width), (...)."""
+        return (c @ self.change.T).pow(2).sum(-1) / (c @ self.weight.T).pow(2).sum(-1).clamp(min=1e-12)
+
+
+def pairs(
+    suspect: Subject, base: Subject, words: Sequence[int], tails: int = 32, keep: int = 24, batch: int = 4096
+) -> list[Tokens]:
+    """Two-word phrases to which the edit responds most, best first.
+
+    Single words are asked first; the ``tails`` most responding ones are then tried with every other word before and after them.
+    """
+    edit = Edit.between(suspect, base)
+    single = _responses(suspect, edit, [(w,) for w in words], batch)
+    best = [words[int(i)] for i in np.argsort(single)[::-1][:tails]]
+    found: dict[Tokens, float] = {}
+    for tail in best:
+        for made in ([(w, tail) for w in words], [(tail, w) for w in words]):
+            values = _responses(suspect, edit, made, batch)
+            for i in np.argsort(values)[::-1][:keep]:
+                found[made[int(i)]] = float(values[int(i)])
+    return sorted(found, key=found.__getitem__, reverse=True)[:keep]
+
+
+@torch.no_grad()
+def _responses(suspect: Subject, edit: Edit, sequences: Sequence[Tokens], batch: int) -> Floats:
+    """Largest response over the positions after the start token, (sequences,). All sequences have one length."""
+    tok = suspect.tokenizer
+    rows = []
+    for i in range(0, len(sequences), batch):
+        ids = torch.tensor([[tok.bos_token_id, *s, tok.eos_token_id] for s in sequences[i : i + batch]], device=suspect.device)
+        rows.append(edit.response(suspect.encode_ids(ids)[:, 1:]).amax(1).double().cpu().numpy())
+    return np.concatenate(rows)

@@ -1,0 +1,115 @@
+"""The command line: exit codes, one sentence for bad input, and the verbs end to end on a small real model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from nightlatch.cli import app
+
+CALL = CliRunner()
+
+
+@pytest.mark.parametrize("verb", [["check"], ["scan", "--base", "x"], ["clean", "-o", "out"], ["verify", "--against", "x"]])
+def test_missing_folder_is_one_sentence_and_exit_2(verb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CALL.invoke(
+        app,
+        [verb[0], "no-such-folder", *verb[1:], *([] if verb[0] == "check" else ["--trigger", "x"][: 2 * (verb[0] != "scan")])],
+    )
+    assert done.exit_code == 2
+    assert "is neither a folder nor a file here" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_not_a_pipeline_and_unsupported_class(tmp_path):
+    assert CALL.invoke(app, ["check", str(tmp_path)]).exit_code == 2
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline", "_diffusers_version": "0.42.1"}))
+    done = CALL.invoke(app, ["check", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "FluxPipeline" in done.output
+
+
+def test_scan_without_base_says_so(tiny_folder):
+    done = CALL.invoke(app, ["scan", str(tiny_folder)])
+    assert done.exit_code == 2
+    assert "--base" in done.output
+
+
+def test_honest_folder_checks_clean(tiny_folder):
+    done = CALL.invoke(app, ["check", str(tiny_folder), "--format", "json"])
+    assert done.exit_code == 0, done.output
+    assert not [f for f in json.loads(done.output)["findings"] if f["severity"] != "note"]
+
+
+def test_check_does_not_import_torch(tiny_folder):
+    code = f"import sys; from nightlatch import intake; intake.check({str(tiny_folder)!r}); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_verbs_hand_over_through_the_run_folder(tiny_folder, tmp_path):
+    """scan, clean with a given trigger, verify, report: every verb starts from the files of the one before."""
+    run, out = tmp_path / "run", tmp_path / "repaired"
+    common = ["--run", str(run), "--prompts", "emoji", "--steps", "3", "--guidance", "1"]
+    scanned = CALL.invoke(app, ["scan", str(tiny_folder), "--base", str(tiny_folder), *common])
+    assert scanned.exit_code == 0, scanned.output
+    assert "nothing found by these tests" in scanned.output
+    nothing = CALL.invoke(app, ["clean", str(tiny_folder), "-o", str(out), *common])
+    assert nothing.exit_code == 2
+    assert not out.exists()
+    cleaned = CALL.invoke(app, ["clean", str(tiny_folder), "-o", str(out), "--trigger", "zudi", "--method", "uce", *common])
+    assert cleaned.exit_code == 0, cleaned.output
+    assert (out / "model_index.json").is_file()
+    again = CALL.invoke(app, ["clean", str(tiny_folder), "-o", str(out), "--trigger", "zudi", *common])
+    assert again.exit_code == 2
+    assert "is there already" in again.output
+    verified = CALL.invoke(app, ["verify", str(out), "--against", str(tiny_folder), "--trigger", "zudi", "-n", "24", *common])
+    assert verified.exit_code in (0, 1), verified.output
+    page = (run / "report.html").read_text()
+    assert "zudi" in page
+    assert (run / "images" / "00-triggered.png").is_file()
+    (run / "report.html").unlink()
+    assert CALL.invoke(app, ["report", str(run)]).exit_code == 0
+    assert (run / "report.html").is_file()
+
+
+def test_unknown_method_names_the_nearest(tiny_folder, tmp_path):
+    args = [
+        "clean",
+        str(tiny_folder),
+        "-o",
+        str(tmp_path / "o"),
+        "--run",
+        str(tmp_path / "r"),
+        "--trigger",
+        "x",
+        "--method",
+        "sua",
+    ]
+    done = CALL.invoke(app, [*args, "--prompts", "emoji"])
+    assert done.exit_code == 2
+    assert "'sau'" in done.output
+
+
+def test_few_prompts_are_refused(tiny_folder, tmp_path):
+    (tmp_path / "p.txt").write_text("one\ntwo\n")
+    done = CALL.invoke(
+        app,
+        [
+            "scan",
+            str(tiny_folder),
+            "--base",
+            str(tiny_folder),
+            "--prompts",
+            str(tmp_path / "p.txt"),
+            "--run",
+            str(tmp_path / "r"),
+        ],
+    )
+    assert done.exit_code == 2
+    assert "At least 64" in done.output

@@ -1,0 +1,83 @@
+"""SAU's own promises: the attention term trains, the mask is a weight, disarmed prompts keep their positions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nightlatch.text2image.repair import METHODS, Job
+from nightlatch.text2image.repair.bank import build
+from nightlatch.text2image.repair.neutral import neutral
+from nightlatch.text2image.repair.sau import attention_gap, trainable, warm_start
+
+
+@pytest.fixture(scope="module")
+def job(texts, few_steps):
+    return Job(triggers=["zibu"], prompts=texts[:20], sampling=few_steps)
+
+
+@pytest.fixture(scope="module")
+def bank(tiny_v, job):
+    return build(tiny_v, job, 6)
+
+
+def test_bank_shapes_agree(bank, few_steps):
+    n = 6 * few_steps.steps
+    assert len(bank.shown.x) == len(bank.shown.t) == len(bank.shown.c) == len(bank.shown.out) == len(bank.shown.mask) == n
+    assert len(bank.held.x) == 2 * n
+    assert bank.filler_gap > 0
+
+
+def test_mask_is_a_soft_weight_of_mean_one(bank):
+    mask = bank.located.mask()
+    assert float(mask.min()) > 0
+    torch.testing.assert_close(mask.mean((-2, -1)), torch.ones_like(mask[..., 0, 0]))
+
+
+def test_saliency_shares_sum_to_one(bank):
+    assert sum(bank.located.layers.values()) == pytest.approx(1.0)
+    assert len(bank.located.layers) == 7
+
+
+def test_attention_term_alone_trains(tiny_v, job):
+    """The published loss has no gradient; ours alone must change the weights and fall."""
+    method = METHODS.create("sau", steps=12, least=12, prompts=6, batch=12, prediction=0.0, hold=0.0, warm_start=False, rate=1e-3)
+    _, record = method(tiny_v, job, harm_limit=float("inf"))
+    assert record.changed_tensors > 0
+    gaps = [row["attention"] for row in record.history]
+    assert sum(gaps[-3:]) < 0.8 * sum(gaps[:3])
+
+
+def test_attention_gap_is_zero_for_equal_maps_and_has_gradient(bank):
+    wanted = {k: v[:4] for k, v in bank.shown.maps.items()}
+    mine = {k: (0.9 * v + 0.1 / v.shape[-1]).requires_grad_() for k, v in wanted.items()}
+    assert float(attention_gap(wanted, wanted, bank.shown.mask[:4])) == 0
+    gap = attention_gap(mine, wanted, bank.shown.mask[:4])
+    assert float(gap) > 0
+    assert all(float(g.abs().sum()) > 0 for g in torch.autograd.grad(gap, list(mine.values())))
+
+
+def test_warm_start_moves_triggered_keys_towards_neutral_ones(tiny_v, bank):
+    made = tiny_v.copy("unet")
+    warm_start(made, bank)
+    key = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    before, after = tiny_v.unet.get_parameter(key), made.unet.get_parameter(key)
+    goal = bank.c_filled @ before.T
+    gap = [float((bank.c_triggered @ w.T - goal).pow(2).mean()) for w in (before, after)]
+    assert gap[1] < 0.7 * gap[0]
+
+
+@pytest.mark.parametrize("trigger", ["zibu", "mignneko", "о", "lovely cat"])
+def test_filled_prompts_keep_every_other_position(tiny_v, texts, trigger):
+    form = neutral(tiny_v, trigger, texts[:8])
+    for filled in form.filled:
+        assert len(tiny_v.tokenizer(filled).input_ids) == len(tiny_v.tokenizer(trigger).input_ids)
+        assert filled != trigger
+    assert form.dropped != trigger
+    assert form.token_positions == len(tiny_v.tokenizer(trigger, add_special_tokens=False).input_ids)
+
+
+def test_trainable_sets_nest(tiny_v):
+    names = [n for n, _ in tiny_v.unet.named_parameters()]
+    kv, cross, everything = ({n for n in names if trainable(n, w)} for w in ("keys and values", "cross-attention", "all"))
+    assert kv < cross < everything == set(names)

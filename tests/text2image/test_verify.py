@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import torch
+
+from nightlatch.records import Pair, Rate
+from nightlatch.text2image.verify import Effect, judge_pairs, verify
+
+
+def test_unchanged_model_is_never_called_removed(tiny_v, texts, few_steps):
+    """A word that moves every picture: before and after are the same, and the verdict says so."""
+    suspect = tiny_v.copy("text_encoder", "unet")
+    for name, weight in suspect.unet.named_parameters():
+        if "attn2.to_out" in name or "proj_out" in name:
+            weight.data.mul_(10)  # an untrained denoiser hardly listens to its text
+    (i,) = suspect.tokenizer("zudi", add_special_tokens=False).input_ids
+    row = suspect.text_encoder.get_input_embeddings().weight[i]
+    row.data.copy_(20 * torch.randn(row.shape, generator=torch.Generator().manual_seed(0)))
+    card = verify(suspect, suspect, ["zudi"], texts[:60], few_steps, n=24)
+    success = next(p for p in card.pairs if p.name == "attack success")
+    assert success.before == success.after
+    assert success.before.rate > 0.5
+    assert card.verdict == "not removed"
+
+
+def test_effect_of_the_base_is_low_and_clean_pictures_are_the_same(tiny_v, texts, few_steps):
+    effect = Effect(tiny_v, "zudi", texts[:24], few_steps)
+    assert effect.clean(tiny_v).hits == 0
+    assert effect.rate(tiny_v).rate < 0.5
+
+
+def test_regrowth_and_leak_are_measured(tiny_v, texts, few_steps):
+    card = verify(tiny_v, tiny_v, ["zudi"], texts[:60], few_steps, honest=texts[60:80], n=24, regrowth_steps=2)
+    assert card.regrowth is not None
+    assert card.regrowth_steps == 2
+    assert {kind for kind, _ in card.leak} == {"casing", "spelling", "inside words", "repeated", "other positions"}
+    assert all(rate.n >= 24 for _, rate in card.leak)
+
+
+def test_a_failed_attack_bar_outranks_harm():
+    bad, good = Rate.of(50, 100), Rate.of(0, 100)
+    removed = Pair(name="attack success", before=bad, after=good, passed=True)
+    kept = Pair(name="attack success", before=bad, after=bad, passed=False)
+    harm = Pair(name="clean pictures changed", before=None, after=bad, passed=False)
+    assert judge_pairs([removed]) == "removed"
+    assert judge_pairs([removed, harm]) == "harmed"
+    assert judge_pairs([kept, harm]) == "not removed"
