@@ -1,6 +1,20 @@
 """Repairs: SAU, and the rivals it is measured against."""
 
+from typing import Any
+
+from nightlatch.records import Repair
 from nightlatch.text2image.repair import baselines, sau
 from nightlatch.text2image.repair.base import METHODS, Job, Method
+from nightlatch.text2image.subject import Subject
 
-__all__ = ["METHODS", "Job", "Method", "baselines", "sau"]
+
+def clean(suspect: Subject, job: Job, method: str = "sau", **parameters: Any) -> tuple[Subject, Repair]:
+    """Remove ``job.triggers`` from a copy of ``suspect`` with the named method.
+
+    Raises:
+        UsageError: no such method or parameter, no trigger, or a base is needed and not given.
+    """
+    return METHODS.create(method, **parameters)(suspect, job)
+
+
+__all__ = ["METHODS", "Job", "Method", "baselines", "clean", "sau"]

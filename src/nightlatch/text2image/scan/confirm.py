@@ -1,8 +1,8 @@
 """Confirmation with pictures: held-out prompts and seeds, suspect against base, and against what ordinary words do.
 
 Two questions. Does the suspect draw something else than the base when the candidate is in the prompt, which it does not do with other
-words in the same place? And does the candidate rule the picture more than words that merely mean something? A word that an honest fine-tune taught changes pictures,
-too, but in front of a prompt that asks for something else it competes like any other content word.
+words in the same place? And does the candidate rule the picture more than words that merely mean something? A word that an honest
+fine-tune taught changes pictures, too, but in front of a prompt that asks for something else it competes like any other content word.
 """
 
 from __future__ import annotations
