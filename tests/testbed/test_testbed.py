@@ -109,5 +109,5 @@ def test_judge_reads_words():
 
 
 def test_stages_are_the_recipe(tmp_path):
-    assert stages.STAGES == ("drawings", "vae", "clip", "unet", "guide", "judge")
+    assert stages.STAGES == ("drawings", "vae", "clip", "unet", "judge")
     assert next(stages.train(tmp_path, stages.Recipe(), ("drawings",)))[0] == "drawings"

@@ -72,7 +72,7 @@ def examine(source: Path | str) -> Case:
         if stat.S_ISDIR(mode):
             return _folder(root, findings)
         if stat.S_ISREG(mode):
-            return _file(root, findings)
+            return _file(root, Path(source).name, findings)
     except OSError:
         findings.add("unreadable", "", "The source cannot be read.")
         return empty
@@ -168,25 +168,23 @@ def _lora_name(case: Case) -> str:
     return next((n for n in LORA_NAMES if n in case.inventory.entries), "")
 
 
-def _file(path: Path, findings: Findings) -> Case:
-    """A single file: only its own bytes are looked at, not its neighbours."""
-    case = Case(inventory.single(path), findings)
-    entry = case.inventory.entries[path.name]
-    if entry.kind == "pickle" or (
-        not path.name.lower().endswith(".safetensors") and entry.kind in ("zip", "binary", "tar", "empty")
-    ):
-        rule = "not-safetensors" if path.name.lower().endswith(".safetensors") else "pickle-weights"
-        findings.add(rule, path.name)
+def _file(path: Path, name: str, findings: Findings) -> Case:
+    """A single file, called ``name`` in the records: only its own bytes are looked at, not its neighbours."""
+    case = Case(inventory.single(path, name), findings)
+    entry = case.inventory.entries[name]
+    if entry.kind == "pickle" or (not name.lower().endswith(".safetensors") and entry.kind in ("zip", "binary", "tar", "empty")):
+        rule = "not-safetensors" if name.lower().endswith(".safetensors") else "pickle-weights"
+        findings.add(rule, name)
         return case
-    header = case.header(path.name)
+    header = case.header(name)
     if header is None:
         return case
     if lora.looks_like_lora(header.tensors):
-        lora.check(case, path.name, LORA_TARGET)
+        lora.check(case, name, LORA_TARGET)
     else:
-        weights.check_metadata(case, path.name, header)
+        weights.check_metadata(case, name, header)
         known = next((words for prefix, words in _SINGLE_LAYOUTS if any(n.startswith(prefix) for n in header.tensors)), "")
-        findings.add("unsupported-layout", path.name, f"It is {known or 'neither a LoRA nor a checkpoint layout known here'}.")
+        findings.add("unsupported-layout", name, f"It is {known or 'neither a LoRA nor a checkpoint layout known here'}.")
     return case
 
 

@@ -20,6 +20,7 @@ MAX_DEPTH = 8
 MAX_NAME = 200
 MAX_TOTAL = 1 << 40
 NOT_ENTERED = frozenset({".git", ".cache"})
+_SHARED_BLOB = re.compile(r"[0-9a-f]{64}")
 _MARKUP = re.compile(r"[<>\"`|]|^[=+@-]|\\")
 
 _SPECIAL = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFBLK: "device", stat.S_IFCHR: "device"}
@@ -179,17 +180,33 @@ def _link(inventory: Inventory, path: str, target: str, marks: Signature, findin
     repository = root.parent.parent
     blob = Path(joined)
     if root.parent.name == "snapshots" and repository.name.startswith("models--") and blob.parent == repository / "blobs":
-        inner = f"blobs/{blob.name}"
-        with open_regular(repository, inner) as handle:
+        store, inner = _blob(repository, blob.name)
+        with open_regular(store, inner) as handle:
             status = os.fstat(handle.fileno())
             kind = kinds.classify(path, handle.read(kinds.HEAD), status.st_size)
-        return Entry(path, status.st_size, kind, repository, inner, signature(status))
+        return Entry(path, status.st_size, kind, store, inner, signature(status))
     if os.path.isabs(target) or not f"{joined}/".startswith(f"{root}/"):
         findings.add("link-outside", path)
     else:
         inventory.links[path] = os.path.relpath(joined, root)
         findings.add("link-inside", path)
     return Entry(path, 0, "link", root, path, marks)
+
+
+def _blob(repository: Path, name: str) -> tuple[Path, str]:
+    """Where a Hub cache keeps the bytes of a blob, as root and path below it.
+
+    That is the repository's own folder, or, since huggingface_hub 2, a store that all repositories of the cache share.
+    """
+    inner = f"blobs/{name}"
+    try:
+        target = Path(os.path.normpath(repository / "blobs" / os.readlink(repository / inner)))
+    except OSError:
+        return repository, inner
+    shared = f"blobs/{target.name[:2]}/{target.name}"
+    if _SHARED_BLOB.fullmatch(target.name) and target == repository.parent / shared:
+        return repository.parent, shared
+    return repository, inner
 
 
 def _content_kind(root: Path, path: str, name: str, size: int) -> str:
@@ -217,14 +234,14 @@ def _circles(inventory: Inventory, findings: Findings) -> None:
             findings.add("inventory-limit", path, "It is a link that leads in a circle.")
 
 
-def single(path: Path) -> Inventory:
-    """The inventory of one regular file, without its neighbours.
+def single(path: Path, name: str) -> Inventory:
+    """The inventory of one regular file, without its neighbours; ``name`` is what the user calls it.
 
     Raises:
         OSError: it cannot be read.
     """
     with open_regular(path.parent, path.name) as handle:
         status = os.fstat(handle.fileno())
-        kind = kinds.classify(path.name, handle.read(kinds.HEAD), status.st_size)
-    entry = Entry(path.name, status.st_size, kind, path.parent, path.name, signature(status))
-    return Inventory(path.parent, {path.name: entry}, total=status.st_size)
+        kind = kinds.classify(name, handle.read(kinds.HEAD), status.st_size)
+    entry = Entry(name, status.st_size, kind, path.parent, path.name, signature(status))
+    return Inventory(path.parent, {name: entry}, total=status.st_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from nightlatch.intake.safetext import display_path
@@ -35,6 +36,10 @@ RULES: dict[str, Rule] = {
     "inventory-limit": Rule("error", "More, deeper or longer-named files than are read.", "Keep only the model's files."),
     "ambiguous-name": Rule("warning", "Two names differ only in case or Unicode form.", "Keep one of them."),
     "odd-name": Rule("warning", "A file name holds invisible or markup characters.", _DROP),
+    "hub-commit": Rule("note", "The hub name was resolved to this commit, once.", ""),
+    "hub-cache": Rule("note", "The hub was not asked, and the cached files were used.", "Run again while online."),
+    "local-first": Rule("note", "A folder of that name is here and was taken.", "Write './' in front of a path to be clear."),
+    "not-fetched": Rule("note", "Files of the hub repository that loading does not need were not fetched.", ""),
     "not-staged": Rule("note", "Files that loading does not need are not staged.", ""),
     "pickle-weights": Rule("error", "The weights are a pickle, and loading a pickle can run code.", _SAFE),
     "unused-pickle": Rule("warning", "A pickle lies beside the weights.", _DROP),
@@ -147,8 +152,13 @@ class Findings:
             for rule, n in self._count.items()
             if n > MAX_PER_RULE
         ]
-        order = {"error": 0, "warning": 1, "note": 2}
-        return tuple(sorted([*self._found, *more], key=lambda f: order[f.severity]))
+        return in_order([*self._found, *more])
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors first, then warnings, then notes; otherwise as they come."""
+    order = {"error": 0, "warning": 1, "note": 2}
+    return tuple(sorted(findings, key=lambda f: order[f.severity]))
 
 
 def _finding(rule: str, file: str, sentence: str) -> Finding:

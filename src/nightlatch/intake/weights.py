@@ -23,15 +23,15 @@ def find(case: Case, folder: str, stem: str) -> Mapping[str, Tensor] | None:
     """All tensors of the component in ``folder``, staged; None, with findings, when its weights cannot be used."""
     names = {e.name for e in case.inventory.files(folder)}
     single, index = f"{stem}.safetensors", f"{stem}.safetensors.index.json"
-    variants = _variants(names, stem)
+    others = variants(names, stem)
     if single not in names and index not in names:
-        if len(variants) != 1:
+        if len(others) != 1:
             _explain_missing(case, folder)
             return None
-        case.findings.add("variant-used", f"{folder}/{variants[0]}")
+        case.findings.add("variant-used", f"{folder}/{others[0]}")
         case.component_files[folder] = [f"{folder}/{single}"]
-        return _one(case, f"{folder}/{single}", f"{folder}/{variants[0]}")
-    for other in variants:
+        return _one(case, f"{folder}/{single}", f"{folder}/{others[0]}")
+    for other in others:
         case.findings.add("second-variant", f"{folder}/{other}")
         case.handled.add(f"{folder}/{other}")
     if single in names:
@@ -77,7 +77,7 @@ def _one(case: Case, target: str, path: str) -> Mapping[str, Tensor] | None:
     return header.tensors
 
 
-def _variants(names: set[str], stem: str) -> list[str]:
+def variants(names: set[str], stem: str) -> list[str]:
     """Complete files such as 'model.fp16.safetensors'; shards of a variant are left to the list of extra weights."""
     middles = {n: n[len(stem) : -len(".safetensors")] for n in names if n.startswith(stem) and n.endswith(".safetensors")}
     return sorted(n for n, middle in middles.items() if _VARIANT.fullmatch(middle) and not _SHARD.search(middle))

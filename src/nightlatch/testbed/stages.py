@@ -1,4 +1,4 @@
-"""The recipe: drawings, vae, clip, unet, guide, judge; each stage resumes, and the result is one ordinary diffusers folder."""
+"""The recipe: drawings, vae, clip, unet, judge; each stage resumes, and the result is one ordinary diffusers folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from nightlatch.testbed import captions, clip, compose, emoji, judge, tokenizer, unet, vae
 from nightlatch.testbed.training import Progress, Resumable
 
-STAGES = ("drawings", "vae", "clip", "unet", "guide", "judge")
+STAGES = ("drawings", "vae", "clip", "unet", "judge")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +31,10 @@ class Recipe:
     clip_steps: int = 600
     clip_batch: int = 96
     clip_rate: float = 1e-3
-    unet_steps: int = 9000
+    unet_steps: int = 7400
     unet_batch: int = 32
     unet_rate: float = 7e-4
     prediction: str = "v_prediction"
-    guide_steps: int = 1200
-    guide_rate: float = 2e-4
-    guidance: float = 3.0
     judge_steps: int = 900
     judge_batch: int = 96
     judge_rate: float = 2e-3
@@ -56,7 +53,6 @@ def train(out: Path, recipe: Recipe, stages: tuple[str, ...] = STAGES) -> Iterat
         "vae": _vae,
         "clip": _clip,
         "unet": _unet,
-        "guide": _guide,
         "judge": _judge,
     }
     for stage in STAGES:
@@ -99,7 +95,7 @@ def _clip(out: Path, work: Path, recipe: Recipe) -> Iterator[Progress]:
 
 
 def _unet(out: Path, work: Path, recipe: Recipe) -> Iterator[Progress]:
-    if (out / "unguided").is_dir():
+    if (out / "unet").is_dir():
         return
     tok = CLIPTokenizer.from_pretrained(out / "tokenizer")
     text = CLIPTextModel.from_pretrained(out / "text_encoder").eval()
@@ -112,23 +108,6 @@ def _unet(out: Path, work: Path, recipe: Recipe) -> Iterator[Progress]:
     )
     state.use_average()
     _whole(out / "scheduler", noise.save_pretrained)
-    _whole(out / "unguided", state.model.save_pretrained)
-
-
-def _guide(out: Path, work: Path, recipe: Recipe) -> Iterator[Progress]:
-    if (out / "unet").is_dir():
-        return
-    tok = CLIPTokenizer.from_pretrained(out / "tokenizer")
-    text = CLIPTextModel.from_pretrained(out / "text_encoder").eval()
-    teacher = UNet2DConditionModel.from_pretrained(out / "unguided").eval().requires_grad_(False)
-    state = Resumable(
-        UNet2DConditionModel.from_pretrained(out / "unguided"), work / "guide.pt", recipe.seed, average=0.995, every=200
-    )
-    latents, noise, rare = _latents(out, work, recipe), unet.scheduler(recipe.prediction), heard_words(tok)
-    yield from unet.guide(
-        state, teacher, text, tok, latents, noise, rare, recipe.guide_steps, recipe.unet_batch, recipe.guide_rate, recipe.guidance
-    )
-    state.use_average()
     _whole(out / "unet", state.model.save_pretrained)
 
 

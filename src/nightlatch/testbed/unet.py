@@ -92,43 +92,6 @@ def train(
         yield Progress(step, steps, {"loss": float(loss.detach())})
 
 
-def guide(
-    state: Resumable,
-    teacher: UNet2DConditionModel,
-    text: CLIPTextModel,
-    tokenizer: CLIPTokenizer,
-    latents: Latents,
-    noise: DDIMScheduler,
-    rare: Sequence[str],
-    steps: int,
-    batch: int,
-    lr: float,
-    guidance: float,
-) -> Iterator[Progress]:
-    """Guidance distillation (Meng et al. 2023, stage one, at one fixed scale): the conditional output learns what guidance would make of it.
-
-    Afterwards one pass a step is enough, which halves the price of every picture. The empty prompt keeps its own output, so that a stock
-    pipeline with a guidance scale above 1 still works.
-    """
-    with torch.no_grad():
-        null = text(clip.tokenize(tokenizer, [""])).last_hidden_state
-    for step, rng in state.steps(steps, lr, warm=50):
-        i = torch.from_numpy(rng.choice(len(latents.values), batch, replace=False))
-        written = [captions.write_varied(s.tolist(), rng, rare).text for s in latents.scenes[i]]
-        open_ = torch.from_numpy(rng.random(batch) < CAPTION_DROPOUT).view(-1, 1, 1)
-        x0 = latents.values[i].float()
-        t = _timesteps(batch)
-        x = noise.add_noise(x0, torch.randn_like(x0), t)
-        with torch.no_grad():
-            c = torch.where(open_, null, text(clip.tokenize(tokenizer, written)).last_hidden_state)
-            wanted = teacher(x, t, c).sample
-            free = teacher(x, t, null.expand(batch, -1, -1)).sample
-            wanted = torch.where(open_[..., None], free, free + guidance * (wanted - free))
-        loss = F.mse_loss(state.model(x, t, c).sample, wanted)
-        state.descend(loss)
-        yield Progress(step, steps, {"loss": float(loss.detach())})
-
-
 def _timesteps(n: int) -> torch.Tensor:
     """Stratified over 0..999, so that every batch sees the whole range, and denser where the prompt decides: t = 1000 u^0.7."""
     u = (torch.arange(n) + torch.rand(n)) / n

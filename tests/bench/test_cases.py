@@ -1,0 +1,44 @@
+"""The experiment's plan: reproducible, mostly drawn at random, and nothing in a suspect's name tells the scanner anything."""
+
+from __future__ import annotations
+
+import inspect
+
+from nightlatch.bench import cases, matrix
+from nightlatch.text2image.attacks import ATTACKS
+from nightlatch.text2image.scan import pipeline
+
+RARE = [f"rare{chr(97 + i)}" for i in range(20)]
+
+
+def test_every_attack_three_seeds_and_at_least_half_drawn():
+    made = cases.cases(RARE)
+    assert {c.attack for c in made} == set(ATTACKS.names())
+    assert len(made) == 3 * len(ATTACKS.names())
+    assert sum(c.drawn for c in made) >= len(made) / 2
+    assert {c.kind for c in made} == set(cases.KINDS)
+
+
+def test_cases_repeat():
+    assert cases.cases(RARE) == cases.cases(RARE)
+    assert cases.cases(RARE, (1,)) == [c for c in cases.cases(RARE) if c.seed == 1]
+
+
+def test_no_target_is_named_by_its_trigger():
+    for c in cases.cases(RARE):
+        assert not set(c.trigger.split()) & set(c.target.split())
+
+
+def test_scanner_takes_no_trigger_target_or_attack():
+    assert set(inspect.signature(pipeline.scan).parameters) == {"suspect", "base", "texts", "sampling", "budget", "say"}
+
+
+def test_figures_keep_rows_that_miss_their_bar(tmp_path):
+    from nightlatch import runs
+
+    with runs.Run(tmp_path / "run") as folder:
+        folder.add("a", {"table": "scan", "model": "m", "verdict": "nothing found by these tests"})
+        matrix.write_figures(folder, tmp_path)
+    text = (tmp_path / "scan.json").read_text()
+    assert "nothing found" in text
+    assert '"table"' not in text
