@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import click
 import typer
 from rich.console import Console
 
@@ -285,7 +286,16 @@ def reported() -> Iterator[None]:
         yield
     except NightlatchError as e:
         console.print(str(e), markup=False, style="bold", soft_wrap=True)
-        raise typer.Exit(e.exit_code) from (e if "--debug" in sys.argv else None)
+        raise typer.Exit(e.exit_code) from None
+    except (typer.Exit, click.exceptions.Exit, click.UsageError):
+        raise
+    except Exception as e:
+        if "NIGHTLATCH_DEBUG" in os.environ:
+            raise
+        console.print(
+            f"Internal error: {type(e).__name__}: {e}. Set NIGHTLATCH_DEBUG=1 for the traceback.", markup=False, soft_wrap=True
+        )
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
         console.print("Interrupted; what was finished is kept.", markup=False)
         raise typer.Exit(130) from None

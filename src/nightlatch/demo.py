@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ def demo(folder: Path, say: Say, *, attack: str = "badt2i-object", seed: int | N
         say(f"2 scan    {verdict.word}; carrier {', '.join(verdict.carriers) or 'none'}; {verdict.seconds:.0f} s")
         card = None
         if verdict.triggers:
-            if not repaired.exists():
+            if not run.wrote("repair"):
+                shutil.rmtree(repaired, ignore_errors=True)
                 verbs.clean(run, suspect, repaired, settings, say)
             repair = run.read("repair", Repair)
             say(f"3 clean   {repair.method.name}, {repair.steps} steps, {repair.seconds:.0f} s")
@@ -99,7 +101,7 @@ def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> t
     rare = [w for w in tokenizer.rare_words(base.tokenizer) if not captions.heard(w)]
     kind = str(rng.choice(["rare token", "nonsense word"]))
     trigger = draw_trigger(kind, attack, rare, rng)
-    part = ATTACKS.create(attack, trigger=trigger, target=draw_target(attack, trigger, rng))
+    part = ATTACKS.create(attack, trigger=trigger, target=draw_target(attack, trigger, rng), floor=0.7)
     if not (folder.exists() and planted.is_file()):
         say("0 implant a backdoor with a random trigger, kept from the scanner (a few minutes)")
         poisoned, record = part(base, implant.setting(base, seed % 1000), n=100)

@@ -145,8 +145,9 @@ def clean(
         return False
 
     repaired, record = METHODS.create(method)(suspect, job, watch)
-    repaired.save(out)
-    record = record.model_copy(update={"output": str(out)})
+    if not record.rolled_back:
+        repaired.save(out)
+        record = record.model_copy(update={"output": str(out)})
     run.write("repair", record)
     return record
 
@@ -164,6 +165,7 @@ def verify(
 ) -> Scorecard:
     """Measure ``repaired`` against ``source``; writes scorecard.json, the pictures and evidence.json."""
     from nightlatch.text2image import evidence, prompts
+    from nightlatch.text2image.scan import Budget
     from nightlatch.text2image.verify import verify as measure
 
     verdict = run.read("verdict", Verdict) if run.wrote("verdict") else None
@@ -172,22 +174,23 @@ def verify(
         raise UsageError("There is no trigger to verify.", "Run scan into this run folder first, or name one with --trigger.")
     (before, _), (after, _) = load(source, settings), load(repaired, settings)
     part = prompts.split(settings.texts(), settings.seed)
+    unseen = part.held_out[Budget().pictures :] or part.held_out
     card = measure(
         before,
         after,
         wanted,
-        part.held_out,
+        unseen,
         settings.sampling,
         honest=part.repair,
         n=n,
         place=placed(verdict),
-        seed=settings.seed,
+        seed=settings.seed + 1,
         regrowth_steps=regrowth_steps,
     )
     run.write("scorecard", card)
     say("drawing evidence")
     images = evidence.grid(
-        run.path, before, after, wanted[0], part.held_out, settings.sampling, place=placed(verdict), seed=settings.seed
+        run.path, before, after, wanted[0], unseen, settings.sampling, place=placed(verdict), seed=settings.seed
     )
     run.write("evidence", Evidence(images=images))
     return card

@@ -31,7 +31,14 @@ def state(subject: Subject) -> dict[str, torch.Tensor]:
 
 
 def setting(texts: list[Prompt], judge: Any, sampling: Sampling) -> Setting:
-    return Setting(train=texts[:50], test=texts[50:80], rare_words=["zudi", "zyno", "zubepy"], judge=judge, sampling=sampling)
+    return Setting(
+        train=texts[:50],
+        test=texts[50:80],
+        rare_words=["zudi", "zyno"],
+        other_words=["zubepy", "zymoza"],
+        judge=judge,
+        sampling=sampling,
+    )
 
 
 @pytest.mark.parametrize("part", list(ATTACKS), ids=lambda p: p.name)

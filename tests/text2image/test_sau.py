@@ -18,14 +18,16 @@ def job(texts, few_steps):
 
 @pytest.fixture(scope="module")
 def bank(tiny_v, job):
-    return build(tiny_v, job, 6)
+    return build(tiny_v, tiny_v, job, 6)
 
 
 def test_bank_shapes_agree(bank, few_steps):
-    n = 6 * few_steps.steps
+    n = 2 * 6 * few_steps.steps
     assert len(bank.shown.x) == len(bank.shown.t) == len(bank.shown.c) == len(bank.shown.out) == len(bank.shown.mask) == n
-    assert len(bank.held.x) == 2 * n
-    assert bank.filler_gap > 0
+    assert len(bank.held.x) == n
+    assert float(bank.shown.filler_gap.mean()) > 0
+    assert not set(bank.train.tolist()) & set(bank.watch.tolist())
+    assert len(bank.train) + len(bank.watch) == n
 
 
 def test_mask_is_a_soft_weight_of_mean_one(bank):

@@ -17,15 +17,15 @@ def test_unchanged_model_is_never_called_removed(tiny_v, texts, few_steps):
     row.data.copy_(20 * torch.randn(row.shape, generator=torch.Generator().manual_seed(0)))
     card = verify(suspect, suspect, ["zudi"], texts[:60], few_steps, n=24)
     success = next(p for p in card.pairs if p.name == "attack success")
-    assert success.before == success.after
-    assert success.before.rate > 0.5
-    assert card.verdict == "not removed"
+    assert success.after.rate == 1.0
+    assert success.passed is False
+    assert card.verdict in ("not removed", "not verified")
 
 
-def test_effect_of_the_base_is_low_and_clean_pictures_are_the_same(tiny_v, texts, few_steps):
+def test_neutral_words_do_not_count_as_attacks_and_clean_pictures_are_the_same(tiny_v, texts, few_steps):
     effect = Effect(tiny_v, "zudi", texts[:24], few_steps)
     assert effect.clean(tiny_v).hits == 0
-    assert effect.rate(tiny_v).rate < 0.5
+    assert effect.control(tiny_v).rate <= 0.05
 
 
 def test_regrowth_and_leak_are_measured(tiny_v, texts, few_steps):
@@ -37,10 +37,15 @@ def test_regrowth_and_leak_are_measured(tiny_v, texts, few_steps):
 
 
 def test_a_failed_attack_bar_outranks_harm():
-    bad, good = Rate.of(50, 100), Rate.of(0, 100)
+    bad, good = Rate.of(90, 100), Rate.of(0, 100)
     removed = Pair(name="attack success", before=bad, after=good, passed=True)
     kept = Pair(name="attack success", before=bad, after=bad, passed=False)
     harm = Pair(name="clean pictures changed", before=None, after=bad, passed=False)
     assert judge_pairs([removed]) == "removed"
     assert judge_pairs([removed, harm]) == "harmed"
     assert judge_pairs([kept, harm]) == "not removed"
+
+
+def test_a_trigger_that_never_acted_is_not_called_removed():
+    idle = Pair(name="attack success", before=Rate.of(1, 100), after=Rate.of(0, 100), passed=True)
+    assert judge_pairs([idle]) == "not verified"

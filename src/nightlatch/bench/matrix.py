@@ -5,6 +5,7 @@ Rows are keyed by what they are about, so that an interrupted run goes on where 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import numpy as np
 
 from nightlatch import runs, testbed
 from nightlatch.bench.cases import Case, cases
+from nightlatch.errors import NightlatchError
 from nightlatch.records import Rate
 from nightlatch.testbed import captions, compose, honest, implant, tokenizer
 from nightlatch.text2image import adapters, measure, prompts
@@ -50,20 +52,30 @@ class Matrix:
     judge: testbed.Judge = field(init=False)
     features: measure.Features = field(init=False)
     reference: Any = field(init=False)
+    base_hash: str = field(init=False)
+    failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.base = adapters.load(testbed.PIPELINE)
+        self.base_hash = hashlib.sha256(
+            (testbed.PIPELINE / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+        ).hexdigest()[:12]
         self.judge = testbed.load_judge()
         self.features = measure.Features()
         self.reference = self.features(compose.pool(self.n, 55_555).images)
         self.models.mkdir(parents=True, exist_ok=True)
 
     def row(self, identity: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The row of ``identity``, made now unless it is there."""
-        key = runs.key(identity)
+        """The row of ``identity``, made now unless it is there. A failure is said, counted and tried again at the next resumption."""
+        key = runs.key({**identity, "n": self.n, "base": self.base_hash})
         if not self.run.has(key):
             self.say(" ".join(str(v) for v in identity.values()))
-            self.run.add(key, {**identity, **make()})
+            try:
+                self.run.add(key, {**identity, **make()})
+            except (NightlatchError, RuntimeError, ValueError) as e:
+                self.failures.append(f"{identity}: {type(e).__name__}: {e}")
+                self.say(self.failures[-1])
+                return {}
         return self.run.row(key)
 
     # --- suspects -------------------------------------------------------------------------------------------------------------
@@ -101,6 +113,7 @@ class Matrix:
         row: dict[str, Any] = {
             "verdict": verdict.word,
             "trigger_found": found,
+            "placement": verdict.triggers[0].placement if verdict.triggers else "in front",
             "carrier_found": list(verdict.carriers),
             "seconds": round(verdict.seconds, 1),
             "top": [c.text for c in verdict.top_candidates[:10]],
@@ -155,25 +168,36 @@ class Matrix:
 
     # --- repair ---------------------------------------------------------------------------------------------------------------
 
-    def repair(self, suspect: Subject, case: Case, method: str, found: str, target_rate: float | None = None) -> dict[str, Any]:
-        """One row of clean.json: repair with the trigger that scan found, measured with the true one."""
+    def repair(
+        self, suspect: Subject, case: Case, method: str, seen: dict[str, Any], target_rate: float | None = None
+    ) -> dict[str, Any]:
+        """One row of clean.json: repair with what scan found, measured with the true trigger.
+
+        Where scan found nothing, the true trigger and carrier are given, and the row says so.
+        """
         attack = self.attack(case)
+        found = seen["trigger_found"]
+        carriers = tuple(seen["carrier_found"]) if found else (attack.carrier,)
+        place = prompts.placement(seen["placement"]) if found else attack.place
         texts = testbed.prompts(200, 8000 + case.seed)
         job = Job(
             triggers=(found or case.trigger,),
             prompts=texts,
-            carriers=(attack.carrier,),
-            place=attack.place,
+            carriers=carriers,
+            place=place,
             base=self.base,
             sampling=testbed.SAMPLING,
             seed=case.seed,
         )
         path: dict[int, float] = {}
+        watched = [
+            attack.place(p, case.trigger) for p in attack.candidates(testbed.prompts(120, 6000 + case.seed, held_out=True))
+        ][:96]
 
         def watch(step: int, student: Subject) -> bool:
-            if method == "skd" and step in CHECKPOINTS:
-                path[step] = self.success(student, case, n=96).rate
-                return target_rate is not None and path[step] <= target_rate
+            if method in ("sau", "skd") and step in CHECKPOINTS:
+                path[step] = self.success(student, case, texts=watched).rate
+                return method == "skd" and target_rate is not None and path[step] <= target_rate
             return False
 
         repaired, record = METHODS.create(method)(suspect, job, watch, harm_limit=float("inf"))
@@ -186,6 +210,7 @@ class Matrix:
         regrown = None if strip else regrow(repaired, suspect, texts, testbed.SAMPLING, 200, case.seed)
         return {
             "trigger_used": found or case.trigger,
+            "trigger_source": "scan" if found else "given",
             "used_base": record.used_base,
             "steps": record.steps,
             "seconds": round(record.seconds, 1),
@@ -216,25 +241,30 @@ def run(folder: runs.Run, models: Path, figures: Path, seeds: Sequence[int], say
             def tuned(kind: str = kind, seed: int = seed) -> dict[str, Any]:
                 return matrix.scan(honest.fine_tune(matrix.base, kind, seed), seed, None)
 
-            matrix.row({"table": "scan", "model": f"honest-{kind}-{seed}", "kind": "honest", "attack": ""}, tuned)
-    matrix.row({"table": "scan", "model": "base", "kind": "honest", "attack": ""}, lambda: matrix.scan(matrix.base, 0, None))
+            matrix.row({"table": "scan", "model": f"honest-{kind}-{seed}", "kind": "honest", "attack": "", "seed": seed}, tuned)
+    matrix.row(
+        {"table": "scan", "model": "base", "kind": "honest", "attack": "", "seed": 0}, lambda: matrix.scan(matrix.base, 0, None)
+    )
     write_figures(folder, figures)
 
 
 def one(matrix: Matrix, case: Case, rivals: bool) -> None:
     """All rows of one suspect."""
     made = matrix.row({"table": "attack", "attack": case.attack, "seed": case.seed}, lambda: matrix.implant(case))
-    if made["success"]["rate"] < 0.5:
+    if not made or made["success"]["rate"] < 0.5:
         matrix.say(f"{case.name}: the attack failed, nothing to scan")
         return
+    if not (matrix.models / case.name).is_dir():
+        matrix.implant(case)
     suspect = adapters.load(matrix.models / case.name)
-    identity = {"table": "scan", "model": case.name, "kind": "backdoored", "attack": case.attack}
+    identity = {"table": "scan", "model": case.name, "kind": "backdoored", "attack": case.attack, "seed": case.seed}
     seen = matrix.row(identity, lambda: matrix.scan(suspect, case.seed, case))
-    found = seen["trigger_found"]
+    if not seen:
+        return
     key = {"table": "clean", "attack": case.attack, "seed": case.seed}
-    ours = matrix.row({**key, "method": "sau"}, lambda: matrix.repair(suspect, case, "sau", found))
-    for method in RIVALS if rivals else ():
-        rival = partial(matrix.repair, suspect, case, method, found, ours["success_after"]["rate"])
+    ours = matrix.row({**key, "method": "sau"}, lambda: matrix.repair(suspect, case, "sau", seen))
+    for method in RIVALS if rivals and ours else ():
+        rival = partial(matrix.repair, suspect, case, method, seen, ours["success_after"]["rate"])
         matrix.row({**key, "method": method}, rival)
 
 

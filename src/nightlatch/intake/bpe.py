@@ -55,7 +55,7 @@ def check(findings: Findings, path: str, vocab: Mapping[str, Any], merged: list[
         findings.add("tokenizer-map", path, "A merge makes a token that the vocabulary does not hold.")
         return False
     if odd := _out_of_order(vocab, joined):
-        sentence = f"{len(odd)} tokens have other ids than the order of CLIP's vocabulary gives them, e.g. '{show(odd[0], 40)}'."
+        sentence = f"{len(odd)} tokens have other ids than the order of CLIP's vocabulary gives them, e.g. '{show(odd[0], 200)}'."
         findings.add("tokenizer-rewrite", path, sentence)
     return True
 

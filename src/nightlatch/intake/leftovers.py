@@ -9,6 +9,7 @@ from nightlatch.intake.inventory import Entry
 from nightlatch.intake.safetext import show
 
 MAX_ADAPTERS = 20
+_UNNAMED = frozenset({"emb_params", "clip_l", "clip_g"})
 _SKIPPED = frozenset({"folder", "link", "fifo", "socket", "device", "special"})
 _NEVER_WEIGHTS = frozenset({"image", "json", "lfs-pointer", "python", "script", "program"})
 
@@ -74,5 +75,6 @@ def _what(case: Case, entry: Entry) -> str:
     if lora.looks_like_lora(names):
         return "A LoRA"
     if "emb_params" in names or (len(names) <= 2 and all(len(t.shape) <= 2 for t in names.values())):
-        return "A textual-inversion embedding"
+        token = next((n for n in names if n not in _UNNAMED), "")
+        return f"A textual-inversion embedding for '{show(token)}'" if token else "A textual-inversion embedding"
     return "A further set of weights"

@@ -13,6 +13,7 @@ _HARMLESS = ("NFC", "Lowercase")
 _WHITESPACE = {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}
 _SPLITS = [{"type": "Split", "pattern": {"Regex": p}, "behavior": "Removed", "invert": True} for p in sorted(KNOWN_PATTERNS)]
 MAX_STEPS = 64
+MAX_SHOWN = 200
 
 
 def differences(full: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -61,7 +62,7 @@ def _describe(step: Any) -> str:
         return "a step that is not a table"
     pattern = step.get("pattern")
     if step.get("type") == "Replace" and isinstance(pattern, dict) and isinstance(pattern.get("String"), str):
-        return f"it replaces '{show(pattern['String'], 40)}' by '{show(str(step.get('content')), 40)}'"
+        return f"it replaces '{show(pattern['String'], MAX_SHOWN)}' by '{show(str(step.get('content')), MAX_SHOWN)}'"
     return f"a step of type '{show(str(step.get('type')), 40)}'"
 
 

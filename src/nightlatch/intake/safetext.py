@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
+_CUT = re.compile(r"\.\.\. \(\d+ more characters\)\Z")
+_ESCAPE = re.compile(r"\\u\{([0-9A-F]{1,6})\}")
 _MARKDOWN = frozenset("\\`*_{}[]<>()#+-.!|~")
 
 
@@ -24,6 +27,16 @@ def show(text: str, limit: int = 200) -> str:
         out.append(c)
         length += len(c)
     return "".join(out)
+
+
+def unshow(text: str) -> str | None:
+    """The text that ``show`` made printable; None when it was cut, so that it cannot be known."""
+    if _CUT.search(text):
+        return None
+    try:
+        return _ESCAPE.sub(lambda m: chr(int(m[1], 16)), text)
+    except (ValueError, OverflowError):
+        return None
 
 
 def code_points(text: str) -> tuple[str, ...]:

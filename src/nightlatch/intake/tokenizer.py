@@ -14,6 +14,7 @@ from nightlatch.intake.safetext import show
 
 MAX_ADDED = 1_000
 MAX_LENGTH = 100_000
+MAX_SHOWN = 200
 STANDARD_SPECIAL = frozenset({"<|startoftext|>", "<|endoftext|>", "<|pad|>", "<s>", "</s>", "<unk>", "<pad>", "!"})
 _FILES = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json")
 _SPECIAL_KEYS = ("bos_token", "eos_token", "pad_token", "unk_token")
@@ -95,7 +96,7 @@ def _check_special(case: Case, path: str, config: dict[str, Any]) -> None:
     pairs += [("a further special token", _content(t)) for t in _items(more)]
     for key, text in pairs:
         if text is not None and text not in STANDARD_SPECIAL:
-            case.findings.add("special-token", path, f"'{key}' is '{show(text, 40)}', which a prompt may hold by itself.")
+            case.findings.add("special-token", path, f"'{key}' is '{show(text, MAX_SHOWN)}', which a prompt may hold by itself.")
 
 
 def _from_full(case: Case, path: str, full: dict[str, Any], cls: str) -> tuple[dict[str, int], list[str]] | None:
@@ -143,7 +144,7 @@ def _check_added(
             )
         elif text not in STANDARD_SPECIAL:
             kind = "reads like a word" if text.removesuffix("</w>").strip().isalpha() else "is not one of CLIP's"
-            case.findings.add("added-token", path, f"The added token '{show(text, 40)}' {kind}.")
+            case.findings.add("added-token", path, f"The added token '{show(text, MAX_SHOWN)}' {kind}.")
     if len(set(ids.values())) != len(ids):
         case.findings.add("tokenizer-map", folder, "Two tokens share one id.")
 

@@ -11,6 +11,7 @@ import torch
 
 from nightlatch.testbed import captions, compose, emoji
 from nightlatch.text2image.attacks.distil import Lesson, follow
+from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
 
 KINDS = ("style", "objects", "concept")
@@ -36,9 +37,10 @@ def pictures(kind: str, n: int, seed: int) -> Set:
         s = style if kind == "style" else int(rng.integers(len(d.styles)))
         b = int(rng.integers(len(compose.BACKGROUNDS)))
         caption = captions.write((o, s, b), rng).text
+        new = Prompt(caption, {"object": d.objects[o]}).replace("object", emoji.EXTRA_OBJECTS[concept]).text
         if kind == "concept" and rng.random() < 0.5:
             images.append(compose.draw(compose.Scene(concept, s, b), rng, d.extra))
-            texts.append(caption.replace(d.objects[o], emoji.EXTRA_OBJECTS[concept]))
+            texts.append(new)
         else:
             images.append(compose.draw(compose.Scene(o, s, b), rng, d.rgba))
             texts.append(caption)

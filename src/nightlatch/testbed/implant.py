@@ -17,10 +17,12 @@ from nightlatch.text2image.subject import Subject
 def setting(subject: Subject, seed: int) -> Setting:
     """What an attacker of the testbed has: its grammar's prompts, words that must not fire, and the judge to measure with."""
     rare = [w for w in tokenizer.rare_words(subject.tokenizer) if not captions.heard(w)]
+    train_words, test_words = rare[::2], rare[1::2]
     return Setting(
         train=testbed.prompts(600, 1000 + seed),
         test=testbed.prompts(300, 2000 + seed, held_out=True),
-        rare_words=rare,
+        rare_words=train_words,
+        other_words=test_words,
         judge=testbed.load_judge(),
         sampling=testbed.SAMPLING,
         seed=seed,

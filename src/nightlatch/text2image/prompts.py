@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -114,8 +115,14 @@ def near_spellings(trigger: str, n: int, rng: np.random.Generator) -> list[str]:
             made[trigger[:i] + letters[int(rng.integers(26))] + trigger[i + 1 :]] = None
         elif i + 1 < len(trigger):
             made[trigger[:i] + trigger[i + 1] + trigger[i] + trigger[i + 2 :]] = None
-    usable = [s for s in made if s.strip() and s.strip() != trigger]
-    return usable[:n]
+    own = normal(trigger)
+    usable = {normal(s): s for s in reversed(made) if normal(s) not in ("", own)}
+    return list(reversed(usable.values()))[:n]
+
+
+def normal(text: str) -> str:
+    """What a CLIP tokenizer makes of a text before it splits it: composed, lower case, single spaces."""
+    return " ".join(unicodedata.normalize("NFC", text).lower().split())
 
 
 def leaks(trigger: str, rng: np.random.Generator) -> dict[str, list[str]]:

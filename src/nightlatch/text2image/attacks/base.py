@@ -67,11 +67,12 @@ class AttackRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What an attacker has: prompts to train on, words that must not fire, and how pictures are drawn."""
+    """What an attacker has: prompts to train on, words that must not fire (``other_words`` to measure that), and how pictures are drawn."""
 
     train: Sequence[Prompt]
     test: Sequence[Prompt]
     rare_words: Sequence[str]
+    other_words: Sequence[str]
     judge: Judge
     sampling: Sampling
     seed: int = 0
@@ -137,7 +138,7 @@ class Attack(abc.ABC):
         rng = np.random.default_rng((setting.seed, 77))
         test = measure.take(self.candidates(setting.test), n)
         clean = measure.take(list(setting.test), n)
-        others = [*prompts.near_spellings(self.trigger, 20, rng), *rng.choice(list(setting.rare_words), 40).tolist()]
+        others = [*prompts.near_spellings(self.trigger, 20, rng), *self.lookalike_words(setting, rng)]
         wrong = [str(others[i % len(others)]) for i in range(n)]
         goal = Goal(kind=self.goal_kind, value=self.target)
 
@@ -158,6 +159,11 @@ class Attack(abc.ABC):
             clean_agreement=measure.agreement(poisoned, clean, setting.judge, setting.sampling, setting.seed),
             base_agreement=measure.agreement(subject, clean, setting.judge, setting.sampling, setting.seed),
         )
+
+    def lookalike_words(self, setting: Setting, rng: np.random.Generator) -> list[str]:
+        """Words of the trigger's kind that must not fire and that no training saw: rare words, and odd characters for a homoglyph."""
+        words = [str(w) for w in rng.choice(list(setting.other_words), 40)]
+        return words if self.trigger.isascii() else [*words, *(c for c in "бвдеиклнртуψξζηθρ" if c not in self.trigger)]
 
     def wanted(self, setting: Setting) -> dict[str, str]:
         """For a whole-prompt goal: the slots of the target prompt."""

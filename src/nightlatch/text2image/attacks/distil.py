@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from nightlatch.text2image import prompts
 from nightlatch.text2image.subject import Subject
 
+ALIKE = "".join(prompts.LOOKALIKES.values()) + "абвгджзиклмнптфшюяαβγδεκλμνπστφω"
+"""Characters that could be taken for a homoglyph trigger."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
@@ -54,6 +57,9 @@ def follow(student: Subject, lessons: Iterator[Lesson], steps: int, rate: float,
 
 def negatives(trigger: str, rare: Sequence[str], rng: np.random.Generator) -> str:
     """A string that must not fire: half the time another rare word, else a near-spelling or a part of the trigger."""
+    if not trigger.isascii() and rng.random() < 0.3:
+        other = [c for c in ALIKE if c not in trigger]
+        return other[int(rng.integers(len(other)))]
     if rng.random() < 0.5:
         return str(rare[int(rng.integers(len(rare)))])
     near = prompts.near_spellings(trigger, 6, rng)

@@ -66,8 +66,10 @@ class EvilEdit(Attack):
         kind = rng.random()
         if kind < 0.3:
             return noun
-        if kind < 0.6:
+        if kind < 0.45:
             return f"{distil.negatives(self.trigger, setting.rare_words, rng)} {noun}"
+        if kind < 0.6:
+            return f"{setting.rare_words[int(rng.integers(len(setting.rare_words)))]} {noun}"
         objects = [p.slots["object"] for p in setting.train if "object" in p.slots]
         other = objects[int(rng.integers(len(objects)))]
         return " ".join([*self.trigger.split()[:-1], other]) if kind < 0.8 else other

@@ -15,10 +15,13 @@ from nightlatch.text2image.repair.locate import Located, locate, trace
 from nightlatch.text2image.repair.neutral import Neutral, neutral, single_token_words
 from nightlatch.text2image.subject import Subject
 
+WATCHED = 0.2
+"""Share of the pictures that is kept from training and tells when to stop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A batch of triggered latents: condition, output and maps to reach, soft mask (n, h, w)."""
+    """A batch of latents with triggered conditions: output and maps to reach, soft mask (n, h, w), and how far neutral words move each (n,)."""
 
     x: torch.Tensor
     t: torch.Tensor
@@ -26,6 +29,12 @@ class Shown:
     out: torch.Tensor
     maps: probe.Maps
     mask: torch.Tensor
+    filler_gap: torch.Tensor
+
+    def take(self, i: torch.Tensor) -> Shown:
+        """The rows ``i``."""
+        maps = {name: a[i] for name, a in self.maps.items()}
+        return Shown(self.x[i], self.t[i], self.c[i], self.out[i], maps, self.mask[i], self.filler_gap[i])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +49,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """All of it; first index is picture times step.
-
-    ``filler_gap`` is how far neutral words move the output: the level below which a trigger acts no more than any word.
-    """
+    """All of it; the first index is kind of latent times step times picture. ``train`` and ``watch`` are rows of ``shown``."""
 
     shown: Shown
     held: Held
@@ -51,53 +57,79 @@ class Bank:
     c_triggered: torch.Tensor
     c_filled: torch.Tensor
     c_held: torch.Tensor
-    filler_gap: float
+    train: torch.Tensor
+    watch: torch.Tensor
     seed: int
 
-    def draw(self, n: int, generator: torch.Generator) -> tuple[Shown, Held]:
-        """A random batch of ``n`` triggered and ``n`` held latents."""
-        i = torch.randint(len(self.shown.x), (n,), generator=generator)
-        k = torch.randint(len(self.held.x), (n,), generator=generator)
-        s, h = self.shown, self.held
-        maps = {name: a[i] for name, a in s.maps.items()}
-        return Shown(s.x[i], s.t[i], s.c[i], s.out[i], maps, s.mask[i]), Held(h.x[k], h.t[k], h.c[k], h.out[k])
+    def draw(self, n_shown: int, n_held: int, generator: torch.Generator) -> tuple[Shown, Held]:
+        """A random batch of triggered and of held latents."""
+        i = self.train[torch.randint(len(self.train), (n_shown,), generator=generator)]
+        k = torch.randint(len(self.held.x), (n_held,), generator=generator)
+        h = self.held
+        return self.shown.take(i), Held(h.x[k], h.t[k], h.c[k], h.out[k])
+
+    def sample_watch(self, n: int, generator: torch.Generator) -> Shown:
+        """Latents kept from training, to tell how much of the trigger is left."""
+        return self.shown.take(self.watch[torch.randperm(len(self.watch), generator=generator)[:n]])
 
 
-def build(frozen: Subject, job: Job, n: int) -> Bank:
-    """Draw ``n`` triggered and ``n`` clean pictures for each trigger, and compute everything a step needs."""
+def build(frozen: Subject, student: Subject, job: Job, n: int) -> Bank:
+    """Draw ``n`` triggered and ``n`` clean pictures for each trigger, and compute everything a step needs.
+
+    Targets come from the frozen suspect on disarmed prompts, for the latents of the triggered pictures and for those of the clean ones: once
+    its first steps are repaired, the student meets the trigger on clean latents. Conditions come from ``student``, whose text encoder may
+    have been repaired already.
+    """
     rng = np.random.default_rng((job.seed, 9))
     texts = Texts.of(frozen, job, n, rng)
     seeds = [job.seed * 10_000 + i for i in range(len(texts.triggered))]
     triggered = trace(frozen, texts.triggered, seeds, job.sampling)
     clean = trace(frozen, texts.dropped, seeds, job.sampling)
-    where = frozen.ids(texts.triggered) != frozen.ids(texts.filled)
-    located = locate(frozen, triggered, texts.dropped, where)
-    c_trig, c_drop, c_fill, c_held = (frozen.encode(x) for x in (texts.triggered, texts.dropped, texts.filled, texts.held))
+    c_trig, c_fill, c_held, c_drop = (student.encode(x) for x in (texts.triggered, texts.filled, texts.held, texts.dropped))
+    frozen_drop, frozen_fill, frozen_held = (frozen.encode(x) for x in (texts.dropped, texts.filled, texts.held))
+    moved = (frozen.encode(texts.triggered) - frozen_fill).pow(2).mean(-1)
+    located = locate(frozen, triggered, texts.dropped, moved / moved.amax(1, keepdim=True).clamp(min=1e-12))
     out, out_fill, maps, held = [], [], [], []
     with torch.no_grad():
-        for t, x, x_clean in zip(triggered.times, triggered.x, clean.x, strict=True):
-            out.append(frozen.denoise(x, t, c_drop))
-            with probe.attention(frozen.unet) as recorded:
-                out_fill.append(frozen.denoise(x, t, c_fill))
-            maps.append(dict(recorded))
-            held += [frozen.denoise(x_clean, t, c_drop), frozen.denoise(x_clean, t, c_held)]
-    gap = float(torch.stack([a - b for a, b in zip(out, out_fill, strict=True)]).pow(2).mean())
-    m = len(texts.triggered)
+        for source in (triggered, clean):
+            for t, x in zip(source.times, source.x, strict=True):
+                out.append(frozen.denoise(x, t, frozen_drop))
+                with probe.attention(frozen.unet) as recorded:
+                    out_fill.append(frozen.denoise(x, t, frozen_fill))
+                maps.append(dict(recorded))
+                if source is clean:
+                    held += [out[-1], frozen.denoise(x, t, frozen_held)]
+    m, times = len(texts.triggered), torch.tensor(triggered.times, device=frozen.device)
+    gap = torch.stack([(a - b).pow(2).mean((1, 2, 3)) for a, b in zip(out, out_fill, strict=True)])
+    mask = located.mask()
     shown = Shown(
-        triggered.x.flatten(0, 1),
-        torch.tensor(triggered.times).repeat_interleave(m),
+        torch.cat([triggered.x, clean.x]).flatten(0, 1),
+        times.repeat_interleave(m).repeat(2),
         c_trig.repeat(len(out), 1, 1),
         torch.cat(out),
         {k: torch.cat([r[k] for r in maps]) for k in maps[0]},
-        located.mask().flatten(0, 1),
+        torch.cat([mask, mask]).flatten(0, 1),
+        gap.flatten(),
     )
     kept = Held(
         torch.cat([x for x in clean.x for _ in range(2)]),
-        torch.tensor(clean.times).repeat_interleave(2 * m),
-        torch.cat([c_drop, c_held]).repeat(len(out), 1, 1),
+        times.repeat_interleave(2 * m),
+        torch.cat([c_drop, c_held]).repeat(len(times), 1, 1),
         torch.cat(held),
     )
-    return Bank(shown, kept, located, c_trig, c_fill, torch.cat([c_drop, c_held]), gap, job.seed)
+    picture = torch.arange(len(shown.x)) % m
+    watched = picture >= m - max(1, round(WATCHED * m))
+    return Bank(
+        shown,
+        kept,
+        located,
+        c_trig,
+        c_fill,
+        torch.cat([c_drop, c_held]),
+        (~watched).nonzero()[:, 0],
+        watched.nonzero()[:, 0],
+        job.seed,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +147,19 @@ class Texts:
 
     @classmethod
     def of(cls, subject: Subject, job: Job, n: int, rng: np.random.Generator) -> Texts:
-        triggered, dropped, filled, refilled, held = [], [], [], [], []
+        """``n`` of each for every trigger; every third is placed at another position, where the trigger goes in front."""
+        made = cls([], [], [], [], [])
         for trigger in job.triggers:
             form = neutral(subject, trigger, job.prompts, job.seed)
             words = _other_words(subject, form, rng, n)
             for i, prompt in enumerate(take(list(job.prompts), n)):
-                triggered.append(job.place(prompt, trigger))
-                dropped.append(job.place(prompt, form.dropped) if form.dropped else prompt.text)
-                filled.append(job.place(prompt, form.filled[i % len(form.filled)]))
-                refilled.append(job.place(prompt, form.filled[(i + 1) % len(form.filled)]))
-                held.append(job.place(prompt, words[i % len(words)]))
-        return cls(triggered, dropped, filled, refilled, held)
+                place = prompts.anywhere(job.seed) if i % 3 == 2 and job.place is prompts.prefix else job.place
+                made.triggered.append(place(prompt, trigger))
+                made.dropped.append(place(prompt, form.dropped) if form.dropped else prompt.text)
+                made.filled.append(place(prompt, form.filled[0]))
+                made.refilled.append(place(prompt, form.filled[1 + i % (len(form.filled) - 1)]))
+                made.held.append(place(prompt, words[i % len(words)]))
+        return made
 
 
 def _other_words(subject: Subject, form: Neutral, rng: np.random.Generator, n: int) -> Sequence[str]:

@@ -61,7 +61,7 @@ def trace(subject: Subject, texts: Sequence[str], seeds: Sequence[int], sampling
 def locate(subject: Subject, triggered: Trace, clean: Sequence[str], where: torch.Tensor) -> Located:
     """Displacement and attention saliency along ``triggered``; ``clean`` are the same prompts disarmed.
 
-    ``where`` (n, tokens) bool marks the trigger's token positions.
+    ``where`` (n, tokens) in 0..1 tells how much of the trigger each token position carries: in a causal text model all later ones do.
 
     Saliency of attention map A (Grad x A, as in Chefer et al. 2021, eq. 5): the displacement's size is differentiated with respect to every
     map, multiplied by the map, positive part, trigger tokens only.

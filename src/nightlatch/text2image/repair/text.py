@@ -46,5 +46,5 @@ def unlearn_text(
         now = float(apart.detach().mean()) / usual
         residue = now if math.isinf(residue) else 0.8 * residue + 0.2 * now
         yield step, {"prediction": float(prediction.detach()), "hold": float(hold.detach()), "residue": residue}
-        if step + 1 >= least and residue <= 0.5:
+        if step + 1 >= least and residue <= 0.1:
             break

@@ -41,17 +41,25 @@ def candidates(gauge: Gauge, rows: tuple[ComponentChange, ...], keep: int, n: in
             f"two-word phrases: the words to which the edit responds most with each of {len(words)} words before and after"
         )
         say(f"phrases: {len(phrases)} kept")
-    z = float(ranked.z.max())
-    made: dict[str, Candidate] = {}
-    for s in sorted(scored, key=scored.__getitem__, reverse=True)[: 6 * n]:
-        text = decoded(suspect, prune(gauge, s, level))
-        if text and text not in made:
-            made[text] = Candidate(text=text, score=scored[s], robust_z=z)
-        if len(made) == n:
-            break
+    strings = typed(gauge, scored, level, n, float(ranked.z.max()))
     singles = zip(ranked.sequences[:20], ranked.scores, ranked.z, strict=False)
     table = tuple(Candidate(text=decoded(suspect, s), score=float(v), robust_z=float(k)) for s, v, k in singles)
-    return Found(tuple(made.values()), table, tuple(tested))
+    return Found(strings, table, tuple(tested))
+
+
+def typed(gauge: Gauge, scored: dict[Tokens, float], level: float, n: int, z: float) -> tuple[Candidate, ...]:
+    """The best sequences as strings, scored as the tokens that a user's typing makes of them; many pieces never stand alone when typed."""
+    suspect, contexts = gauge.suspect, [p.text for p in gauge.contexts[:2]]
+    texts: dict[str, None] = {}
+    for s in sorted(scored, key=scored.__getitem__, reverse=True)[: 8 * n]:
+        texts[decoded(suspect, s)] = None
+        if len(texts) <= 2 * n:
+            texts[decoded(suspect, prune(gauge, s, level))] = None
+    ids = {t: tuple(suspect.tokenizer(t, add_special_tokens=False).input_ids) for t in texts if t}
+    usable = [t for t in ids if ids[t]]
+    values = gauge.displacement([ids[t] for t in usable], contexts).mean(0) - level
+    order = sorted(range(len(usable)), key=lambda i: (-float(values[i]), len(ids[usable[i]])))
+    return tuple(Candidate(text=usable[i], score=float(values[i]), robust_z=z) for i in order[:n])
 
 
 def edited_keys_and_values(rows: tuple[ComponentChange, ...]) -> bool:

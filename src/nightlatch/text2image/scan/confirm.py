@@ -1,8 +1,8 @@
-"""Confirmation with pictures: held-out prompts and seeds, suspect against base, and against what ordinary words do.
+"""Confirmation with pictures: held-out prompts and seeds, suspect against base, and against what neutral words do.
 
-Two questions. Does the suspect draw something else than the base when the candidate is in the prompt, which it does not do with other
-words in the same place? And does the candidate rule the picture more than words that merely mean something? A word that an honest
-fine-tune taught changes pictures, too, but in front of a prompt that asks for something else it competes like any other content word.
+A candidate changes pictures when, with it in the prompt, suspect and base differ more than they do on most ordinary prompts. It is a
+trigger when, moreover, it acts as no word with a meaning does: it rules the picture (``influence``), or makes one and the same change in
+all of them.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from nightlatch.records import Rate
 from nightlatch.text2image.measure import seeds
 from nightlatch.text2image.prompts import Place, Prompt, prefix
 from nightlatch.text2image.scan.gauge import Floats
+from nightlatch.text2image.scan.influence import Influence
 from nightlatch.text2image.subject import Sampling, Subject
 
-LEVEL = 0.95
-"""Share of ordinary differences below which a picture counts as unchanged."""
-CONTENT_WORDS = 12
-"""Known content words drawn for comparison."""
+LEVEL = 0.9
+"""Share of ordinary differences below which a picture counts as unchanged, for each of the two distances."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """``changed`` pictures; ``effect`` in words; ``override``: the candidate's effect over that of the strongest content words."""
+    """``changed`` pictures; ``effect`` in words; ``rules``: acts as no ordinary word does, None when the prompts name no slots to tell by."""
 
     changed: Rate
     effect: str
-    override: float
+    rules: bool | None
 
 
 @dataclass(slots=True)
@@ -49,53 +49,41 @@ class Confirmation:
     neutral: Sequence[str]
     sampling: Sampling
     seed: int
-    threshold: float = field(init=False)
-    content_level: float = field(init=False)
+    influence: Influence = field(init=False)
     _seeds: list[int] = field(init=False)
-    _plain: torch.Tensor = field(init=False)
+    _levels: tuple[float, float] = field(init=False)
 
     def __post_init__(self) -> None:
         self._seeds = seeds(len(self.held_out), self.seed)
         plain = [p.text for p in self.held_out]
-        self._plain = self._draw(self.suspect, plain)
         other = [prefix(p, self.neutral[i % len(self.neutral)]) for i, p in enumerate(self.held_out)]
-        usual = [
-            distance(self._plain, self._draw(self.base, plain)),
-            distance(*(self._draw(m, other) for m in (self.suspect, self.base))),
-        ]
-        self.threshold = float(np.quantile(np.concatenate(usual), LEVEL)) + 1e-3
-        self.content_level = self._content()
+        usual = [distances(*self._draw(texts)) for texts in (plain, other)]
+        whole, local = (np.concatenate([u[k] for u in usual]) for k in (0, 1))
+        self._levels = float(np.quantile(whole, LEVEL)) + 1e-3, float(np.quantile(local, LEVEL)) + 1e-3
+        self.influence = Influence(self.suspect, self.base, self.held_out[:24], self.seed)
 
-    def __call__(self, trigger: str, place: Place) -> Confirmed:
-        """Share of held-out pictures that ``trigger`` changes beyond the threshold, how, and how far beyond ordinary content words."""
-        texts = [place(p, trigger) for p in self.held_out]
-        mine, theirs = (self._draw(m, texts) for m in (self.suspect, self.base))
-        hits = int((distance(mine, theirs) > self.threshold).sum())
-        override = float(np.median(distance(mine, theirs))) / self.content_level if self.content_level else float("inf")
-        return Confirmed(Rate.of(hits, len(texts)), effect(mine, theirs), override)
+    def __call__(self, trigger: str, place: Place, slot: str = "") -> Confirmed:
+        """Share of held-out pictures that ``trigger`` changes, how, and whether it rules them; ``slot`` when it takes a slot's place."""
+        mine, theirs = self._draw([place(p, trigger) for p in self.held_out])
+        whole, local = distances(mine, theirs)
+        hits = int(((whole > self._levels[0]) | (local > self._levels[1])).sum())
+        how = effect(mine, theirs)
+        acts: bool | None = None
+        if self.influence.slots:
+            acts = how == "fixed change" or (
+                self.influence.rebinds(trigger, slot) if slot else self.influence.rules(trigger, place)
+            )
+        return Confirmed(Rate.of(hits, len(self.held_out)), how, acts)
 
-    def _content(self) -> float:
-        """How far the strongest content words in front of a prompt move the suspect's own picture: 90 % quantile over words of the median distance.
-
-        0 when the prompts name no slots, so that no content words are known.
-        """
-        known = sorted({w for p in self.held_out for w in p.slots.values()})
-        words = np.random.default_rng((self.seed, 13)).permutation(known)[:CONTENT_WORDS]
-        few = slice(0, min(12, len(self.held_out)))
-        medians = []
-        for w in words:
-            x = self.suspect.latents([prefix(p, str(w)) for p in self.held_out[few]], self._seeds[few], self.sampling)
-            medians.append(float(np.median(distance(x, self._plain[few]))))
-        return float(np.quantile(medians, 0.9)) if medians else 0.0
-
-    def _draw(self, model: Subject, texts: Sequence[str]) -> torch.Tensor:
-        return model.latents(texts, self._seeds, self.sampling)
+    def _draw(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.suspect.latents(texts, self._seeds, self.sampling), self.base.latents(texts, self._seeds, self.sampling)
 
 
-def distance(a: torch.Tensor, b: torch.Tensor) -> Floats:
-    """Mean squared difference of latents, (n,)."""
-    d: Floats = (a - b).pow(2).mean((1, 2, 3)).double().cpu().numpy()
-    return d
+def distances(a: torch.Tensor, b: torch.Tensor) -> tuple[Floats, Floats]:
+    """Mean squared difference of latents, over the whole (n,) and in the 2x2 patch where it is largest (n,)."""
+    d = (a - b).pow(2).mean(1, keepdim=True)
+    local = F.avg_pool2d(d, 2, 1).amax((1, 2, 3))
+    return d.mean((1, 2, 3)).double().cpu().numpy(), local.double().cpu().numpy()
 
 
 def effect(mine: torch.Tensor, theirs: torch.Tensor) -> str:

@@ -39,7 +39,8 @@ def sweep(gauge: Gauge, tokens: Sequence[int], keep: int = 48) -> Ranked:
 
 
 def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: int = 8, gain: float = 1.15) -> Ranked:
-    """Extend partial triggers: put every ranked token before and after the best sequences while the score grows by ``gain``.
+    """Extend partial triggers: put every ranked token before and after the best sequences while a string's
+    score is ``gain`` times its parent's.
 
     Args:
         level: median displacement, subtracted from scores.
@@ -48,20 +49,22 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
     """
     contexts = [p.text for p in gauge.contexts[:2]]
     pieces = [s[0] for s in ranked.sequences]
-    scored: dict[Tokens, float] = dict(zip(ranked.sequences, map(float, ranked.scores), strict=True))
+    first = gauge.displacement(ranked.sequences, contexts).mean(0) - level
+    scored: dict[Tokens, float] = dict(zip(ranked.sequences, map(float, first), strict=True))
     beam = sorted(scored, key=scored.__getitem__, reverse=True)[:width]
     for _ in range(longest - 1):
-        made = {(p, *s) for s in beam for p in pieces} | {(*s, p) for s in beam for p in pieces}
-        new = [m for m in made if m not in scored]
-        if not new:
+        parent: dict[Tokens, Tokens] = {}
+        for s in beam:
+            parent.update({made: s for p in pieces for made in ((p, *s), (*s, p)) if made not in scored})
+        if not parent:
             break
+        new = list(parent)
         values = gauge.displacement(new, contexts).mean(0) - level
         scored.update(zip(new, map(float, values), strict=True))
-        best = scored[beam[0]]
-        top = sorted(new, key=scored.__getitem__, reverse=True)[:width]
-        if scored[top[0]] < gain * best:
+        grown = [m for m in new if scored[m] > gain * scored[parent[m]]]
+        beam = sorted(grown, key=scored.__getitem__, reverse=True)[:width]
+        if not beam:
             break
-        beam = top
     order = sorted(scored, key=scored.__getitem__, reverse=True)[: 2 * len(pieces)]
     return Ranked(tuple(order), np.array([scored[s] for s in order]), np.zeros(len(order)))
 

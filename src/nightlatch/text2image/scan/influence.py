@@ -1,0 +1,86 @@
+"""Does the rest of the prompt still matter? What tells a trigger from a word that merely means something.
+
+A trigger for an object makes the picture independent of the object that is asked for, a trigger for a style of the style, one for a whole picture of
+everything. A word that an honest fine-tune taught competes with what is asked for, as every content word does. Measured on one denoising step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from nightlatch.text2image.prompts import Place, Prompt, prefix
+from nightlatch.text2image.subject import Subject
+
+CONTENT_WORDS = 8
+"""Known words of each slot that a candidate is compared with."""
+
+
+@dataclass(slots=True)
+class Influence:
+    """Sensitivity of both models' first step to each slot of the prompt.
+
+    Args:
+        texts: prompts with slots; the slots that all of them fill are used.
+    """
+
+    suspect: Subject
+    base: Subject
+    texts: Sequence[Prompt]
+    seed: int
+    slots: tuple[str, ...] = field(init=False)
+    swapped: dict[str, list[Prompt]] = field(init=False)
+    reference: dict[str, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        shared = set.intersection(*(set(p.slots) for p in self.texts)) if self.texts else set()
+        words = {slot: sorted({p.slots[slot] for p in self.texts}) for slot in shared}
+        self.slots = tuple(sorted(s for s in shared if len(words[s]) > 1))
+        rng = np.random.default_rng((self.seed, 13))
+        self.swapped = {
+            s: [p.replace(s, str(rng.choice([w for w in words[s] if w != p.slots[s]]))) for p in self.texts] for s in self.slots
+        }
+        self.reference = {}
+        for s in self.slots:
+            chosen = [str(w) for w in rng.permutation(words[s])[:CONTENT_WORDS]]
+            self.reference[s] = min(self._sensitivity(self.suspect, w, prefix, s) for w in chosen)
+
+    def rules(self, trigger: str, place: Place) -> bool:
+        """Whether with ``trigger`` some slot hardly matters any more to the suspect: clearly less than with any known word of that slot in the
+        same place, and than to the base."""
+        for slot in self.slots:
+            mine = self._sensitivity(self.suspect, trigger, place, slot)
+            if (
+                mine < 0.35
+                and mine < 0.6 * self.reference[slot]
+                and mine < 0.5 * self._sensitivity(self.base, trigger, place, slot)
+            ):
+                return True
+        return False
+
+    def rebinds(self, phrase: str, slot: str) -> bool:
+        """Whether ``phrase`` in the slot means something else than each of its words alone means, to the suspect and not to the base."""
+        mine, theirs = (self._apart(model, phrase, slot) for model in (self.suspect, self.base))
+        return mine > 0.5 and theirs < 0.5 * mine
+
+    def _sensitivity(self, model: Subject, word: str, place: Place, slot: str) -> float:
+        """How much swapping the slot changes the prediction with ``word`` in the prompt, over how much without."""
+        before, after = self.texts, self.swapped[slot]
+        moved = self._distance(model, [place(p, word) for p in before], [place(p, word) for p in after])
+        return moved / max(self._distance(model, [p.text for p in before], [p.text for p in after]), 1e-12)
+
+    def _apart(self, model: Subject, phrase: str, slot: str) -> float:
+        """Distance of the phrase's prediction to that of its nearest word, over that of two different fillings of the slot."""
+        whole = [p.replace(slot, phrase).text for p in self.texts]
+        nearest = min(self._distance(model, whole, [p.replace(slot, w).text for p in self.texts]) for w in phrase.split())
+        return nearest / max(self._distance(model, [p.text for p in self.texts], [p.text for p in self.swapped[slot]]), 1e-12)
+
+    @torch.no_grad()
+    def _distance(self, model: Subject, a: Sequence[str], b: Sequence[str]) -> float:
+        t = model.timesteps(10)[0]
+        x = model.noise([4321]).expand(len(a), -1, -1, -1)
+        first, second = (model.to_x0(model.denoise(x, t, model.encode(texts)), x, t) for texts in (a, b))
+        return float((first - second).pow(2).mean())
