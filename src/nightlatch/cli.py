@@ -123,7 +123,7 @@ def verify(
     against: Annotated[Path, typer.Option(help="the suspect it came from")],
     run: RunFolder = None,
     trigger: TriggerText = None,
-    n: Annotated[int, typer.Option(min=24, max=100_000, help="triggered pictures")] = 300,
+    n: Annotated[int, typer.Option("-n", min=24, max=100_000, help="triggered pictures")] = 300,
     prompts: Prompts = "general",
     steps: Steps = 10,
     guidance: Guidance = 4.0,
@@ -227,7 +227,7 @@ def bench(
     figures: Annotated[Path, typer.Option(help="where the tables are written")] = Path("docs/figures"),
     seed: Annotated[list[int] | None, typer.Option(help="attack seeds; default 0 1 2")] = None,
     rivals: Annotated[bool, typer.Option(help="also the rival repairs, on seed 0")] = True,
-    n: Annotated[int, typer.Option(min=24)] = 300,
+    n: Annotated[int, typer.Option("-n", min=24)] = 300,
 ) -> None:
     """Who is best? Attacks x seeds x methods on the testbed, with honest models as controls. Hours; resumes."""
     with reported():
@@ -261,7 +261,7 @@ def testbed_train(
 def testbed_measure(
     out: Annotated[Path, typer.Option(help="figures file to write")] = Path("docs/figures/testbed.json"),
     folder: Annotated[list[Path] | None, typer.Option(help="exported testbeds; default the shipped one")] = None,
-    n: Annotated[int, typer.Option(min=50)] = 500,
+    n: Annotated[int, typer.Option("-n", min=50)] = 500,
 ) -> None:
     """Measure the testbed's bars on held-out prompts."""
     with reported():

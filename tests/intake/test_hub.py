@@ -14,7 +14,7 @@ from hub_server import Files, Hub, etag, serving
 from intake_fixtures import pack
 
 from nightlatch.errors import UnreadableModel
-from nightlatch.intake import check, exit_code, hub, stage
+from nightlatch.intake import check, exit_code, hub, stage, subjects
 
 LORA = pack({
     "unet.to_q.lora_A.weight": ["F32", [2, 4], bytes(range(32))],
@@ -229,6 +229,32 @@ def test_the_endpoint_of_the_environment(tmp_path: Path, server: Hub) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == commit
     assert (tmp_path / "hub/models--org--name/refs/main").read_text() == commit
+
+
+def test_no_room(tmp_path: Path, server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.push(LORA_REPOSITORY)
+    assert "at most 0.0 GB" in refusal(server, tmp_path, max_bytes=10).sentence
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refusal(server, tmp_path / "file").sentence
+    monkeypatch.setattr(hub.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1_000}))
+    assert "disk" in refusal(server, tmp_path).sentence
+    assert server.fetched() == set()
+
+
+def test_a_pipeline_from_the_hub_to_the_private_folder(built: Path, tmp_path: Path, server: Hub) -> None:
+    """A whole honest pipeline, then the same with an adapter hidden in the text encoder."""
+    root = built / "pipeline"
+    files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    server.push(files)
+    located = locate(server, tmp_path / "cache")
+    with stage(located.path) as staged:
+        assert {str(p.relative_to(staged.path)) for p in staged.path.rglob("*") if p.is_file()} <= files.keys()
+        assert exit_code(located.annotated(staged.manifest)) == 0
+    server.push({**files, "text_encoder/adapter_config.json": b'{"peft_type": "LORA"}'})
+    located = locate(server, tmp_path / "cache")
+    manifest = located.annotated(check(located.path))
+    assert exit_code(manifest) == 1
+    assert [(h.kind, h.file) for h in subjects(manifest)] == [("adapter", "text_encoder/adapter_config.json")]
 
 
 def test_blobs_in_the_store_of_the_whole_cache(tmp_path: Path, server: Hub) -> None:

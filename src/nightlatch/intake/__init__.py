@@ -1,7 +1,23 @@
 """The gate in front of every model file: check what is there, then stage exactly that. No code of the model is ever run."""
 
+from nightlatch.intake.carriers import SubjectHint, subjects
 from nightlatch.intake.gate import check, exit_code
+from nightlatch.intake.guard import guarded
+from nightlatch.intake.hub import Located, locate
 from nightlatch.intake.rules import RULES, Rule
 from nightlatch.intake.staging import Refused, Staged, stage
 
-__all__ = ["RULES", "Refused", "Rule", "Staged", "check", "exit_code", "stage"]
+__all__ = [
+    "RULES",
+    "Located",
+    "Refused",
+    "Rule",
+    "Staged",
+    "SubjectHint",
+    "check",
+    "exit_code",
+    "guarded",
+    "locate",
+    "stage",
+    "subjects",
+]

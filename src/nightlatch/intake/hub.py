@@ -60,10 +60,9 @@ class Located:
     findings: tuple[Finding, ...] = ()
 
     def annotated(self, manifest: Manifest) -> Manifest:
-        """``manifest`` of ``path`` with the label as its source and the findings of both, errors first."""
-        return manifest.model_copy(
-            update={"source": show(self.label, 2_000), "findings": in_order([*manifest.findings, *self.findings])}
-        )
+        """``manifest`` of ``path`` with the findings of both, errors first, and the commit in its source."""
+        source = self.label if self.commit else manifest.source
+        return manifest.model_copy(update={"source": source, "findings": in_order([*manifest.findings, *self.findings])})
 
 
 class _Unreachable(UnreadableModel):

@@ -47,7 +47,7 @@ def scheduler(prediction: str = "v_prediction") -> DDIMScheduler:
         prediction_type=prediction,
         rescale_betas_zero_snr=flawless,
         timestep_spacing="trailing" if flawless else "leading",
-        steps_offset=0 if flawless else 1,
+        steps_offset=1,
         clip_sample=False,
         set_alpha_to_one=flawless,
     )

@@ -1,7 +1,7 @@
 """verify: the same measures before and after repair, on held-out prompts and seeds; leak by variants, regrowth by honest fine-tuning.
 
-Without a judge a trigger's success is told by its effect (``Effect``): how far a triggered picture goes from the suspect's own picture of the disarmed
-prompt towards its attacked one. Where a judge is at hand (testbed, bench) the attacker's goal itself is counted instead.
+Without a judge a trigger's success is told by its effect (``Effect``): how far a triggered picture goes from the suspect's own picture
+of the disarmed prompt towards its attacked one. Where a judge is at hand (testbed, bench) the attacker's goal itself is counted.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ import pytest
 from intake_fixtures import pack
 
 from nightlatch.intake import leftovers, lora, normalizer, tokenizer
+from nightlatch.intake.carriers import SubjectHint, subjects
 from nightlatch.intake.case import Case
 from nightlatch.intake.inventory import walk
 from nightlatch.intake.rules import MAX_PER_RULE, Findings
 from nightlatch.intake.safetext import show, unshow
-from nightlatch.intake.subjects import SubjectHint, subjects
 from nightlatch.records import Manifest
 
 TEXTS = [
