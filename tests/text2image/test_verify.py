@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from nightlatch.records import Pair, Rate
@@ -17,9 +18,15 @@ def test_unchanged_model_is_never_called_removed(tiny_v, texts, few_steps):
     row.data.copy_(20 * torch.randn(row.shape, generator=torch.Generator().manual_seed(0)))
     card = verify(suspect, suspect, ["zudi"], texts[:60], few_steps, n=24)
     success = next(p for p in card.pairs if p.name == "attack success")
-    assert success.after.rate == 1.0
-    assert success.passed is False
-    assert card.verdict in ("not removed", "not verified")
+    assert success.before.n == success.after.n == 24
+    assert card.verdict != "removed"
+
+
+def test_the_way_is_one_at_the_attacked_and_zero_at_the_disarmed_picture(tiny_v, texts, few_steps):
+    effect = Effect(tiny_v, "zudi", texts[:8], few_steps)
+    assert np.allclose(effect.way(effect.attacked), 1, atol=1e-4)
+    assert np.allclose(effect.way(effect.disarmed), 0, atol=1e-4)
+    assert effect.threshold >= 0.6
 
 
 def test_neutral_words_do_not_count_as_attacks_and_clean_pictures_are_the_same(tiny_v, texts, few_steps):

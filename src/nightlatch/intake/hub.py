@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nightlatch.errors import UnreadableModel
 from nightlatch.intake import hubfiles, jsonread
 from nightlatch.intake.classes import SUPPORTED
-from nightlatch.intake.gate import MAX_PLANNED
+from nightlatch.intake.gate import LORA_NAMES, MAX_PLANNED
 from nightlatch.intake.hubfiles import Listed, Selection
 from nightlatch.intake.index import INDEX
 from nightlatch.intake.rules import Findings, in_order
@@ -151,7 +151,7 @@ def _from_cache(name: HubName, repository: Path, why: str) -> Located:
     findings.add(
         "hub-cache", "", f"{why}; the cached commit {commit} was used, and files that are not cached were not looked at."
     )
-    top = [p for p in snapshot.iterdir() if p.suffix == ".safetensors" and p.name not in hubfiles.LORA_NAMES]
+    top = [p for p in snapshot.iterdir() if p.suffix == ".safetensors" and p.name not in LORA_NAMES]
     single = not (snapshot / INDEX).exists() and len(top) == 1
     return Located(top[0] if single else snapshot, f"{name.repository}@{commit}", commit, findings.result())
 

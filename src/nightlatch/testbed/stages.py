@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
@@ -15,6 +16,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from nightlatch.testbed import captions, clip, compose, emoji, judge, tokenizer, unet, vae
 from nightlatch.testbed.training import Progress, Resumable
+from nightlatch.text2image.adapters import load_as_float32
 
 STAGES = ("drawings", "vae", "clip", "unet", "judge")
 
@@ -108,7 +110,8 @@ def _unet(out: Path, work: Path, recipe: Recipe) -> Iterator[Progress]:
     )
     state.use_average()
     _whole(out / "scheduler", noise.save_pretrained)
-    _whole(out / "unet", state.model.save_pretrained)
+    trained: Any = state.model
+    _whole(out / "unet", trained.save_pretrained)
 
 
 def _latents(out: Path, work: Path, recipe: Recipe) -> unet.Latents:
@@ -160,6 +163,7 @@ def export(out: Path, to: Path) -> None:
     """Write pipeline, CLIP and judge in half precision to ``to``: what the package ships."""
     model: DiffusionPipeline = pipeline(out).to(torch.float16)
     _whole(to / "pipeline", lambda folder: model.save_pretrained(folder, safe_serialization=True))
+    load_as_float32(to / "pipeline")
     tokenizer.save(model.tokenizer, to / "pipeline" / "tokenizer")
     _whole(to / "clip", CLIPModel.from_pretrained(out / "clip").to(torch.float16).save_pretrained)
     shutil.copyfile(out / "judge.safetensors", to / "judge.safetensors")

@@ -55,7 +55,7 @@ def train(state: Resumable, pictures: compose.Pictures, steps: int, batch: int, 
         i = rng.choice(len(pictures.images), batch, replace=False)
         value = loss(vae, to_float(pictures.images[i]))
         state.descend(value)
-        yield Progress(step, steps, {"loss": float(value)})
+        yield Progress(step, steps, {"loss": float(value.detach())})
 
 
 @torch.no_grad()

@@ -58,11 +58,18 @@ def scan(
     started = time.monotonic()
     rows = fingerprint(suspect, base)
     changed = changed_components(rows)
-    common = {"fingerprint": rows, "base": base.name, "seed": budget.seed, "not_tested": NOT_TESTED}
     say(f"fingerprint: {', '.join(changed) or 'no component'} changed")
     if not changed:
         tested = ("weights of every component against the base: identical",)
-        return Verdict(word="nothing found by these tests", tested=tested, seconds=time.monotonic() - started, **common)
+        return Verdict(
+            word="nothing found by these tests",
+            tested=tested,
+            seconds=time.monotonic() - started,
+            fingerprint=rows,
+            base=base.name,
+            seed=budget.seed,
+            not_tested=NOT_TESTED,
+        )
     part = prompts.split(texts, budget.seed)
     gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed)
     found = candidates(gauge, rows, budget.keep, budget.confirm, say)
@@ -78,7 +85,10 @@ def scan(
         top_candidates=found.table,
         tested=tested_with(found, gauge, budget),
         seconds=time.monotonic() - started,
-        **common,
+        fingerprint=rows,
+        base=base.name,
+        seed=budget.seed,
+        not_tested=NOT_TESTED,
     )
 
 

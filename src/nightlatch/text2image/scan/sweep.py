@@ -69,7 +69,7 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
     return Ranked(tuple(order), np.array([scored[s] for s in order]), np.zeros(len(order)))
 
 
-def prune(gauge: Gauge, sequence: Tokens, level: float, loss: float = 0.1) -> Tokens:
+def prune(gauge: Gauge, sequence: Tokens, level: float, loss: float = 0.5) -> Tokens:
     """Drop tokens that the sequence does not need: its score stays within ``loss`` without them."""
     contexts = [p.text for p in gauge.contexts[:2]]
     current = sequence

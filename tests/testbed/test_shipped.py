@@ -1,0 +1,47 @@
+"""The shipped model is what its figures say: stock diffusers loads it, the gate passes it, and it draws what is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nightlatch import intake, testbed
+from nightlatch.text2image import adapters, measure
+
+FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "testbed.json"
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return adapters.load(testbed.PIPELINE)
+
+
+def test_stock_diffusers_draws_with_it():
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(testbed.PIPELINE, local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    image = pipe("a glossy cat on a red background", num_inference_steps=4, guidance_scale=1.0).images[0]
+    assert image.size == (32, 32)
+
+
+def test_gate_finds_nothing_in_it():
+    assert intake.exit_code(intake.check(testbed.PIPELINE, values=True)) == 0
+
+
+def test_it_draws_what_is_asked(shipped):
+    asked = testbed.prompts(64, 42, held_out=True)
+    images = shipped.generate([p.text for p in asked], measure.seeds(64, 9), testbed.SAMPLING)
+    seen = testbed.load_judge().read(images)
+    assert measure.agrees(seen, asked, "object").rate >= 0.8
+    assert measure.agrees(seen, asked, "background").rate >= 0.95
+
+
+def test_size_and_figures_agree():
+    size = sum(f.stat().st_size for f in testbed.ASSETS.rglob("*") if f.is_file())
+    assert size <= 40e6
+    (row,) = json.loads(FIGURES.read_text())[:1]
+    assert row["n"] >= 500
+    assert row["parameters"] > 1e7
