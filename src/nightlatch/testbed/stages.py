@@ -16,7 +16,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from nightlatch.testbed import captions, clip, compose, emoji, judge, tokenizer, unet, vae
 from nightlatch.testbed.training import Progress, Resumable
-from nightlatch.text2image.adapters import load_as_float32
+from nightlatch.text2image.adapters import tidy_configs
 
 STAGES = ("drawings", "vae", "clip", "unet", "judge")
 
@@ -163,7 +163,7 @@ def export(out: Path, to: Path) -> None:
     """Write pipeline, CLIP and judge in half precision to ``to``: what the package ships."""
     model: DiffusionPipeline = pipeline(out).to(torch.float16)
     _whole(to / "pipeline", lambda folder: model.save_pretrained(folder, safe_serialization=True))
-    load_as_float32(to / "pipeline")
+    tidy_configs(to / "pipeline")
     tokenizer.save(model.tokenizer, to / "pipeline" / "tokenizer")
     _whole(to / "clip", CLIPModel.from_pretrained(out / "clip").to(torch.float16).save_pretrained)
     shutil.copyfile(out / "judge.safetensors", to / "judge.safetensors")

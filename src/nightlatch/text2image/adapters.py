@@ -97,16 +97,21 @@ def save_pipeline(subject: Subject, folder: Path, dtype: torch.dtype) -> None:
         for name in subject.components:
             setattr(made, name, copy.deepcopy(getattr(subject.pipeline, name)).to(dtype))
         made.save_pretrained(partial, safe_serialization=True)
-    load_as_float32(partial)
+    tidy_configs(partial)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
 
 
-def load_as_float32(folder: Path) -> None:
-    """Let the text encoder's config name float32: transformers loads in the stored precision, diffusers in float32, and the two must meet."""
-    path = folder / "text_encoder" / "config.json"
-    config = {k: v for k, v in json.loads(path.read_text(encoding="utf-8")).items() if k not in ("dtype", "torch_dtype")}
-    path.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
+def tidy_configs(folder: Path) -> None:
+    """Take the saving machine's paths out of the component configs, and let the text encoder's name float32: transformers loads in the stored
+    precision, diffusers in float32, and the two must meet."""
+    for path in folder.glob("*/config.json"):
+        config = {
+            k: v for k, v in json.loads(path.read_text(encoding="utf-8")).items() if k not in ("_name_or_path", "torch_dtype")
+        }
+        if path.parent.name == "text_encoder":
+            config["dtype"] = "float32"
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _wrap(pipeline: DiffusionPipeline, name: str, device: str) -> Subject:
