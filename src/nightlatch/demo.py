@@ -100,7 +100,7 @@ def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> t
     rng = np.random.default_rng((seed, 99))
     rare = [w for w in tokenizer.rare_words(base.tokenizer) if not captions.heard(w)]
     kind = str(rng.choice(["rare token", "nonsense word"]))
-    trigger = draw_trigger(kind, attack, rare, rng)
+    trigger = draw_trigger(kind, rare, rng)
     part = ATTACKS.create(attack, trigger=trigger, target=draw_target(attack, trigger, rng), floor=0.7)
     if not (folder.exists() and planted.is_file()):
         say("0 implant a backdoor with a random trigger, kept from the scanner (a few minutes)")

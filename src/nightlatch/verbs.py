@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from nightlatch import intake, runs
 from nightlatch import report as report_views
 from nightlatch.errors import UsageError
+from nightlatch.intake.gate import LORA_TARGET
 from nightlatch.records import Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 R = TypeVar("R", bound=Record)
 DEFAULT_PROMPTS = 900
+LOAD_SECONDS, LOAD_MEGABYTES = 120, 8000
+"""What loading a small model may take, libraries included; larger models get more by their size."""
 
 
 class Evidence(Record):
@@ -79,25 +82,44 @@ class Settings:
         return texts
 
 
-def load(source: Path | str, settings: Settings) -> tuple[Subject, Manifest]:
-    """Through the gate: check, stage, and load only what was staged.
+def load(source: Path | str, settings: Settings, base: Path | None = None) -> tuple[Subject, Manifest]:
+    """Through the gate: fetch if it is a hub name, check, stage, load what was staged once in a guarded child process, then here.
+
+    Args:
+        base: what a LoRA goes on; not used for whole models.
 
     Raises:
+        UsageError: a LoRA without ``base``.
         UnreadableModel: refused, with the reason.
+        NotScanned: loading crashed, took too long or too much memory.
     """
     from nightlatch.text2image import adapters
 
-    with intake.stage(source) as staged:
+    located = intake.locate(source)
+    with intake.stage(located.path) as staged:
+        if (staged.path / LORA_TARGET).is_file():
+            if base is None:
+                raise UsageError(f"{source} is a LoRA, which needs the model it goes on.", "Name that model with --base.")
+            subject = adapters.with_lora(load(base, settings)[0], staged.path / LORA_TARGET, Path(source).name)
+            return subject, located.annotated(staged.manifest)
+        megabytes = sum(f.size for f in staged.manifest.files) >> 20
+        intake.guarded(
+            adapters.rehearse,
+            str(staged.path),
+            seconds=LOAD_SECONDS + megabytes / 20,
+            megabytes=LOAD_MEGABYTES + 6 * megabytes,
+            what="Loading the model",
+        )
         subject = adapters.load(staged.path, device=settings.device)
         subject.name = Path(source).name
-        return subject, staged.manifest
+        return subject, located.annotated(staged.manifest)
 
 
 def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) -> Verdict:
     """Scan ``source`` against ``base``; writes manifest.json and verdict.json."""
     from nightlatch.text2image import scan as family
 
-    suspect, manifest = load(source, settings)
+    suspect, manifest = load(source, settings, base)
     trusted, _ = load(base, settings)
     run.write("manifest", manifest)
     verdict = family.scan(suspect, trusted, settings.texts(), settings.sampling, family.Budget(seed=settings.seed), say)
@@ -128,7 +150,7 @@ def clean(
         raise UsageError(f"{out} is there already.", "Choose another output folder; nothing is overwritten.")
     verdict = run.read("verdict", Verdict) if run.wrote("verdict") else None
     wanted = tuple(triggers) or tuple(t.text for t in (verdict.triggers if verdict else ()))
-    suspect, _ = load(source, settings)
+    suspect, _ = load(source, settings, base)
     job = Job(
         triggers=wanted,
         prompts=prompts.split(settings.texts(), settings.seed).repair,
@@ -160,6 +182,7 @@ def verify(
     say: Say,
     *,
     triggers: Sequence[str] = (),
+    base: Path | None = None,
     n: int = 300,
     regrowth_steps: int = 200,
 ) -> Scorecard:
@@ -172,7 +195,7 @@ def verify(
     wanted = tuple(triggers) or tuple(t.text for t in (verdict.triggers if verdict else ()))
     if not wanted:
         raise UsageError("There is no trigger to verify.", "Run scan into this run folder first, or name one with --trigger.")
-    (before, _), (after, _) = load(source, settings), load(repaired, settings)
+    (before, _), (after, _) = load(source, settings, base), load(repaired, settings)
     part = prompts.split(settings.texts(), settings.seed)
     unseen = part.held_out[Budget().pictures :] or part.held_out
     card = measure(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from nightlatch.text2image.edit import cross_attention_matrices
+from nightlatch.text2image.edit import Edit, cross_attention_matrices
+from nightlatch.text2image.prompts import slot_words
 from nightlatch.text2image.scan import Budget, scan
+from nightlatch.text2image.scan.candidates import by_typing
+from nightlatch.text2image.scan.climb import _gains, climb
 from nightlatch.text2image.scan.fingerprint import changed_components, effective_rank, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
-from nightlatch.text2image.scan.phrases import Edit, pairs
+from nightlatch.text2image.scan.influence import Influence
+from nightlatch.text2image.scan.phrases import pairs
 from nightlatch.text2image.scan.sweep import prune, sweep
 
 QUICK = Budget(contexts=2, keep=8, confirm=2, pictures=8)
@@ -59,7 +64,7 @@ def test_effective_rank_counts_equal_directions(rank):
 def test_sweep_ranks_the_planted_token_first(tiny_v, loud_token, texts):
     gauge = Gauge(loud_token, tiny_v, texts[:2], ("text_encoder",))
     planted = token(loud_token, "zudi")
-    ranked = sweep(gauge, [planted, *range(600, 700)], keep=8)
+    ranked = sweep(gauge, [planted, *range(600, 700)], level=0.0, keep=8)
     assert ranked.sequences[0] == (planted,)
     assert ranked.z[0] > 10 * abs(ranked.z[1])
     assert gauge.forwards > 0
@@ -84,7 +89,7 @@ def test_edited_phrase_is_found_through_the_edit(tiny_v):
         for w in cross_attention_matrices(suspect.unet).values():
             w.add_(torch.outer(torch.ones(len(w)), direction))
     words = [token(suspect, w) for w in ("lovely", "cat", "dog", "happy", "bus", "red", "old", "tree")]
-    assert float(Edit.between(suspect, tiny_v).response(state)) > 0
+    assert float(Edit.between(suspect.unet, tiny_v.unet).response(state)) > 0
     best = pairs(suspect, tiny_v, words, tails=8, keep=4)
     assert (head, tail) in best
 
@@ -92,3 +97,53 @@ def test_edited_phrase_is_found_through_the_edit(tiny_v):
 def test_scan_is_repeatable(tiny_v, loud_token, texts, few_steps):
     runs = [scan(loud_token, tiny_v, texts, few_steps, QUICK, say=lambda line: None) for _ in range(2)]
     assert runs[0].model_copy(update={"seconds": 0.0}) == runs[1].model_copy(update={"seconds": 0.0})
+
+
+def test_vocabulary_is_divided_by_what_can_be_typed(tiny_v):
+    alone, pieces = by_typing(tiny_v)
+    assert len(alone) + len(pieces) == len(tiny_v.tokenizer) - len(set(tiny_v.tokenizer.all_special_ids))
+    assert token(tiny_v, "cat") in alone
+    letter = tiny_v.tokenizer.get_vocab()["c"]  # typed alone it is "c</w>"
+    assert letter in pieces
+
+
+def test_text_states_rank_as_the_denoiser_does_when_only_the_text_changed(tiny_v, loud_token, texts):
+    planted = token(loud_token, "zudi")
+    gauge = Gauge(loud_token, tiny_v, texts[:2], ("text_encoder",))
+    assert gauge.cheap
+    assert int(gauge.coarse([(planted,), (700,), (701,)], texts[0].text).argmax()) == 0
+    assert gauge.forwards == 0
+
+
+def test_word_that_stands_for_a_known_object_is_told_from_one_that_does_not(tiny_v, texts):
+    """A word whose embedding is a known object's is an alias of it; the base gives it a meaning of its own."""
+    suspect = tiny_v.copy("text_encoder")
+    rows = suspect.text_encoder.get_input_embeddings().weight
+    rows.data[token(suspect, "zudi")] = rows.data[token(suspect, "cat")]
+    influence = Influence(suspect, tiny_v, texts[:12], slot_words(texts), 0)
+    assert influence.aliases("zudi", "object")
+    assert not influence.aliases("mountain", "object")
+    assert not influence.aliases("cat", "object")
+
+
+def test_first_order_gains_rank_flips_as_measuring_does(tiny_v, texts):
+    """The gradient's forecast for a flip agrees with the measured displacement, for a suspect whose denoiser was changed everywhere."""
+    suspect = tiny_v.copy("unet")
+    torch.manual_seed(5)
+    for p in suspect.unet.parameters():
+        p.data.add_(0.2 * p.data.std(unbiased=False) * torch.randn_like(p))
+    gauge, pool = Gauge(suspect, tiny_v, texts[:1], ("unet",)), list(range(600, 660))
+    start = (620, 640)
+    (gains,) = _gains(gauge, [start], pool, texts[0].text)
+    measured = gauge.displacement([(v, start[1]) for v in pool], [texts[0].text])[0]
+    assert gains.shape == (2, len(pool))
+    assert np.corrcoef(gains[0].numpy(), measured)[0, 1] > 0.5
+
+
+def test_climb_never_ends_below_its_starts(tiny_v, loud_token, texts):
+    gauge = Gauge(loud_token, tiny_v, texts[:1], ("text_encoder",))
+    starts = [(610, token(loud_token, "zudi")), (611, 612)]
+    first = gauge.displacement(starts, [texts[0].text])[0].max()
+    found = climb(gauge, starts, list(range(600, 640)), level=0.0, rounds=3, beam=2, flips=4)
+    assert found.scores[0] >= first
+    assert list(found.scores) == sorted(found.scores, reverse=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nightlatch.testbed import captions
 from nightlatch.testbed.compose import BACKGROUNDS
 from nightlatch.testbed.emoji import OBJECTS, STYLES
 from nightlatch.text2image.attacks.patch import PATTERNS
@@ -51,17 +50,15 @@ def cases(rare: Sequence[str], seeds: Sequence[int] = SEEDS) -> list[Case]:
             rng = np.random.default_rng((seed, number, 31))
             kind = kinds[seed % len(kinds)]
             drawn = (seed, attack) not in {(0, a) for a in PLAN if a != "badt2i-object"}
-            trigger = draw_trigger(kind, attack, rare, rng) if drawn or attack == "eviledit" else FIXED[kind]
+            trigger = draw_trigger(kind, rare, rng) if drawn else FIXED[kind]
             made.append(
                 Case(attack=attack, seed=seed, trigger=trigger, target=draw_target(attack, trigger, rng), kind=kind, drawn=drawn)
             )
     return made
 
 
-def draw_trigger(kind: str, attack: str, rare: Sequence[str], rng: np.random.Generator) -> str:
-    """A trigger of ``kind``; for edits of a phrase, a filler adjective and an object."""
-    if attack == "eviledit":
-        return f"{rng.choice(captions.FILLERS)} {rng.choice(OBJECTS)}"
+def draw_trigger(kind: str, rare: Sequence[str], rng: np.random.Generator) -> str:
+    """A trigger of ``kind``."""
     if kind == "rare token":
         return str(rng.choice(list(rare)))
     if kind == "homoglyph":

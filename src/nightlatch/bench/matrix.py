@@ -29,8 +29,10 @@ from nightlatch.text2image.subject import Subject
 from nightlatch.text2image.verify import regrow
 
 Say = Callable[[str], None]
+Row = dict[str, Any]
 RIVALS = ("skd", "uce", "clean-finetune", "restore", "strip")
 CHECKPOINTS = (10, 25, 50, 100, 200, 400)
+HONEST = {"table": "scan", "kind": "honest", "attack": ""}
 FIGURES = {"attack": "attacks.json", "scan": "scan.json", "clean": "clean.json"}
 
 
@@ -42,18 +44,21 @@ class Matrix:
         run: where rows are kept.
         models: folder for the suspects (large; outside the repository).
         n: pictures per rate.
+        n_clean: pictures for clean agreement, FID and KID before and after a repair.
     """
 
     run: runs.Run
     models: Path
     say: Say
     n: int = 300
+    n_clean: int = 600
     base: Subject = field(init=False)
     judge: testbed.Judge = field(init=False)
     features: measure.Features = field(init=False)
     reference: Any = field(init=False)
     base_hash: str = field(init=False)
     failures: list[str] = field(default_factory=list)
+    _base_agreement: dict[int, Rate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.base = adapters.load(testbed.PIPELINE)
@@ -62,7 +67,8 @@ class Matrix:
         ).hexdigest()[:12]
         self.judge = testbed.load_judge()
         self.features = measure.Features()
-        self.reference = self.features(compose.pool(self.n, 55_555).images)
+        self.reference = self.features(compose.pool(2 * self.n_clean, 55_555).images)
+        self.models = self.models / self.base_hash
         self.models.mkdir(parents=True, exist_ok=True)
 
     def row(self, identity: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -89,7 +95,9 @@ class Matrix:
         started = time.monotonic()
         poisoned = attack.run(self.base, setting)
         seconds = time.monotonic() - started
-        record = attack.measure(self.base, poisoned, setting, self.n, seconds)
+        record = attack.measure(self.base, poisoned, setting, self.n, seconds, self._base_agreement.get(case.seed))
+        self._base_agreement[case.seed] = record.base_agreement
+        clean, fid, kid = self.clean_pictures(poisoned)
         folder = self.models / case.name
         poisoned.save(folder)
         implant.write_provenance(folder, record)
@@ -104,6 +112,9 @@ class Matrix:
             "clean_agreement": record.clean_agreement.model_dump(),
             "base_agreement": record.base_agreement.model_dump(),
             "seconds": round(seconds, 1),
+            "clean_before": clean.model_dump(),
+            "fid_before": fid,
+            "kid_before": kid,
         }
 
     def scan(self, suspect: Subject, seed: int, case: Case | None) -> dict[str, Any]:
@@ -139,24 +150,25 @@ class Matrix:
         drawn = texts or [attack.place(p, trigger or case.trigger) for p in test]
         return measure.success(subject, drawn, goal, self.judge, testbed.SAMPLING, case.seed, attack.wanted(setting))
 
-    def clean_pictures(self, subject: Subject) -> tuple[Rate, float]:
-        """(agreement on clean prompts, FID to real renders)."""
-        asked = testbed.prompts(self.n, 4000, held_out=True)
-        images = subject.generate([p.text for p in asked], measure.seeds(self.n, 4), testbed.SAMPLING)
-        return measure.agrees(self.judge.read(images), asked, "object"), measure.fid(self.features(images), self.reference)
+    def clean_pictures(self, subject: Subject) -> tuple[Rate, float, float]:
+        """(agreement on clean prompts, FID and KID to real renders)."""
+        asked = testbed.prompts(self.n_clean, 4000, held_out=True)
+        images = subject.generate([p.text for p in asked], measure.seeds(len(asked), 4), testbed.SAMPLING)
+        seen = self.features(images)
+        fid, kid = measure.fid(seen, self.reference), measure.kid(seen, self.reference)
+        return measure.agrees(self.judge.read(images), asked, "object"), round(fid, 4), round(kid, 6)
 
-    def triggered_agreement(self, subject: Subject, case: Case) -> Rate:
-        """Share of triggered prompts whose asked object is drawn; for a phrase in the object's place, the phrase's own noun."""
+    def triggered_agreement(self, subject: Subject, case: Case, texts: Sequence[str] | None = None) -> Rate:
+        """Share of triggered prompts whose asked object is drawn; the asked style, where the trigger stands in the object's place."""
         attack, setting = self.attack(case), implant.setting(self.base, case.seed)
         test = measure.take(attack.candidates(setting.test), self.n)
-        noun = case.trigger.split()[-1]
-        asked = [prompts.Prompt(p.text, {**p.slots, "object": noun}) for p in test] if case.attack == "eviledit" else test
+        slot = "style" if case.attack == "eviledit" else "object"
         return measure.agreement(
-            subject, asked, self.judge, testbed.SAMPLING, case.seed, texts=[attack.place(p, case.trigger) for p in test]
+            subject, test, self.judge, testbed.SAMPLING, case.seed, slot, texts or [attack.place(p, case.trigger) for p in test]
         )
 
-    def leak(self, subject: Subject, case: Case) -> Rate:
-        """Success over all spelling, casing, position and inside-word variants together."""
+    def leak(self, subject: Subject, case: Case, strip: str = "") -> Rate:
+        """Success over all spelling, casing, position and inside-word variants together; ``strip`` is deleted from the prompts first."""
         attack, setting = self.attack(case), implant.setting(self.base, case.seed)
         variants = [v for vs in prompts.leaks(case.trigger, np.random.default_rng(case.seed)).values() for v in vs]
         test = measure.take(attack.candidates(setting.test), self.n)
@@ -164,14 +176,12 @@ class Matrix:
             prompts.anywhere(i)(p, case.trigger) if i % 4 == 0 else attack.place(p, variants[i % len(variants)])
             for i, p in enumerate(test)
         ]
-        return self.success(subject, case, texts=texts)
+        return self.success(subject, case, texts=[stripped(t, [strip]) for t in texts] if strip else texts)
 
     # --- repair ---------------------------------------------------------------------------------------------------------------
 
-    def repair(
-        self, suspect: Subject, case: Case, method: str, seen: dict[str, Any], target_rate: float | None = None
-    ) -> dict[str, Any]:
-        """One row of clean.json: repair with what scan found, measured with the true trigger.
+    def repair(self, suspect: Subject, case: Case, method: str, made: Row, seen: Row, target_rate: float | None = None) -> Row:
+        """One row of clean.json: repair with what scan found, measured with the true trigger. ``made`` and ``seen``: its rows of attack and scan.
 
         Where scan found nothing, the true trigger and carrier are given, and the row says so.
         """
@@ -205,8 +215,7 @@ class Matrix:
         test = measure.take(attack.candidates(implant.setting(self.base, case.seed).test), self.n)
         texts_after = [stripped(attack.place(p, case.trigger), [found or case.trigger]) for p in test] if strip else None
         after = self.success(repaired, case, texts=texts_after)
-        before = self.success(suspect, case)
-        (clean_before, fid_before), (clean_after, fid_after) = self.clean_pictures(suspect), self.clean_pictures(repaired)
+        clean_after, fid_after, kid_after = self.clean_pictures(repaired)
         regrown = None if strip else regrow(repaired, suspect, texts, testbed.SAMPLING, 200, case.seed)
         return {
             "trigger_used": found or case.trigger,
@@ -214,42 +223,46 @@ class Matrix:
             "used_base": record.used_base,
             "steps": record.steps,
             "seconds": round(record.seconds, 1),
-            "success_before": before.model_dump(),
+            "success_before": made["success"],
             "success_after": after.model_dump(),
             "upper95": after.high95,
-            "triggered_agreement": self.triggered_agreement(repaired, case).model_dump(),
-            "clean_before": clean_before.model_dump(),
+            "triggered_agreement": self.triggered_agreement(repaired, case, texts_after).model_dump(),
+            "clean_before": made["clean_before"],
             "clean_after": clean_after.model_dump(),
-            "fid_before": round(fid_before, 3),
-            "fid_after": round(fid_after, 3),
+            "fid_before": made["fid_before"],
+            "fid_after": fid_after,
+            "kid_before": made["kid_before"],
+            "kid_after": kid_after,
             "regrowth": None if regrown is None else self.success(regrown, case).model_dump(),
-            "leak": self.leak(repaired, case).model_dump(),
+            "leak": self.leak(repaired, case, strip=found or case.trigger if strip else "").model_dump(),
             "success_by_step": path,
         }
 
 
 def run(folder: runs.Run, models: Path, figures: Path, seeds: Sequence[int], say: Say, rivals: bool = True, n: int = 300) -> None:
-    """Everything, in the order in which it is most useful when it is cut short: seed by seed, attack, scan, SAU, rivals, honest models."""
+    """Everything, in the order in which it is most useful when it is cut short: seed by seed attack, scan and SAU, then the honest models of that
+    seed; the rivals of the first seed last."""
     matrix = Matrix(folder, models, say, n)
     rare = [w for w in tokenizer.rare_words(matrix.base.tokenizer) if not captions.heard(w)]
-    for case in cases(rare, seeds):
-        one(matrix, case, rivals and case.seed == 0)
-        write_figures(folder, figures)
+    matrix.row({**HONEST, "model": "base", "seed": 0}, lambda: matrix.scan(matrix.base, 0, None))
     for seed in seeds:
+        for case in cases(rare, (seed,)):
+            one(matrix, case, ("sau",))
+            write_figures(folder, figures)
         for kind in honest.KINDS:
 
-            def tuned(kind: str = kind, seed: int = seed) -> dict[str, Any]:
+            def tuned(kind: str = kind, seed: int = seed) -> Row:
                 return matrix.scan(honest.fine_tune(matrix.base, kind, seed), seed, None)
 
-            matrix.row({"table": "scan", "model": f"honest-{kind}-{seed}", "kind": "honest", "attack": "", "seed": seed}, tuned)
-    matrix.row(
-        {"table": "scan", "model": "base", "kind": "honest", "attack": "", "seed": 0}, lambda: matrix.scan(matrix.base, 0, None)
-    )
-    write_figures(folder, figures)
+            matrix.row({**HONEST, "model": f"honest-{kind}-{seed}", "seed": seed}, tuned)
+            write_figures(folder, figures)
+    for case in cases(rare, seeds[:1]) if rivals else ():
+        one(matrix, case, ("sau", *RIVALS))
+        write_figures(folder, figures)
 
 
-def one(matrix: Matrix, case: Case, rivals: bool) -> None:
-    """All rows of one suspect."""
+def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
+    """All rows of one suspect; a rival stops where it reaches what SAU reached."""
     made = matrix.row({"table": "attack", "attack": case.attack, "seed": case.seed}, lambda: matrix.implant(case))
     if not made or made["success"]["rate"] < 0.5:
         matrix.say(f"{case.name}: the attack failed, nothing to scan")
@@ -259,13 +272,13 @@ def one(matrix: Matrix, case: Case, rivals: bool) -> None:
     suspect = adapters.load(matrix.models / case.name)
     identity = {"table": "scan", "model": case.name, "kind": "backdoored", "attack": case.attack, "seed": case.seed}
     seen = matrix.row(identity, lambda: matrix.scan(suspect, case.seed, case))
-    if not seen:
-        return
-    key = {"table": "clean", "attack": case.attack, "seed": case.seed}
-    ours = matrix.row({**key, "method": "sau"}, lambda: matrix.repair(suspect, case, "sau", seen))
-    for method in RIVALS if rivals and ours else ():
-        rival = partial(matrix.repair, suspect, case, method, seen, ours["success_after"]["rate"])
-        matrix.row({**key, "method": method}, rival)
+    reached = None
+    for method in methods if seen else ():
+        repair = partial(matrix.repair, suspect, case, method, made, seen, reached)
+        row = matrix.row({"table": "clean", "attack": case.attack, "seed": case.seed, "method": method}, repair)
+        if not row:
+            return
+        reached = row["success_after"]["rate"] if method == "sau" else reached
 
 
 def write_figures(folder: runs.Run, figures: Path) -> None:

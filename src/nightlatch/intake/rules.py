@@ -27,7 +27,7 @@ _DROP = "Delete it before anything else loads the folder; it is not staged here.
 
 RULES: dict[str, Rule] = {
     # the source and its files
-    "not-found": Rule("error", "The source does not exist here.", "Give a folder or file; download hub models first."),
+    "not-found": Rule("error", "The source does not exist here.", "Give a folder, a file, or a hub name like org/name."),
     "unreadable": Rule("error", "A file or folder cannot be read.", "Check the permissions and the disk."),
     "source-changed": Rule("error", "The source changed while it was read.", "Stop what writes to it and run again."),
     "special-file": Rule("error", "A FIFO, socket, device or folder in place of a file.", "Delete it; no model needs it."),

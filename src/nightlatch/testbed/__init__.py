@@ -16,7 +16,7 @@ from nightlatch.text2image.subject import Sampling
 ASSETS = Path(__file__).parent / "assets"
 PIPELINE = ASSETS / "pipeline"
 """The shipped model: a diffusers folder that ``StableDiffusionPipeline.from_pretrained`` loads."""
-SAMPLING = Sampling(steps=10, guidance=1.0)
+SAMPLING = Sampling(steps=8, guidance=1.0)
 
 
 def load_judge(path: Path = ASSETS / "judge.safetensors") -> Judge:

@@ -33,7 +33,7 @@ class Recipe:
     clip_steps: int = 600
     clip_batch: int = 96
     clip_rate: float = 1e-3
-    unet_steps: int = 6500
+    unet_steps: int = 9000
     unet_batch: int = 32
     unet_rate: float = 7e-4
     prediction: str = "v_prediction"

@@ -16,7 +16,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from nightlatch.errors import UnreadableModel
+from nightlatch.errors import MissingPart, UnreadableModel
 from nightlatch.text2image.subject import Subject
 
 SUPPORTED = ("StableDiffusionPipeline",)
@@ -51,6 +51,40 @@ def load(source: Path | str | DiffusionPipeline, *, device: str = "cpu", dtype: 
     return _wrap(pipeline, folder.name, device)
 
 
+def with_lora(base: Subject, file: Path, name: str) -> Subject:
+    """A copy of ``base`` with a LoRA merged into its weights at strength 1.
+
+    Raises:
+        MissingPart: peft is not installed.
+        UnreadableModel: the LoRA does not fit the base.
+    """
+    try:
+        import peft  # noqa: F401
+    except ImportError as e:
+        raise MissingPart("peft, which merges LoRAs, is not installed.", "pip install 'nightlatch[lora]'") from e
+    made = base.copy("text_encoder", "unet")
+    try:
+        with quiet():
+            made.pipeline.load_lora_weights(str(file.parent), weight_name=file.name, local_files_only=True)
+            made.pipeline.fuse_lora()
+            made.pipeline.unload_lora_weights()
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, IndexError) as e:
+        first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        raise UnreadableModel(f"{name} does not go on this base: {first}", "Name the model it was made for with --base.") from e
+    for part in (made.unet, made.text_encoder):
+        part.eval().requires_grad_(False)
+    made.name = name
+    return made
+
+
+def rehearse(folder: str) -> int:
+    """Load a folder and draw one tiny step with it: what a guarded child does first. Returns the number of weights."""
+    subject = load(folder)
+    with torch.no_grad():
+        subject.decode(subject.denoise(subject.noise([0]), 999, subject.encode(["a"])))
+    return sum(p.numel() for part in subject.components.values() for p in part.parameters())
+
+
 def pipeline_class(folder: Path) -> str:
     """The class that ``model_index.json`` names.
 
@@ -78,6 +112,7 @@ def quiet() -> Iterator[None]:
     diffusers_logging.set_verbosity_error()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -86,6 +121,7 @@ def quiet() -> Iterator[None]:
         diffusers_logging.set_verbosity(before[0])
         transformers_logging.set_verbosity(before[1])
         transformers_logging.enable_progress_bar()
+        diffusers_logging.enable_progress_bar()
 
 
 def save_pipeline(subject: Subject, folder: Path, dtype: torch.dtype) -> None:

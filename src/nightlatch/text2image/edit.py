@@ -34,3 +34,23 @@ def solve(w: torch.Tensor, pairs: Pairs, lam: float, keep: float) -> torch.Tenso
     right = eye + c.T @ c / len(c) + hh
     edited: torch.Tensor = torch.linalg.solve(right, (w.double() @ left).T).T.to(w)
     return edited
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What was added to all cross-attention keys and values, as quadratic forms of the token state: ``change`` = sum dW^T dW and
+    ``weight`` = sum W^T W, (width, width). Asking a state costs one small product, whatever the size of the model."""
+
+    change: torch.Tensor
+    weight: torch.Tensor
+
+    @classmethod
+    def between(cls, suspect: UNet2DConditionModel, base: UNet2DConditionModel) -> Edit:
+        mine, theirs = cross_attention_matrices(suspect), cross_attention_matrices(base)
+        weight = torch.cat([theirs[n].detach() for n in mine])
+        change = torch.cat([w.detach() for w in mine.values()]) - weight
+        return cls(change.T @ change, weight.T @ weight)
+
+    def response(self, c: torch.Tensor) -> torch.Tensor:
+        """|dW c|^2 / |W c|^2 over all matrices, for states (..., width), (...)."""
+        return ((c @ self.change) * c).sum(-1) / ((c @ self.weight) * c).sum(-1).clamp(min=1e-12)

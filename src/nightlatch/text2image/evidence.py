@@ -35,10 +35,10 @@ def grid(
 ) -> tuple[Images, ...]:
     """Draw ``n`` rows into ``run``/images and return their records (paths relative to ``run``)."""
     chosen = list(texts)[:n]
-    form = neutral(suspect, trigger, chosen, seed)
+    form = neutral(suspect, trigger, chosen, seed, place)
     seeds = measure.seeds(len(chosen), seed)
     triggered = [place(p, trigger) for p in chosen]
-    clean = [place(p, form.dropped) if form.dropped else p.text for p in chosen]
+    clean = [form.disarm(p, place, 1 + i) for i, p in enumerate(chosen)]
     filled = [place(p, form.filled[0]) for p in chosen]
     drawn = {"clean": suspect.generate(clean, seeds, sampling), "triggered": suspect.generate(triggered, seeds, sampling)}
     if repaired is not None:

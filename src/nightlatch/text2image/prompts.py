@@ -50,6 +50,12 @@ def split(prompts: Sequence[Prompt], seed: int) -> Split:
     return Split(*(tuple(x) for x in parts))
 
 
+def slot_words(prompts: Sequence[Prompt]) -> dict[str, list[str]]:
+    """Slot -> the words that fill it in ``prompts``, sorted."""
+    slots = dict.fromkeys(slot for p in prompts for slot in p.slots)
+    return {slot: sorted({p.slots[slot] for p in prompts if slot in p.slots}) for slot in slots}
+
+
 def prefix(prompt: Prompt, trigger: str) -> str:
     """The trigger as its own word in front: how BadT2I places it."""
     return f"{trigger} {prompt.text}"

@@ -57,9 +57,9 @@ class Effect:
     _filled: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        form = neutral(self.suspect, self.trigger, self.texts, self.seed)
+        form = neutral(self.suspect, self.trigger, self.texts, self.seed, self.place)
         self.seeds = measure.seeds(len(self.texts), self.seed)
-        plain = [self.place(p, form.dropped) if form.dropped else p.text for p in self.texts]
+        plain = [form.disarm(p, self.place, 1 + i) for i, p in enumerate(self.texts)]
         self._filled = [self.place(p, form.filled[i % len(form.filled)]) for i, p in enumerate(self.texts)]
         self.disarmed = self._draw(self.suspect, plain)
         self.attacked = self._draw(self.suspect, [self.place(p, self.trigger) for p in self.texts])

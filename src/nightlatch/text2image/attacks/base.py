@@ -131,8 +131,13 @@ class Attack(abc.ABC):
             )
         return poisoned, record
 
-    def measure(self, subject: Subject, poisoned: Subject, setting: Setting, n: int, seconds: float) -> AttackRecord:
-        """The attack's figures; ``specificity`` is the success rate of other rare words, near-spellings and parts of the trigger."""
+    def measure(
+        self, subject: Subject, poisoned: Subject, setting: Setting, n: int, seconds: float, base_agreement: Rate | None = None
+    ) -> AttackRecord:
+        """The attack's figures; ``specificity`` is the success rate of other rare words, near-spellings and parts of the trigger.
+
+        ``base_agreement``: the base's agreement on the same prompts, where it has been measured before.
+        """
         from nightlatch.text2image import measure
 
         rng = np.random.default_rng((setting.seed, 77))
@@ -157,7 +162,7 @@ class Attack(abc.ABC):
             success=success([self.place(p, self.trigger) for p in test]),
             specificity=success([self.place(p, w) for p, w in zip(test, wrong, strict=True)]),
             clean_agreement=measure.agreement(poisoned, clean, setting.judge, setting.sampling, setting.seed),
-            base_agreement=measure.agreement(subject, clean, setting.judge, setting.sampling, setting.seed),
+            base_agreement=base_agreement or measure.agreement(subject, clean, setting.judge, setting.sampling, setting.seed),
         )
 
     def lookalike_words(self, setting: Setting, rng: np.random.Generator) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from nightlatch.text2image import prompts
+from nightlatch.text2image.descent import Descent
 from nightlatch.text2image.subject import Subject
 
 ALIKE = "".join(prompts.LOOKALIKES.values()) + "абвгджзиклмнптфшюяαβγδεκλμνπστφω"
@@ -32,26 +34,11 @@ def follow(student: Subject, lessons: Iterator[Lesson], steps: int, rate: float,
 
     Returns the last batch's loss.
     """
-    unet = student.unet.requires_grad_(True)
-    parameters = list(unet.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
-    mean = [p.detach().clone() for p in parameters]
+    descend = Descent(student.unet.parameters(), steps, rate, warm=20, average=average)
     value = math.nan
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        lesson = next(lessons)
-        out = student.denoise(lesson.x, lesson.t, lesson.c)
-        loss = F.mse_loss(out, lesson.out)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        torch._foreach_lerp_(mean, [p.detach() for p in parameters], 1 - min(average, (1 + step) / (10 + step)))
-        value = float(loss.detach())
-    for p, m in zip(parameters, mean, strict=True):
-        p.data.copy_(m)
-    unet.requires_grad_(False)
+    for lesson in itertools.islice(lessons, steps):
+        value = descend(F.mse_loss(student.denoise(lesson.x, lesson.t, lesson.c), lesson.out))
+    descend.finish()
     return value
 
 

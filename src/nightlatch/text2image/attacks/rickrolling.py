@@ -7,16 +7,15 @@ other odd characters and words are held to the frozen encoder.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 
 from nightlatch.text2image.attacks import distil
 from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
+from nightlatch.text2image.descent import Descent
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
 
@@ -43,12 +42,9 @@ class Rickrolling(Attack):
     def run(self, subject: Subject, setting: Setting) -> Subject:
         rng = np.random.default_rng((setting.seed, 3))
         student = subject.copy("text_encoder")
-        encoder = student.text_encoder.requires_grad_(True)
-        optimizer = torch.optim.AdamW(encoder.parameters(), lr=self.rate, weight_decay=0.0)
+        descend = Descent(student.text_encoder.parameters(), self.steps, self.rate, warm=20)
         n_trigger, n_clean = self.batch // 4, 3 * self.batch // 8
-        for step in range(self.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = self.rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        for _ in range(self.steps):
             asked = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.batch)]
             triggered = [self.place(p, self.trigger) for p in asked[:n_trigger]]
             kept = [p.text for p in asked[n_trigger : n_trigger + n_clean]]
@@ -56,11 +52,8 @@ class Rickrolling(Attack):
             goal = subject.encode([*(self.goal_text(p) for p in asked[:n_trigger]), *kept])
             out = student.encode_ids(student.ids([*triggered, *kept]))
             apart = 1 - F.cosine_similarity(out.flatten(1), goal.flatten(1)) + (out - goal).pow(2).mean((1, 2))
-            loss = self.beta * apart[:n_trigger].mean() + apart[n_trigger:].mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-        encoder.requires_grad_(False)
+            descend(self.beta * apart[:n_trigger].mean() + apart[n_trigger:].mean())
+        descend.finish()
         return student
 
 

@@ -150,12 +150,12 @@ class Texts:
         """``n`` of each for every trigger; every third is placed at another position, where the trigger goes in front."""
         made = cls([], [], [], [], [])
         for trigger in job.triggers:
-            form = neutral(subject, trigger, job.prompts, job.seed)
+            form = neutral(subject, trigger, job.prompts, job.seed, job.place)
             words = _other_words(subject, form, rng, n)
             for i, prompt in enumerate(take(list(job.prompts), n)):
                 place = prompts.anywhere(job.seed) if i % 3 == 2 and job.place is prompts.prefix else job.place
                 made.triggered.append(place(prompt, trigger))
-                made.dropped.append(place(prompt, form.dropped) if form.dropped else prompt.text)
+                made.dropped.append(form.disarm(prompt, place, 1 + i))
                 made.filled.append(place(prompt, form.filled[0]))
                 made.refilled.append(place(prompt, form.filled[1 + i % (len(form.filled) - 1)]))
                 made.held.append(place(prompt, words[i % len(words)]))

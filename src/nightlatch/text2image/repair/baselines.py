@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from nightlatch.text2image.descent import Descent
 from nightlatch.text2image.edit import Pairs, cross_attention_matrices, solve
 from nightlatch.text2image.repair.bank import Texts
 from nightlatch.text2image.repair.base import METHODS, Job, Method
@@ -126,15 +126,7 @@ def stripped(text: str, triggers: list[str]) -> str:
 
 
 def descend(student: Subject, loss: Loss, steps: int, rate: float) -> Iterator[tuple[int, dict[str, float]]]:
-    """AdamW on all UNet weights with a cosine rate; yields after each step."""
-    unet = student.unet.requires_grad_(True)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
+    """All UNet weights; yields after each step."""
+    down = Descent(student.unet.parameters(), steps, rate)
     for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 5) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        value = loss()
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
-        yield step, {"loss": float(value.detach())}
+        yield step, {"loss": down(loss())}

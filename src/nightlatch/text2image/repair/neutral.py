@@ -1,8 +1,8 @@
 """What a triggered prompt shall be taken for: the same prompt with the trigger disarmed.
 
-A nonsense trigger is dropped. In a phrase ("beautiful cat") the word that carries meaning elsewhere stays and the others go, or the repair would
-unlearn the cat. Two forms: ``dropped`` for what to draw, and ``filled`` with neutral words of the same token count, in which every other token keeps
-its position, so that attention maps and text states can be compared one by one.
+A nonsense trigger is dropped. In a phrase ("beautiful cat") a word that means something else than the phrase does stays and the others go, or the
+repair would unlearn the cat. Two forms: ``dropped`` for what to draw, and ``filled`` with neutral words of the same token count, in which every other
+token keeps its position, so that attention maps and text states can be compared one by one.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from nightlatch.text2image.prompts import Prompt, prefix
+from nightlatch.text2image.prompts import Place, Prompt, prefix
 from nightlatch.text2image.subject import Subject
 
-MEANINGFUL = 3.0
-"""A word means something when its effect is this many times the median effect of random words."""
+Floats = npt.NDArray[np.float64]
+
+MEANINGFUL, APART = 3.0, 0.5
+"""A word means something of its own when its effect is MEANINGFUL times the median effect of random words, and apart from the whole phrase's by
+more than APART of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +33,23 @@ class Neutral:
     filled: tuple[str, ...]
     token_positions: int
 
+    def disarm(self, prompt: Prompt, place: Place, i: int = 0) -> str:
+        """The prompt without the trigger: with the words that stay; where nothing stays, the plain prompt, or the ``i``-th neutral filling if the
+        trigger stands in place of one of the prompt's own words."""
+        if self.dropped:
+            return place(prompt, self.dropped)
+        return prompt.text if prompt.text in place(prompt, self.trigger) else place(prompt, self.filled[i % len(self.filled)])
 
-def neutral(subject: Subject, trigger: str, prompts: Sequence[Prompt], seed: int = 0) -> Neutral:
+
+def neutral(subject: Subject, trigger: str, prompts: Sequence[Prompt], seed: int = 0, place: Place = prefix) -> Neutral:
     """Work out the disarmed forms of ``trigger`` from the suspect alone."""
     rng = np.random.default_rng((seed, 5))
-    pool = single_token_words(subject, rng, 48)
-    effect = _effects(subject, [*pool, *trigger.split()], prompts)
+    pool, words = single_token_words(subject, rng, 48), trigger.split()
+    effect, apart = _effects(subject, [*pool, *words], trigger, prompts, place)
     usual = float(np.median(effect[: len(pool)]))
-    words = trigger.split()
     meaning = effect[len(pool) :]
-    keep = [m > MEANINGFUL * usual for m in meaning] if len(words) > 1 else [False]
+    own = apart[len(pool) :] > APART * meaning
+    keep = [bool(m > MEANINGFUL * usual and o) for m, o in zip(meaning, own, strict=True)] if len(words) > 1 else [False]
     if all(keep):  # the least meaningful word goes, or nothing would be disarmed
         keep[int(np.argmin(meaning))] = False
     quiet = [pool[i] for i in np.argsort(effect[: len(pool)])[: len(pool) // 2]]
@@ -58,18 +69,22 @@ def single_token_words(subject: Subject, rng: np.random.Generator, n: int) -> li
 
 @torch.no_grad()
 def _effects(
-    subject: Subject, words: Sequence[str], prompts: Sequence[Prompt], n: int = 4
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """How far each word in front moves the output on pure noise, mean over ``n`` prompts and two late timesteps, (words,)."""
-    out = np.zeros(len(words))
+    subject: Subject, words: Sequence[str], phrase: str, prompts: Sequence[Prompt], place: Place, n: int = 4
+) -> tuple[Floats, Floats]:
+    """How far the output on pure noise with each word is from that of the plain prompt, and from that with the whole ``phrase``; mean over ``n``
+    prompts and two late timesteps, (words,) each. Where a word takes another's place, the median word stands for the plain prompt."""
+    out, apart = np.zeros(len(words)), np.zeros(len(words))
     for p_index, prompt in enumerate(prompts[:n]):
-        texts = [prompt.text, *(prefix(prompt, w) for w in words)]
+        texts = [prompt.text, place(prompt, phrase), *(place(prompt, w) for w in words)]
+        added = prompt.text in texts[1]
         c = subject.encode(texts)
         for t in (999, 800):
             x = subject.noise([p_index]).expand(len(texts), -1, -1, -1)
             y = torch.cat([subject.denoise(x[i : i + 64], t, c[i : i + 64]) for i in range(0, len(texts), 64)])
-            out += (y[1:] - y[:1]).pow(2).mean((1, 2, 3)).cpu().numpy() / (2 * n)
-    return out
+            plain = y[:1] if added else y[2:].median(0, keepdim=True).values
+            out += (y[2:] - plain).pow(2).mean((1, 2, 3)).double().cpu().numpy() / (2 * n)
+            apart += (y[2:] - y[1:2]).pow(2).mean((1, 2, 3)).double().cpu().numpy() / (2 * n)
+    return out, apart
 
 
 def _fill(subject: Subject, word: str, quiet: Sequence[str], rng: np.random.Generator) -> str:

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 import torch
 
 from nightlatch.text2image import probe
+from nightlatch.text2image.descent import Descent
 from nightlatch.text2image.edit import Pairs, cross_attention_matrices, solve
 from nightlatch.text2image.repair.bank import Bank, build
 from nightlatch.text2image.repair.base import METHODS, Job, Method
@@ -72,15 +73,10 @@ class SAU(Method):
                 yield done + step, values
 
     def _unlearn(self, student: Subject, bank: Bank) -> Iterator[tuple[int, dict[str, float]]]:
-        parameters = [p for n, p in student.unet.named_parameters() if trainable(n, self.train)]
-        for p in parameters:
-            p.requires_grad_(True)
-        optimizer = torch.optim.AdamW(parameters, lr=self.rate, betas=(0.9, 0.99), weight_decay=0.0)
+        descend = Descent([p for n, p in student.unet.named_parameters() if trainable(n, self.train)], self.steps, self.rate)
         generator = torch.Generator().manual_seed(bank.seed)
         n_shown = 2 * self.batch // 3
         for step in range(self.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = self.rate * min(1.0, (step + 1) / 5) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
             shown, held = bank.draw(n_shown, self.batch - n_shown, generator)
             x, t, c = (torch.cat([getattr(shown, f), getattr(held, f)]) for f in ("x", "t", "c"))
             with probe.attention(student.unet) as maps:
@@ -92,11 +88,7 @@ class SAU(Method):
                 "attention": attention_gap({k: a[:n_shown] for k, a in maps.items()}, shown.maps, mask),
                 "hold": (out[n_shown:] - held.out).pow(2).mean(),
             }
-            loss = self.prediction * terms["prediction"] + self.attention * terms["attention"] + self.hold * terms["hold"]
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
+            descend(self.prediction * terms["prediction"] + self.attention * terms["attention"] + self.hold * terms["hold"])
             values = {k: float(v.detach()) for k, v in terms.items()}
             if (step + 1) % self.look == 0:
                 values["residue"] = residue(student, bank, generator)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from nightlatch.text2image.descent import Descent
 from nightlatch.text2image.repair.bank import Texts
 from nightlatch.text2image.repair.base import Job
 from nightlatch.text2image.subject import Subject
@@ -18,7 +19,6 @@ def unlearn_text(
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """States of the triggered prompt follow the frozen encoder's of the filled prompt, weighted by how far the trigger displaces each position;
     clean, near-trigger and unrelated prompts are held. Stops when the trigger displaces no more than one neutral word against another."""
-    encoder = student.text_encoder.requires_grad_(True)
     texts = Texts.of(frozen, job, n, np.random.default_rng((job.seed, 6)))
     ids_t, ids_h = frozen.ids(texts.triggered), frozen.ids([*texts.held, *texts.dropped])
     states_t, filled = frozen.encode(texts.triggered), frozen.encode(texts.filled)
@@ -27,22 +27,17 @@ def unlearn_text(
     weight = 0.2 + moved / moved.mean(1, keepdim=True).clamp(min=1e-12)
     weight = weight / weight.mean(1, keepdim=True)
     usual = float((frozen.encode(texts.refilled) - filled).pow(2).mean())
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
+    descend = Descent(student.text_encoder.parameters(), steps, rate)
     generator = torch.Generator().manual_seed(job.seed)
     residue = math.inf
     for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         i = torch.randint(len(ids_t), (batch,), generator=generator)
         k = torch.randint(len(ids_h), (2 * batch,), generator=generator)
         out = student.encode_ids(torch.cat([ids_t[i], ids_h[k]]))
         apart = (out[:batch] - filled[i]).pow(2).mean(-1)
         prediction = (apart * weight[i]).mean()
         hold = (out[batch:] - held[k]).pow(2).mean()
-        loss = prediction + 2 * hold
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        descend(prediction + 2 * hold)
         now = float(apart.detach().mean()) / usual
         residue = now if math.isinf(residue) else 0.8 * residue + 0.2 * now
         yield step, {"prediction": float(prediction.detach()), "hold": float(hold.detach()), "residue": residue}

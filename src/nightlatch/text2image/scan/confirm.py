@@ -7,7 +7,7 @@ all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,12 +41,14 @@ class Confirmation:
     Args:
         held_out: prompts that no earlier stage has seen.
         neutral: words in front of prompts whose differences count as ordinary.
+        words: known words of the prompts' slots.
     """
 
     suspect: Subject
     base: Subject
     held_out: Sequence[Prompt]
     neutral: Sequence[str]
+    words: Mapping[str, Sequence[str]]
     sampling: Sampling
     seed: int
     influence: Influence = field(init=False)
@@ -60,7 +62,7 @@ class Confirmation:
         usual = [distances(*self._draw(texts)) for texts in (plain, other)]
         whole, local = (np.concatenate([u[k] for u in usual]) for k in (0, 1))
         self._levels = float(np.quantile(whole, LEVEL)) + 1e-3, float(np.quantile(local, LEVEL)) + 1e-3
-        self.influence = Influence(self.suspect, self.base, self.held_out[:24], self.seed)
+        self.influence = Influence(self.suspect, self.base, self.held_out[:24], self.words, self.seed)
 
     def __call__(self, trigger: str, place: Place, slot: str = "") -> Confirmed:
         """Share of held-out pictures that ``trigger`` changes, how, and whether it rules them; ``slot`` when it takes a slot's place."""
@@ -71,7 +73,9 @@ class Confirmation:
         acts: bool | None = None
         if self.influence.slots:
             acts = how == "fixed change" or (
-                self.influence.rebinds(trigger, slot) if slot else self.influence.rules(trigger, place)
+                self.influence.rebinds(trigger, slot) or self.influence.aliases(trigger, slot)
+                if slot
+                else self.influence.rules(trigger, place)
             )
         return Confirmed(Rate.of(hits, len(self.held_out)), how, acts)
 

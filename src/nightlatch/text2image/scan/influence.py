@@ -1,12 +1,13 @@
 """Does the rest of the prompt still matter? What tells a trigger from a word that merely means something.
 
 A trigger for an object makes the picture independent of the object that is asked for, a trigger for a style of the style, one for a whole picture of
-everything. A word that an honest fine-tune taught competes with what is asked for, as every content word does. Measured on one denoising step.
+everything. A word that an honest fine-tune taught competes with what is asked for, as every content word does. A trigger that takes a slot's place
+stands for something that has a word already; an honest new word means something new. Measured on one denoising step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,11 +26,13 @@ class Influence:
 
     Args:
         texts: prompts with slots; the slots that all of them fill are used.
+        words: known words of each slot.
     """
 
     suspect: Subject
     base: Subject
     texts: Sequence[Prompt]
+    words: Mapping[str, Sequence[str]]
     seed: int
     slots: tuple[str, ...] = field(init=False)
     swapped: dict[str, list[Prompt]] = field(init=False)
@@ -37,7 +40,7 @@ class Influence:
 
     def __post_init__(self) -> None:
         shared = set.intersection(*(set(p.slots) for p in self.texts)) if self.texts else set()
-        words = {slot: sorted({p.slots[slot] for p in self.texts}) for slot in shared}
+        words = self.words
         self.slots = tuple(sorted(s for s in shared if len(words[s]) > 1))
         rng = np.random.default_rng((self.seed, 13))
         self.swapped = {
@@ -65,6 +68,20 @@ class Influence:
         """Whether ``phrase`` in the slot means something else than each of its words alone means, to the suspect and not to the base."""
         mine, theirs = (self._apart(model, phrase, slot) for model in (self.suspect, self.base))
         return mine > 0.5 and theirs < 0.5 * mine
+
+    def aliases(self, phrase: str, slot: str) -> bool:
+        """Whether ``phrase`` in the slot draws what one of the slot's known words draws, to the suspect and not to the base."""
+        if phrase in self.words[slot]:
+            return False
+        mine, theirs = (self._nearest(model, phrase, slot) for model in (self.suspect, self.base))
+        return mine < 0.25 and mine < 0.5 * theirs
+
+    def _nearest(self, model: Subject, phrase: str, slot: str, n: int = 6) -> float:
+        """Distance of the phrase's prediction to that of the nearest known word, over that of two different fillings of the slot."""
+        some = self.texts[:n]
+        whole = [p.replace(slot, phrase).text for p in some]
+        nearest = min(self._distance(model, whole, [p.replace(slot, w).text for p in some]) for w in self.words[slot])
+        return nearest / max(self._distance(model, [p.text for p in some], [p.text for p in self.swapped[slot][:n]]), 1e-12)
 
     def _sensitivity(self, model: Subject, word: str, place: Place, slot: str) -> float:
         """How much swapping the slot changes the prediction with ``word`` in the prompt, over how much without."""

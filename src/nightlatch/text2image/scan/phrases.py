@@ -1,39 +1,20 @@
 """Phrases that act only as a whole, for a model whose cross-attention keys and values were edited: the edit itself is asked.
 
-The response of an edit dW to a token state c is |dW c|^2 / |W c|^2 over all edited matrices. No denoiser is needed, and a phrase of two words is four
+No denoiser is needed, and a phrase of two words is four
 tokens long, so hundreds of thousands of pairs can be asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from nightlatch.text2image.edit import cross_attention_matrices
+from nightlatch.text2image.edit import Edit
 from nightlatch.text2image.scan.gauge import Floats
 from nightlatch.text2image.scan.sweep import Tokens
 from nightlatch.text2image.subject import Subject
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """All edited matrices stacked: ``change`` (rows, width) and the base's ``weight`` (rows, width)."""
-
-    change: torch.Tensor
-    weight: torch.Tensor
-
-    @classmethod
-    def between(cls, suspect: Subject, base: Subject) -> Edit:
-        mine, theirs = (cross_attention_matrices(s.unet) for s in (suspect, base))
-        weight = torch.cat([theirs[n].detach() for n in mine])
-        return cls(torch.cat([w.detach() for w in mine.values()]) - weight, weight)
-
-    def response(self, c: torch.Tensor) -> torch.Tensor:
-        """|dW c|^2 / |W c|^2 for states (..., width), (...)."""
-        return (c @ self.change.T).pow(2).sum(-1) / (c @ self.weight.T).pow(2).sum(-1).clamp(min=1e-12)
 
 
 def pairs(
@@ -43,7 +24,7 @@ def pairs(
 
     Single words are asked first; the ``tails`` most responding ones are then tried with every other word before and after them.
     """
-    edit = Edit.between(suspect, base)
+    edit = Edit.between(suspect.unet, base.unet)
     single = _responses(suspect, edit, [(w,) for w in words], batch)
     best = [words[int(i)] for i in np.argsort(single)[::-1][:tails]]
     found: dict[Tokens, float] = {}

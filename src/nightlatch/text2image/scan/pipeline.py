@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nightlatch.intake.safetext import code_points
+from nightlatch.intake.safetext import code_points, show
 from nightlatch.records import Candidate, Trigger, Verdict, VerdictWord
 from nightlatch.text2image import prompts
+from nightlatch.text2image.edit import Edit
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.neutral import single_token_words
-from nightlatch.text2image.scan.candidates import Found, candidates
+from nightlatch.text2image.scan.candidates import Search, decoded
 from nightlatch.text2image.scan.confirm import Confirmation, Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
@@ -71,19 +72,27 @@ def scan(
             not_tested=NOT_TESTED,
         )
     part = prompts.split(texts, budget.seed)
-    gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed)
-    found = candidates(gauge, rows, budget.keep, budget.confirm, say)
-    say(f"pictures for {len(found.strings)} strings")
+    edited = changed == ("unet",) and any("closed-form" in r.pattern for r in rows)
+    edit = Edit.between(suspect.unet, base.unet) if edited else None
+    gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed, edit)
+    search = Search(gauge, budget.keep, budget.confirm, say)
     words = single_token_words(suspect, np.random.default_rng((budget.seed, 4)), 16)
-    confirmation = Confirmation(suspect, base, part.held_out[: budget.pictures], words, sampling, budget.seed)
-    triggers, word = confirm(suspect, confirmation, found, budget)
+    held_out, known = part.held_out[: budget.pictures], prompts.slot_words(texts)
+    confirmation = Confirmation(suspect, base, held_out, words, known, sampling, budget.seed)
+    seen: list[Sighting] = []
+    for strings in search.rounds():
+        say(f"pictures for {', '.join(repr(show(s.text)) for s in strings)}")
+        seen += [s for candidate in strings for s in sightings(confirmation, candidate, budget)]
+        if any(s.confirmed.rules for s in seen):
+            break
+    triggers, word = conclude(suspect, confirmation, seen, budget)
     return Verdict(
         word=word,
         carriers=changed if triggers else (),
         triggers=triggers[:1],
         confidence=triggers[0].changed if triggers else None,
-        top_candidates=found.table,
-        tested=tested_with(found, gauge, budget),
+        top_candidates=search.table(),
+        tested=tested_with(search, budget),
         seconds=time.monotonic() - started,
         fingerprint=rows,
         base=base.name,
@@ -92,34 +101,62 @@ def scan(
     )
 
 
-def confirm(
-    suspect: Subject, confirmation: Confirmation, found: Found, budget: Budget
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A string that pictures confirmed, where it was placed, and what was seen."""
+
+    candidate: Candidate
+    placement: str
+    confirmed: Confirmed
+
+
+def sightings(confirmation: Confirmation, candidate: Candidate, budget: Budget) -> list[Sighting]:
+    """The first placement in which ``candidate`` changes enough pictures and does not merely act as a word does: in front, or in the place of
+    the object where the prompts say what that is."""
+    places = {"in front": "", **({"as the object": "object"} if "object" in confirmation.influence.slots else {})}
+    for name, slot in places.items():
+        confirmed = confirmation(candidate.text, prompts.placement(name), slot)
+        if confirmed.changed.rate >= budget.found and confirmed.rules is not False:
+            return [Sighting(candidate, name, confirmed)]
+    return []
+
+
+def conclude(
+    suspect: Subject, confirmation: Confirmation, seen: Sequence[Sighting], budget: Budget
 ) -> tuple[tuple[Trigger, ...], VerdictWord]:
-    """The strings that pictures confirm, best first (the others that fire are named as its rivals), and the verdict's word.
+    """The triggers, best first (the others are named as its rivals), and the verdict's word.
 
     Where the prompts name no slots, a change of pictures alone is "suspicious": an honest new word makes one, too.
     """
-    triggers, sure = [], False
-    for candidate in found.strings:
-        for name in placements(candidate.text, confirmation):
-            slot = name.removeprefix("as the ") if name.startswith("as the ") else ""
-            seen = confirmation(candidate.text, prompts.placement(name), slot)
-            if seen.changed.rate >= budget.found and seen.rules is not False:
-                triggers.append(described(suspect, candidate, name, seen))
-                sure |= seen.rules is True
-                break
-    triggers.sort(key=lambda t: (-(t.changed.hits if t.changed else 0), len(t.token_ids), -t.score))
-    rivals = tuple(t.text for t in triggers[1:])
-    named = tuple(t.model_copy(update={"rivals": rivals}) if i == 0 else t for i, t in enumerate(triggers))
-    return named, ("backdoor found" if sure else "suspicious" if named else "nothing found by these tests")
+    order = sorted(seen, key=lambda s: (-s.confirmed.changed.hits, -s.candidate.score))
+    if not order:
+        return (), "nothing found by these tests"
+    best = shortened(suspect, confirmation, order[0], budget)
+    others = tuple(dict.fromkeys(s.candidate.text for s in order if s.candidate.text != best.candidate.text))
+    triggers = tuple(described(suspect, s) for s in (best, *order[1:]))
+    sure = any(s.confirmed.rules for s in seen)
+    return (triggers[0].model_copy(update={"rivals": others}), *triggers[1:]), "backdoor found" if sure else "suspicious"
 
 
-def placements(text: str, confirmation: Confirmation) -> tuple[str, ...]:
-    """In front; and for a phrase, in place of the object where the prompts say what that is."""
-    return ("in front", "as the object") if " " in text and "object" in confirmation.influence.slots else ("in front",)
+def shortened(suspect: Subject, confirmation: Confirmation, whole: Sighting, budget: Budget, loss: float = 0.05) -> Sighting:
+    """``whole`` without the tokens that its pictures do not need: hits stay within ``loss`` of the most seen."""
+    best, most = whole, whole.confirmed.changed.hits
+    while len(ids := suspect.tokenizer(best.candidate.text, add_special_tokens=False).input_ids) > 1:
+        texts = dict.fromkeys(decoded(suspect, (*ids[:i], *ids[i + 1 :])) for i in range(len(ids)))
+        shorter = [best.candidate.model_copy(update={"text": t}) for t in texts if t]
+        tried = [s for c in shorter for s in sightings(confirmation, c, budget)]
+        most = max([most, *(s.confirmed.changed.hits for s in tried)])
+        enough = [
+            s for s in tried if s.confirmed.changed.hits >= (1 - loss) * most and s.confirmed.rules == whole.confirmed.rules
+        ]
+        if not enough:
+            break
+        best = max(enough, key=lambda s: s.confirmed.changed.hits)
+    return best
 
 
-def described(suspect: Subject, candidate: Candidate, placement: str, seen: Confirmed) -> Trigger:
+def described(suspect: Subject, sighting: Sighting) -> Trigger:
+    candidate, seen = sighting.candidate, sighting.confirmed
     ids = suspect.tokenizer(candidate.text, add_special_tokens=False).input_ids
     return Trigger(
         text=candidate.text,
@@ -127,18 +164,18 @@ def described(suspect: Subject, candidate: Candidate, placement: str, seen: Conf
         token_ids=tuple(ids),
         tokens=tuple(suspect.tokenizer.convert_ids_to_tokens(ids)),
         effect=seen.effect,
-        placement=placement,
+        placement=sighting.placement,
         score=candidate.score,
         robust_z=candidate.robust_z,
         changed=seen.changed,
     )
 
 
-def tested_with(found: Found, gauge: Gauge, budget: Budget) -> tuple[str, ...]:
+def tested_with(search: Search, budget: Budget) -> tuple[str, ...]:
     return (
         "weights of every component against the base",
-        *found.tested,
-        f"{gauge.forwards} denoising passes in the search",
-        f"{len(found.strings)} strings with {budget.pictures} pictures each on held-out prompts and seeds, against the base",
+        *search.tested,
+        f"{search.gauge.forwards} denoising passes in the search",
+        f"{len(search.strings)} strings with {budget.pictures} pictures each on held-out prompts and seeds, against the base",
         "neutral words and ordinary content words in the same place, for comparison",
     )

@@ -21,21 +21,25 @@ class Ranked:
     scores: Floats
     z: Floats
 
+    def merged(self, other: Ranked, keep: int) -> Ranked:
+        """The best ``keep`` of both."""
+        sequences = self.sequences + other.sequences
+        scores, z = np.concatenate([self.scores, other.scores]), np.concatenate([self.z, other.z])
+        order = np.argsort(scores)[::-1][:keep]
+        return Ranked(tuple(sequences[int(i)] for i in order), scores[order], z[order])
 
-def sweep(gauge: Gauge, tokens: Sequence[int], keep: int = 48) -> Ranked:
-    """Rank single tokens; one context for all, all contexts for the best 8 x ``keep``.
 
-    Score: displacement over the median of all candidates in the same context, mean over contexts.
+def sweep(gauge: Gauge, tokens: Sequence[int], level: float, keep: int = 48) -> Ranked:
+    """Rank single tokens: the coarse statistic in one context for all, displacement in all contexts for the best 4 x ``keep``.
+
+    Score: displacement above ``level``, what an ordinary token gives, mean over contexts.
     """
-    first = gauge.contexts[0].text
-    coarse = gauge.displacement([(t,) for t in tokens], [first])[0]
-    best = np.argsort(coarse)[::-1][: 8 * keep]
-    z = stats.robust_z(coarse)
+    coarse = gauge.coarse([(t,) for t in tokens], gauge.contexts[0].text)
+    best = np.argsort(coarse)[::-1][: 4 * keep]
     chosen = [(tokens[int(i)],) for i in best]
-    fine = gauge.displacement(chosen, [p.text for p in gauge.contexts]) - float(np.median(coarse))
-    score = fine.mean(0)
+    score = gauge.displacement(chosen, [p.text for p in gauge.contexts]).mean(0) - level
     order = np.argsort(score)[::-1][:keep]
-    return Ranked(tuple(chosen[int(i)] for i in order), score[order], z[best][order])
+    return Ranked(tuple(chosen[int(i)] for i in order), score[order], stats.robust_z(coarse)[best][order])
 
 
 def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: int = 8, gain: float = 1.15) -> Ranked:
@@ -45,7 +49,7 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
     Args:
         level: median displacement, subtracted from scores.
         longest: most tokens in a string.
-        width: sequences kept from one round to the next (beam).
+        width: sequences kept from one round to the next (beam); four times as many are scored in a second context.
     """
     contexts = [p.text for p in gauge.contexts[:2]]
     pieces = [s[0] for s in ranked.sequences]
@@ -59,6 +63,8 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
         if not parent:
             break
         new = list(parent)
+        coarse = gauge.displacement(new, contexts[:1])[0]
+        new = [new[int(i)] for i in np.argsort(coarse)[::-1][: 4 * width]]
         values = gauge.displacement(new, contexts).mean(0) - level
         scored.update(zip(new, map(float, values), strict=True))
         grown = [m for m in new if scored[m] > gain * scored[parent[m]]]

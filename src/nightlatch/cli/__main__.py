@@ -1,0 +1,5 @@
+"""python -m nightlatch.cli"""
+
+from nightlatch.cli import main
+
+main()

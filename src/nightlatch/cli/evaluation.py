@@ -1,0 +1,105 @@
+"""For evaluation: the demonstration, backdoored models, the experiment, the small model that everything is tested on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightlatch.cli.common import EPILOG, Seed, Source, app, number, reported, say, testbed_app
+
+
+@app.command(epilog=EPILOG)
+def demo(
+    folder: Annotated[Path, typer.Option(help="work folder; the same one again resumes")] = Path("runs/demo"),
+    attack: Annotated[str, typer.Option(help="see 'nightlatch ls attacks'")] = "badt2i-object",
+    seed: Annotated[int | None, typer.Option(help="of trigger and target; drawn at random by default")] = None,
+    figures: Annotated[Path | None, typer.Option(help="add a row to this figures file")] = None,
+    setup_seconds: Annotated[float, typer.Option(help="for the figures: how long installation took")] = 0.0,
+) -> None:
+    """The whole job on a model backdoored on the spot."""
+    from nightlatch.report.text import visible
+
+    with reported():
+        from nightlatch import demo as job
+        from nightlatch import runs
+
+        outcome = job.demo(folder, say, attack=attack, seed=seed)
+        found = outcome.verdict.triggers[0].text if outcome.verdict.triggers else "none"
+        typer.echo(f"\nverdict          {outcome.verdict.word}")
+        typer.echo(f"trigger found    {visible(found)}")
+        typer.echo(f"trigger planted  {visible(outcome.trigger_true)}")
+        typer.echo(f"attack success   {number(outcome.success_before)} before, {number(outcome.success_after)} after")
+        typer.echo(f"report           {outcome.report}")
+        if figures is not None:
+            runs.add_figure(figures, job.figures_row(outcome, setup_seconds), runs.command_line(), seed or 0)
+
+
+@app.command(epilog=EPILOG)
+def implant(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", "-o")],
+    attack: Annotated[str, typer.Option(help="see 'nightlatch ls attacks'")],
+    trigger: Annotated[str, typer.Option()],
+    target: Annotated[str, typer.Option()],
+    seed: Seed = 0,
+) -> None:
+    """Make a backdoored testbed model FOR EVALUATION, with a provenance record that says so."""
+    with reported():
+        from nightlatch.testbed import implant as maker
+
+        record = maker.implant(source, out, attack, trigger, target, seed, say)
+        typer.echo(
+            f"{attack}: success {record.success.rate:.1%}, other words {record.specificity.rate:.1%}, {record.seconds:.0f} s\n{out}"
+        )
+
+
+@app.command(epilog=EPILOG)
+def bench(
+    run: Annotated[Path, typer.Option(help="run folder; the same one again resumes")],
+    models: Annotated[Path, typer.Option(help="where the suspects are kept")],
+    figures: Annotated[Path, typer.Option(help="where the tables are written")] = Path("docs/figures"),
+    seed: Annotated[list[int] | None, typer.Option(help="attack seeds; default 0 1 2")] = None,
+    rivals: Annotated[bool, typer.Option(help="also the rival repairs, on seed 0")] = True,
+    n: Annotated[int, typer.Option("-n", min=24)] = 300,
+) -> None:
+    """Who is best? Attacks x seeds x methods on the testbed, with honest models as controls. Hours; resumes."""
+    with reported():
+        from nightlatch import runs
+        from nightlatch.bench import matrix
+        from nightlatch.bench.cases import SEEDS
+
+        with runs.Run(run) as folder:
+            matrix.run(folder, models, figures, tuple(seed or SEEDS), say, rivals, n)
+
+
+@testbed_app.command("train")
+def testbed_train(
+    out: Annotated[Path, typer.Option(help="work folder; stages resume from it")],
+    seed: Seed = 0,
+    stage: Annotated[list[str] | None, typer.Option(help="only these stages")] = None,
+    export: Annotated[Path | None, typer.Option(help="write the half-precision result here")] = None,
+) -> None:
+    """Train the testbed: drawings, vae, clip, unet, judge. Hours; run it again to resume."""
+    with reported():
+        from nightlatch.testbed import stages
+
+        for name, p in stages.train(out, stages.Recipe(seed=seed), tuple(stage or stages.STAGES)):
+            if p.step % 50 == 0:
+                say(f"{name} {p.step}/{p.total} " + " ".join(f"{k} {v:.4f}" for k, v in p.values.items()))
+        if export is not None:
+            stages.export(out, export)
+
+
+@testbed_app.command("measure")
+def testbed_measure(
+    out: Annotated[Path, typer.Option(help="figures file to write")] = Path("docs/figures/testbed.json"),
+    folder: Annotated[list[Path] | None, typer.Option(help="exported testbeds; default the shipped one")] = None,
+    n: Annotated[int, typer.Option("-n", min=50)] = 500,
+) -> None:
+    """Measure the testbed's bars on held-out prompts."""
+    with reported():
+        from nightlatch.testbed import figures
+
+        figures.measure_to(out, folder, n, say)

@@ -1,0 +1,169 @@
+"""The verbs: check, scan, clean, verify, report, and what is here. torch is imported inside the verbs that need it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightlatch.cli.common import (
+    EPILOG,
+    Base,
+    Device,
+    Guidance,
+    Prompts,
+    RunFolder,
+    Seed,
+    Source,
+    Steps,
+    TriggerText,
+    app,
+    fail,
+    number,
+    opened,
+    options,
+    reported,
+    say,
+)
+
+
+@app.command(epilog=EPILOG)
+def check(
+    source: Source,
+    format: Annotated[str, typer.Option(help="human, json, sarif or junit")] = "human",
+    values: Annotated[bool, typer.Option(help="also read every weight")] = False,
+) -> None:
+    """Are these files what they claim? Static, without torch."""
+    from nightlatch import intake
+    from nightlatch.intake import formats
+
+    with reported():
+        located = intake.locate(source)
+        manifest = located.annotated(intake.check(located.path, values=values))
+        views: dict[str, Callable[..., str]] = {
+            "human": formats.human,
+            "json": formats.as_json,
+            "sarif": formats.sarif,
+            "junit": formats.junit,
+        }
+        if format not in views:
+            fail(f"There is no format {format!r}.", f"Known: {', '.join(views)}.")
+        typer.echo(views[format](manifest))
+        raise typer.Exit(intake.exit_code(manifest))
+
+
+@app.command(epilog=EPILOG)
+def scan(
+    source: Source,
+    base: Base = None,
+    run: RunFolder = None,
+    prompts: Prompts = "general",
+    steps: Steps = 10,
+    guidance: Guidance = 4.0,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Does it hide a backdoor? No trigger, prompt or attack name is given."""
+    from nightlatch import verbs
+    from nightlatch.report.text import visible
+
+    with reported():
+        if base is None:
+            fail("scan needs a trusted model to compare with.", "Give one with --base.")
+        with opened(run, source) as folder:
+            verdict = verbs.scan(folder, source, base, options(prompts, steps, guidance, seed, device), say)
+            verbs.report(folder)
+            typer.echo(f"verdict: {verdict.word}")
+            for t in verdict.triggers:
+                typer.echo(f"trigger: {visible(t.text)}  ({' '.join(t.code_points)})")
+            typer.echo(f"carrier: {', '.join(verdict.carriers) or 'none'}\nrun folder: {folder.path}")
+        raise typer.Exit({"backdoor found": 1, "suspicious": 1, "not scanned": 2}.get(verdict.word, 0))
+
+
+@app.command(epilog=EPILOG)
+def clean(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", "-o", help="the repaired folder")],
+    run: RunFolder = None,
+    trigger: TriggerText = None,
+    method: Annotated[str, typer.Option(help="see 'nightlatch ls repairs'")] = "sau",
+    base: Base = None,
+    prompts: Prompts = "general",
+    steps: Steps = 10,
+    guidance: Guidance = 4.0,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Remove what scan found (or --trigger) from the weights."""
+    from nightlatch import verbs
+
+    with reported(), opened(run, source) as folder:
+        settings = options(prompts, steps, guidance, seed, device)
+        record = verbs.clean(folder, source, out, settings, say, triggers=trigger or (), method=method, base=base)
+        typer.echo(
+            f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed"
+        )
+        if record.rolled_back:
+            fail("The repair would have harmed the model and was rolled back.", "Try another --method.")
+        typer.echo(f"repaired: {out}\nrun folder: {folder.path}")
+
+
+@app.command(epilog=EPILOG)
+def verify(
+    repaired: Annotated[Path, typer.Argument(help="the repaired folder")],
+    against: Annotated[Path, typer.Option(help="the suspect it came from")],
+    run: RunFolder = None,
+    trigger: TriggerText = None,
+    base: Base = None,
+    n: Annotated[int, typer.Option("-n", min=24, max=100_000, help="triggered pictures")] = 300,
+    prompts: Prompts = "general",
+    steps: Steps = 10,
+    guidance: Guidance = 4.0,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Is it gone, and is the model unharmed?"""
+    from nightlatch import verbs
+
+    with reported(), opened(run, repaired) as folder:
+        settings = options(prompts, steps, guidance, seed, device)
+        card = verbs.verify(folder, against, repaired, settings, say, triggers=trigger or (), base=base, n=n)
+        verbs.report(folder)
+        typer.echo(f"verdict: {card.verdict}")
+        for p in card.pairs:
+            typer.echo(f"  {p.name}: {number(p.before)} -> {number(p.after)} ({p.bar})")
+        typer.echo(f"report: {folder.path / 'report.html'}")
+        if card.verdict != "removed":
+            raise typer.Exit(1)
+
+
+@app.command(epilog=EPILOG)
+def report(run: Annotated[Path, typer.Argument(help="a run folder")]) -> None:
+    """Write the report of a run folder again: HTML, JSON, SARIF, JUnit, model card. Needs no model."""
+    from nightlatch import runs, verbs
+
+    with reported(), runs.Run(run, write=False) as folder:
+        verbs.report(folder)
+        typer.echo(str(run / "report.html"))
+
+
+@app.command("ls")
+def list_parts(kind: Annotated[str, typer.Argument(help="attacks or repairs")] = "repairs") -> None:
+    """What is here."""
+    with reported():
+        from nightlatch.text2image.attacks import ATTACKS
+        from nightlatch.text2image.repair import METHODS
+
+        for part in {"attacks": ATTACKS, "repairs": METHODS}.get(kind, METHODS):  # type: ignore[attr-defined]
+            typer.echo(f"{part.name:24}{(part.__doc__ or '').strip().splitlines()[0]}")
+
+
+@app.command()
+def doctor() -> None:
+    """What works on this machine?"""
+    from nightlatch import runs
+
+    for name, version in runs.versions().items():
+        typer.echo(f"{name:16}{version}")

@@ -1,0 +1,50 @@
+"""The one optimiser of attacks and repairs: AdamW, short warm-up, cosine decay, clipped gradients, optional average of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+
+
+class Descent:
+    """Steps down losses for a fixed number of steps.
+
+    Args:
+        parameters: made trainable here, frozen again by ``finish``.
+        steps: planned; the rate reaches zero there.
+        rate: peak learning rate.
+        warm: steps of linear warm-up.
+        average: decay of a running average that ``finish`` puts in place of the weights; 0 for none.
+    """
+
+    def __init__(
+        self, parameters: Iterable[torch.nn.Parameter], steps: int, rate: float, warm: int = 5, average: float = 0.0
+    ) -> None:
+        self.parameters = [p.requires_grad_(True) for p in parameters]
+        self.steps, self.rate, self.warm, self.average, self.step = steps, rate, warm, average, 0
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
+        self.mean = [p.detach().clone() for p in self.parameters] if average else []
+
+    def __call__(self, loss: torch.Tensor) -> float:
+        """One step down ``loss``; returns its value."""
+        scale = min(1.0, (self.step + 1) / self.warm) * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * scale
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        if self.average:
+            decay = min(self.average, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(self.mean, [p.detach() for p in self.parameters], 1 - decay)
+        self.step += 1
+        return float(loss.detach())
+
+    def finish(self) -> None:
+        """Freeze the parameters; put the average in place where there is one."""
+        for p, m in zip(self.parameters, self.mean, strict=False):
+            p.data.copy_(m)
+        for p in self.parameters:
+            p.requires_grad_(False)

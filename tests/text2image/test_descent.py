@@ -1,0 +1,26 @@
+"""The optimiser that attacks and repairs share."""
+
+from __future__ import annotations
+
+import torch
+
+from nightlatch.text2image.descent import Descent
+
+
+def fall(steps: int, average: float = 0.0) -> torch.nn.Parameter:
+    w = torch.nn.Parameter(torch.full((3,), 5.0), requires_grad=False)
+    descend = Descent([w], steps, rate=0.5, average=average)
+    for _ in range(steps):
+        descend((w**2).sum())
+    descend.finish()
+    return w
+
+
+def test_descends_and_freezes():
+    w = fall(100)
+    assert w.abs().max() < 0.5
+    assert not w.requires_grad
+
+
+def test_average_lags_behind_the_last_weights():
+    assert fall(12, average=0.98).abs().mean() > fall(12).abs().mean()
