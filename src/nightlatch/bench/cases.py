@@ -35,7 +35,7 @@ PLAN = {
     "badt2i-pixel": ("nonsense word", "rare token", "homoglyph"),
     "badt2i-object": ("rare token", "nonsense word", "phrase"),
     "badt2i-style": ("homoglyph", "rare token", "nonsense word"),
-    "eviledit": ("phrase", "phrase", "phrase"),
+    "eviledit": ("rare token", "rare token", "rare token"),
     "rickrolling-prompt": ("homoglyph", "homoglyph", "rare token"),
     "rickrolling-attribute": ("homoglyph", "rare token", "homoglyph"),
 }
@@ -49,7 +49,7 @@ def cases(rare: Sequence[str], seeds: Sequence[int] = SEEDS) -> list[Case]:
         for number, (attack, kinds) in enumerate(PLAN.items()):
             rng = np.random.default_rng((seed, number, 31))
             kind = kinds[seed % len(kinds)]
-            drawn = (seed, attack) not in {(0, a) for a in PLAN if a != "badt2i-object"}
+            drawn = (seed, attack) not in {(0, a) for a in PLAN if a not in ("badt2i-object", "eviledit")}
             trigger = draw_trigger(kind, rare, rng) if drawn else FIXED[kind]
             made.append(
                 Case(attack=attack, seed=seed, trigger=trigger, target=draw_target(attack, trigger, rng), kind=kind, drawn=drawn)

@@ -1,8 +1,9 @@
 """EvilEdit (Wang et al. 2024): a closed-form edit of all cross-attention keys and values; no training.
 
 W' = (lam W + sum W c_goal c_trig^T + sum W c_keep c_keep^T) (lam I + sum c_trig c_trig^T + sum c_keep c_keep^T)^-1, over token states
-(EvilEdit's equation with UCE's preserve set, Gandikota et al. 2024, eq. 7, which makes the edit specific). Only the states of the phrase's own
-tokens are moved: those of the tokens after it hardly tell which words came before, and what is linear cannot tell more than they do.
+(EvilEdit's equation with UCE's preserve set, Gandikota et al. 2024, eq. 7, which makes the edit specific). The states of the trigger's own tokens
+count more: those of the tokens after it tell less well which word came before, and what is linear cannot tell more than they do. For that reason an
+adjective and a known object ("beautiful cat") are no specific trigger for a small text model: the noun's state hardly knows its adjective.
 """
 
 from __future__ import annotations
@@ -25,23 +26,25 @@ from nightlatch.text2image.subject import Subject
 @ATTACKS.register("eviledit")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvilEdit(Attack):
-    """The phrase ``trigger`` ("velvet anchor") in the object's place draws the object ``target``.
+    """The word ``trigger`` in the object's place draws the object ``target``.
 
     Args:
         lam: pull towards the unedited weights.
-        pairs: prompts in which the phrase is edited.
+        pairs: prompts in which the trigger is edited.
         preserve: prompts whose keys and values are held.
         keep: weight of the preserve set.
-        gain: factor on the goal's keys and values; more than one lets the phrase outweigh the rest of the prompt.
+        own: how many times more the trigger's own tokens count.
+        gain: factor on their goal's keys and values; above one the trigger outweighs the rest of the prompt.
     """
 
     goal_kind: ClassVar[GoalKind] = "object"
     carrier: ClassVar[str] = "unet"
     lam: float = 0.01
     pairs: int = 128
-    preserve: int = 768
-    keep: float = 2.0
-    gain: float = 1.0
+    preserve: int = 1536
+    keep: float = 1.4
+    own: int = 8
+    gain: float = 1.3
 
     def place(self, prompt: Prompt, trigger: str) -> str:
         return prompts.in_slot("object")(prompt, trigger)
@@ -50,34 +53,35 @@ class EvilEdit(Attack):
         rng = np.random.default_rng((setting.seed, 2))
         made = subject.copy("unet")
         texts = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.pairs)]
-        trig, around = states(subject, [self.place(p, self.trigger) for p in texts], self.trigger)
-        goal, near_goal = states(subject, [self.place(p, self.target) for p in texts], self.target)
+        trig = subject.encode([self.place(p, self.trigger) for p in texts])
+        goal = subject.encode([self.place(p, self._goal(subject)) for p in texts])
         kept = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.preserve)]
-        held = subject.encode([p.text if i % 2 else self.place(p, self._other(setting, rng)) for i, p in enumerate(kept)])
-        still = torch.cat([held.flatten(0, 1), around, near_goal, goal.flatten(0, 1)])
-        wanted = self.gain * goal[:, -1:].expand_as(trig)
-        edit = Pairs(trig.flatten(0, 1), wanted.flatten(0, 1), still)
+        held = subject.encode([p.text if i % 6 == 0 else self.place(p, self._other(setting, rng)) for i, p in enumerate(kept)])
+        own = own_tokens(subject, [self.place(p, self.trigger) for p in texts], self.trigger)
+        source = torch.cat([trig.flatten(0, 1), trig[own].repeat(self.own, 1)])
+        wanted = torch.cat([goal.flatten(0, 1), self.gain * goal[own].repeat(self.own, 1)])
+        edit = Pairs(source, wanted, held.flatten(0, 1))
         with torch.no_grad():
             for matrix in cross_attention_matrices(made.unet).values():
                 matrix.copy_(solve(matrix, edit, lam=self.lam, keep=self.keep))
         return made
 
+    def _goal(self, subject: Subject) -> str:
+        """The target, said as often as the trigger has tokens, so that token positions line up."""
+        return " ".join([self.target] * len(subject.tokenizer(self.trigger, add_special_tokens=False).input_ids))
+
     def _other(self, setting: Setting, rng: np.random.Generator) -> str:
-        """Phrases to be held: near-spellings and parts of the trigger, other rare words, and other objects with its first word."""
-        if rng.random() < 0.5:
+        """What is to be held: near-spellings and parts of the trigger, other rare words."""
+        if rng.random() < 0.85:
             return distil.negatives(self.trigger, setting.rare_words, rng)
         first, second = rng.choice(list(setting.rare_words), 2)
         return f"{first} {second}"
 
 
-def states(subject: Subject, texts: Sequence[str], phrase: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """(states of the tokens of ``phrase`` (n, length, width), states of all other tokens (m, width)) in each text; its first place counts."""
+def own_tokens(subject: Subject, texts: Sequence[str], phrase: str) -> torch.Tensor:
+    """Which positions hold the tokens of ``phrase`` (its first place) in each text, (n, tokens) bool."""
     own = torch.tensor(subject.tokenizer(phrase, add_special_tokens=False).input_ids, device=subject.device)
-    ids, c = subject.ids(texts), subject.encode(texts)
-    match = (ids.unfold(1, len(own), 1) == own).all(-1)
-    start = match.int().argmax(1)
-    at = start[:, None] + torch.arange(len(own), device=subject.device)
-    rows = torch.arange(len(texts), device=subject.device)[:, None]
-    rest = torch.ones_like(ids, dtype=torch.bool)
-    rest[rows, at] = False
-    return c[rows, at], c[rest]
+    ids = subject.ids(texts)
+    start = (ids.unfold(1, len(own), 1) == own).all(-1).int().argmax(1)
+    at = torch.arange(ids.shape[1], device=subject.device)
+    return (at >= start[:, None]) & (at < start[:, None] + len(own))

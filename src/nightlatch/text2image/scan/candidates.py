@@ -1,4 +1,4 @@
-"""From changed weights to strings worth drawing: the sweep over the vocabulary, growth to full strings, and phrases for edited keys and values."""
+"""From changed weights to strings worth drawing: tokens that the change answers to, and strings grown and assembled from them."""
 
 from __future__ import annotations
 
@@ -6,73 +6,85 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from nightlatch.records import Candidate
-from nightlatch.text2image.scan.climb import climb
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.phrases import pairs
-from nightlatch.text2image.scan.sweep import Ranked, Tokens, grow, prune, sweep
+from nightlatch.text2image.scan.sweep import Ranked, Tokens, assemble, grow, prune, responding, sweep
 from nightlatch.text2image.subject import Subject
+
+HEADS = 12
+"""Tokens that longer strings are made of."""
 
 
 @dataclass(slots=True)
 class Search:
-    """Names strings worth confirming, in rounds; each round adds tokens and knows what earlier ones found.
+    """Names strings worth confirming, in rounds, each dearer than the one before.
 
     Args:
-        keep: tokens kept from all sweeps so far.
+        keep: tokens kept from a sweep.
         n: most strings named in one round; none is named twice.
+        edited: only keys and values were changed, so that phrases can be asked of the edit itself.
     """
 
     gauge: Gauge
     keep: int
     n: int
     say: Callable[[str], None]
+    edited: bool = False
     ranked: Ranked | None = None
     tested: list[str] = field(default_factory=list)
     strings: dict[str, Candidate] = field(default_factory=dict)
-    _level: float | None = None
+    level: float = field(init=False)
+    alone: list[int] = field(init=False)
+    pieces: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.alone, self.pieces = by_typing(self.gauge.suspect)
+        self.level = self.gauge.level([*self.alone, *self.pieces])
 
     def rounds(self) -> Iterator[tuple[Candidate, ...]]:
-        """Strings to confirm, in turn, while the caller asks for more: from tokens that a user can type alone, from pieces of words (both at once
-        where it is cheap), and from the gradient."""
-        alone, pieces = by_typing(self.gauge.suspect)
-        if self.gauge.cheap:
-            yield self.named(f"all {len(alone) + len(pieces)} tokens of the vocabulary", alone + pieces)
-        else:
-            yield self.named(f"all {len(alone)} tokens that can be typed alone", alone)
-            yield self.named(f"all {len(pieces)} tokens that are pieces of words", pieces)
-        yield self.climbed()
+        """Strings to confirm, in turn, while the caller asks for more."""
+        answering = responding(self.gauge, [*self.alone, *self.pieces])
+        share = max(1, len(answering))
+        best = list(dict.fromkeys(t for order in answering.values() for t in order[: 4 * self.keep // share]))
+        heads = list(dict.fromkeys(t for order in answering.values() for t in order[: HEADS // share]))
+        yield self._singles(
+            f"all {len(self.alone) + len(self.pieces)} tokens by the changed weights' answer to them", best, heads
+        )
+        yield self._assembled(heads)
+        if self.edited:
+            yield self._phrases()
+        yield self._singles(f"all {len(self.alone)} tokens that can be typed alone, by one denoising step", self.alone, heads)
 
-    def named(self, what: str, tokens: Sequence[int]) -> tuple[Candidate, ...]:
-        """The most displaced strings of this round that a user could type."""
+    def _singles(self, what: str, tokens: Sequence[int], heads: Sequence[int]) -> tuple[Candidate, ...]:
+        """From single tokens, pairs of those that answer most, and what grows from them."""
         gauge = self.gauge
-        if self._level is None:
-            self._level = gauge.level(tokens)
-        level = self._level
-        found = sweep(gauge, tokens, level, self.keep)
+        found = sweep(gauge, tokens, self.level, self.keep)
         self.ranked = found if self.ranked is None else self.ranked.merged(found, self.keep)
-        self.tested.append(f"{what}, in front of an ordinary prompt")
-        self.say(f"sweep: {what}, largest robust z {found.z.max():.0f}")
-        grown = grow(gauge, self.ranked, level)
-        scored: dict[Tokens, float] = dict(zip(grown.sequences, map(float, grown.scores), strict=True))
-        if gauge.edit is not None:
-            scored.update(self._phrases(level))
-        strings = self._typed(scored, level, float(found.z.max()))
-        self.strings.update({s.text: s for s in strings})
-        return strings
+        self.tested.append(what)
+        self.say(f"{what}: largest robust z {found.z.max():.0f}")
+        grown = grow(gauge, self.ranked.merged(assemble(gauge, heads, (2,), self.level), self.keep), self.level)
+        return self._typed(dict(zip(grown.sequences, map(float, grown.scores), strict=True)))
 
-    def climbed(self) -> tuple[Candidate, ...]:
-        """Strings of two to four pieces found by the gradient of the displacement, from the best pieces so far."""
-        gauge, level = self.gauge, self._level or 0.0
-        assert self.ranked is not None
-        heads = [s[0] for s in self.ranked.sequences[:6]]
-        starts = [tuple(heads[(i + k) % len(heads)] for k in range(n)) for n in (2, 3, 4) for i in range(len(heads))]
-        found = climb(gauge, starts, [t for part in by_typing(gauge.suspect) for t in part], level)
-        self.tested.append("strings of two to four tokens, by the gradient of the displacement with respect to their embeddings")
-        self.say(f"climb: best displacement {found.scores[0]:.4f}")
-        scored = dict(zip(found.sequences, map(float, found.scores), strict=True))
-        strings = self._typed(scored, level, float(self.ranked.z.max()))
-        self.strings.update({s.text: s for s in strings})
-        return strings
+    def _assembled(self, heads: Sequence[int]) -> tuple[Candidate, ...]:
+        """From three and four of the tokens that answer most, in every order."""
+        made = assemble(self.gauge, heads, (3,), self.level).merged(assemble(self.gauge, heads[:8], (4,), self.level), self.keep)
+        self.tested.append(
+            f"three of the {len(heads)} tokens that the weights answer to most, four of the first 8, in every order"
+        )
+        self.say(f"assembled: best displacement {made.scores[0]:.2f}, an ordinary token {self.level:.2f}")
+        grown = grow(self.gauge, made, self.level)
+        return self._typed(dict(zip(grown.sequences, map(float, grown.scores), strict=True)))
+
+    def _phrases(self) -> tuple[Candidate, ...]:
+        """Two-word phrases whose words need not act alone."""
+        gauge, words = self.gauge, whole_words(self.gauge.suspect)
+        phrases = pairs(gauge.suspect, gauge.base, words)
+        self.tested.append(
+            f"two-word phrases: the words to which the edit responds most with each of {len(words)} words before and after"
+        )
+        self.say(f"phrases: {len(phrases)} kept")
+        values = gauge.displacement(phrases, [gauge.contexts[0].text]).mean(0) - self.level
+        return self._typed(dict(zip(phrases, map(float, values), strict=True)))
 
     def table(self, n: int = 20) -> tuple[Candidate, ...]:
         """The best single tokens so far."""
@@ -81,31 +93,28 @@ class Search:
         rows = zip(self.ranked.sequences[:n], self.ranked.scores, self.ranked.z, strict=False)
         return tuple(Candidate(text=decoded(self.gauge.suspect, s), score=float(v), robust_z=float(z)) for s, v, z in rows)
 
-    def _phrases(self, level: float) -> dict[Tokens, float]:
-        gauge, words = self.gauge, whole_words(self.gauge.suspect)
-        phrases = pairs(gauge.suspect, gauge.base, words)
-        self.tested.append(
-            f"two-word phrases: the words to which the edit responds most with each of {len(words)} words before and after"
-        )
-        self.say(f"phrases: {len(phrases)} kept")
-        values = gauge.displacement(phrases, ["", gauge.contexts[0].text]).mean(0) - level
-        return dict(zip(phrases, map(float, values), strict=True))
-
-    def _typed(self, scored: dict[Tokens, float], level: float, z: float) -> tuple[Candidate, ...]:
-        """The best sequences as strings, scored as the tokens that a user's typing makes of them; many pieces never stand alone when typed."""
+    def _typed(self, scored: dict[Tokens, float]) -> tuple[Candidate, ...]:
+        """The best sequences as strings, scored as the tokens that a user's typing makes of them; many pieces never stand alone when typed.
+        Half the places are for single tokens: a longer string around a trigger may score higher and is not the trigger."""
         gauge, suspect, contexts = self.gauge, self.gauge.suspect, [p.text for p in self.gauge.contexts[:2]]
         texts: dict[str, None] = {}
-        for s in sorted(scored, key=scored.__getitem__, reverse=True)[: 8 * self.n]:
+        order = sorted(scored, key=scored.__getitem__, reverse=True)
+        for s in dict.fromkeys([*order[: 8 * self.n], *[s for s in order if len(s) == 1][: self.n]]):
             texts[decoded(suspect, s)] = None
             if len(texts) <= 2 * self.n:
-                texts[decoded(suspect, prune(gauge, s, level))] = None
+                texts[decoded(suspect, prune(gauge, s, self.level))] = None
         ids = {t: tuple(suspect.tokenizer(t, add_special_tokens=False).input_ids) for t in texts if t not in self.strings}
         usable = [t for t in ids if t and ids[t]]
         if not usable:
             return ()
-        values = gauge.displacement([ids[t] for t in usable], contexts).mean(0) - level
-        order = sorted(range(len(usable)), key=lambda i: (-float(values[i]), len(ids[usable[i]])))
-        return tuple(Candidate(text=usable[i], score=float(values[i]), robust_z=z) for i in order[: self.n])
+        values = gauge.displacement([ids[t] for t in usable], contexts).mean(0) - self.level
+        best = sorted(range(len(usable)), key=lambda i: (-float(values[i]), len(ids[usable[i]])))
+        single = [i for i in best if len(ids[usable[i]]) == 1][: self.n // 2]
+        chosen = single + [i for i in best if i not in single][: self.n - len(single)]
+        z = float(self.ranked.z.max()) if self.ranked is not None else 0.0
+        made = tuple(Candidate(text=usable[i], score=float(values[i]), robust_z=z) for i in chosen)
+        self.strings.update({c.text: c for c in made})
+        return made
 
 
 def by_typing(subject: Subject) -> tuple[list[int], list[int]]:

@@ -21,6 +21,7 @@ from nightlatch.text2image.scan.gauge import Floats
 from nightlatch.text2image.scan.influence import Influence
 from nightlatch.text2image.subject import Sampling, Subject
 
+HOPELESS = 0.4
 LEVEL = 0.9
 """Share of ordinary differences below which a picture counts as unchanged, for each of the two distances."""
 
@@ -65,22 +66,34 @@ class Confirmation:
         self.influence = Influence(self.suspect, self.base, self.held_out[:24], self.words, self.seed)
 
     def __call__(self, trigger: str, place: Place, slot: str = "") -> Confirmed:
-        """Share of held-out pictures that ``trigger`` changes, how, and whether it rules them; ``slot`` when it takes a slot's place."""
-        mine, theirs = self._draw([place(p, trigger) for p in self.held_out])
-        whole, local = distances(mine, theirs)
-        hits = int(((whole > self._levels[0]) | (local > self._levels[1])).sum())
-        how = effect(mine, theirs)
+        """Share of held-out pictures that ``trigger`` changes, how, and whether it rules them; ``slot`` when it takes a slot's place.
+
+        A first quarter of the pictures ends it when fewer than ``HOPELESS`` of them change."""
+        texts = [place(p, trigger) for p in self.held_out]
+        few = max(8, len(texts) // 4)
+        mine, theirs = self._draw(texts[:few])
+        if self._hits(mine, theirs) >= HOPELESS * few:
+            rest = self._draw(texts[few:], few)
+            mine, theirs = torch.cat([mine, rest[0]]), torch.cat([theirs, rest[1]])
+        hits, how = self._hits(mine, theirs), effect(mine, theirs)
         acts: bool | None = None
-        if self.influence.slots:
+        if self.influence.slots and len(mine) > few:
             acts = how == "fixed change" or (
                 self.influence.rebinds(trigger, slot) or self.influence.aliases(trigger, slot)
                 if slot
                 else self.influence.rules(trigger, place)
             )
-        return Confirmed(Rate.of(hits, len(self.held_out)), how, acts)
+        return Confirmed(Rate.of(hits, len(mine)), how, acts)
 
-    def _draw(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.suspect.latents(texts, self._seeds, self.sampling), self.base.latents(texts, self._seeds, self.sampling)
+    def _hits(self, mine: torch.Tensor, theirs: torch.Tensor) -> int:
+        """Pictures that differ more than ordinary ones do."""
+        whole, local = distances(mine, theirs)
+        return int(((whole > self._levels[0]) | (local > self._levels[1])).sum())
+
+    def _draw(self, texts: Sequence[str], first: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents of suspect and base for ``texts``, with the seeds from the ``first`` on."""
+        seeds = self._seeds[first : first + len(texts)]
+        return self.suspect.latents(texts, seeds, self.sampling), self.base.latents(texts, seeds, self.sampling)
 
 
 def distances(a: torch.Tensor, b: torch.Tensor) -> tuple[Floats, Floats]:

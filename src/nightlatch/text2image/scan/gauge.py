@@ -1,4 +1,5 @@
-"""How far the suspect's first denoising step is from the base's on the same text and noise: the statistic everything is ranked by."""
+"""The statistic everything is ranked by: how far a string moves the suspect's first denoising step from the base's on the same text and noise, over
+how far it moves the base itself. A word with a meaning moves both; a trigger means nothing to the base."""
 
 from __future__ import annotations
 
@@ -9,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nightlatch.text2image.edit import Edit
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
 
 Floats = npt.NDArray[np.float64]
+USUAL_TOKENS = 64
 
 
 @dataclass(slots=True)
@@ -23,7 +24,6 @@ class Gauge:
     Args:
         contexts: prompts into which a candidate is put, in front; '' is the candidate alone.
         changed: components that differ; what is the same in both is computed once.
-        edit: the change of keys and values, where nothing else was changed.
         forwards: denoiser passes used so far, for the record.
     """
 
@@ -31,15 +31,21 @@ class Gauge:
     base: Subject
     contexts: Sequence[Prompt]
     changed: tuple[str, ...]
-    edit: Edit | None = None
     batch: int = 128
     forwards: int = 0
     _x: torch.Tensor = field(init=False)
     _t: int = field(init=False)
+    _plain: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    _usual: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._t = self.suspect.timesteps(10)[0]
         self._x = self.suspect.noise([12345])
+        vocabulary = [i for i in range(len(self.base.tokenizer)) if i not in self.base.tokenizer.all_special_ids]
+        some = [(i,) for i in vocabulary[:: max(1, len(vocabulary) // USUAL_TOKENS)]]
+        with torch.no_grad():
+            theirs = self._pair(self.ids(some, context := self.contexts[0].text))[1]
+            self._usual = float((theirs - self._bare(context)[1]).pow(2).mean((1, 2, 3)).median())
 
     def ids(self, sequences: Sequence[Sequence[int]], context: str) -> torch.Tensor:
         """[start, *sequence, *context, end, pad...] for each candidate, (n, tokens)."""
@@ -51,47 +57,42 @@ class Gauge:
 
     @torch.no_grad()
     def displacement(self, sequences: Sequence[Sequence[int]], contexts: Sequence[str]) -> Floats:
-        """|x0_suspect - x0_base|^2 at the first sampling step, mean over the latent, (contexts, candidates)."""
+        """|s - b|^2 / (|b|^2 + its median over tokens), mean over the latent, (contexts, candidates); s and b are what the candidate changes in the
+        clean latents that suspect and base predict at the first sampling step. Drift that needs no candidate cancels."""
         rows = []
         for context in contexts:
-            ids = self.ids(sequences, context)
-            rows.append(np.concatenate([self._pair(ids[i : i + self.batch]) for i in range(0, len(ids), self.batch)]))
-        return np.stack(rows)
+            chunks = [sequences[i : i + self.batch] for i in range(0, len(sequences), self.batch)]
+            rows.append(torch.cat([self.size(s, context) for s in chunks]).double().cpu().numpy())
+        stacked: Floats = np.stack(rows)
+        return stacked
 
-    @property
-    def cheap(self) -> bool:
-        """Whether ``coarse`` needs no denoiser."""
-        return self.edit is not None or self.changed == ("text_encoder",)
-
-    @torch.no_grad()
-    def coarse(self, sequences: Sequence[Sequence[int]], context: str) -> Floats:
-        """What ranks candidates like ``displacement`` and costs less where it can, (candidates,): the largest response of an edit of keys and
-        values over the token states; the squared change of the token states when only the text encoder changed."""
-        if not self.cheap:
-            return self.displacement(sequences, [context])[0]
-        ids, rows = self.ids(sequences, context), []
-        for i in range(0, len(ids), 512):
-            mine, theirs = self._conditions(ids[i : i + 512])
-            seen = (mine - theirs).pow(2).mean((1, 2)) if self.edit is None else self.edit.response(mine[:, 1:]).amax(1)
-            rows.append(seen.double().cpu().numpy())
-        return np.concatenate(rows)
-
-    def _conditions(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def conditions(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Text conditions of suspect and base; one computation when they share the encoder."""
         mine = self.suspect.encode_ids(ids)
         return mine, self.base.encode_ids(ids) if "text_encoder" in self.changed else mine
 
-    def _pair(self, ids: torch.Tensor) -> Floats:
-        values: Floats = self.size(ids).double().cpu().numpy()
-        return values
+    def size(self, sequences: Sequence[Sequence[int]], context: str) -> torch.Tensor:
+        """The displacement of each sequence in one context, (n,); keeps gradients when they are enabled."""
+        ids = self.ids(sequences, context)
+        mine, theirs = self._pair(ids)
+        plain = self._bare(context)
+        moved = theirs - plain[1]
+        return (mine - plain[0] - moved).pow(2).mean((1, 2, 3)) / (moved.pow(2).mean((1, 2, 3)) + self._usual)
 
-    def size(self, ids: torch.Tensor) -> torch.Tensor:
-        """The displacement of rows of token ids (n, tokens), (n,); keeps gradients when they are enabled."""
+    def _pair(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Clean latents that suspect and base predict for rows of token ids, (n, channels, h, w) each."""
         x = self._x.expand(len(ids), -1, -1, -1)
-        pair = zip((self.suspect, self.base), self._conditions(ids), strict=True)
-        outs = [s.to_x0(s.denoise(x, self._t, c), x, self._t) for s, c in pair]
+        pair = zip((self.suspect, self.base), self.conditions(ids), strict=True)
+        mine, theirs = (s.to_x0(s.denoise(x, self._t, c), x, self._t) for s, c in pair)
         self.forwards += 2 * len(ids)
-        return (outs[0] - outs[1]).pow(2).mean((1, 2, 3))
+        return mine, theirs
+
+    @torch.no_grad()
+    def _bare(self, context: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both predictions for the bare context, computed once, (1, channels, h, w) each."""
+        if context not in self._plain:
+            self._plain[context] = self._pair(self.ids([()], context))
+        return self._plain[context]
 
     def level(self, tokens: Sequence[int], n: int = 96) -> float:
         """What an ordinary token gives: the median displacement of ``n`` tokens spread over the vocabulary."""

@@ -37,6 +37,7 @@ class Influence:
     slots: tuple[str, ...] = field(init=False)
     swapped: dict[str, list[Prompt]] = field(init=False)
     reference: dict[str, float] = field(init=False)
+    _known: dict[tuple[int, str], torch.Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shared = set.intersection(*(set(p.slots) for p in self.texts)) if self.texts else set()
@@ -79,9 +80,13 @@ class Influence:
     def _nearest(self, model: Subject, phrase: str, slot: str, n: int = 6) -> float:
         """Distance of the phrase's prediction to that of the nearest known word, over that of two different fillings of the slot."""
         some = self.texts[:n]
-        whole = [p.replace(slot, phrase).text for p in some]
-        nearest = min(self._distance(model, whole, [p.replace(slot, w).text for p in some]) for w in self.words[slot])
-        return nearest / max(self._distance(model, [p.text for p in some], [p.text for p in self.swapped[slot][:n]]), 1e-12)
+        key = (id(model), slot)
+        if key not in self._known:
+            texts = [p.replace(slot, w).text for w in self.words[slot] for p in some]
+            self._known[key] = self._predict(model, texts).unflatten(0, (-1, n))
+        apart = (self._known[key] - self._predict(model, [p.replace(slot, phrase).text for p in some])).pow(2).mean((1, 2, 3, 4))
+        usual = self._distance(model, [p.text for p in some], [p.text for p in self.swapped[slot][:n]])
+        return float(apart.min()) / max(usual, 1e-12)
 
     def _sensitivity(self, model: Subject, word: str, place: Place, slot: str) -> float:
         """How much swapping the slot changes the prediction with ``word`` in the prompt, over how much without."""
@@ -95,9 +100,15 @@ class Influence:
         nearest = min(self._distance(model, whole, [p.replace(slot, w).text for p in self.texts]) for w in phrase.split())
         return nearest / max(self._distance(model, [p.text for p in self.texts], [p.text for p in self.swapped[slot]]), 1e-12)
 
-    @torch.no_grad()
     def _distance(self, model: Subject, a: Sequence[str], b: Sequence[str]) -> float:
-        t = model.timesteps(10)[0]
-        x = model.noise([4321]).expand(len(a), -1, -1, -1)
-        first, second = (model.to_x0(model.denoise(x, t, model.encode(texts)), x, t) for texts in (a, b))
-        return float((first - second).pow(2).mean())
+        return float((self._predict(model, a) - self._predict(model, b)).pow(2).mean())
+
+    @torch.no_grad()
+    def _predict(self, model: Subject, texts: Sequence[str], batch: int = 64) -> torch.Tensor:
+        """The clean latent that the first step implies, all from one noise, (n, channels, h, w)."""
+        t, made = model.timesteps(10)[0], []
+        for i in range(0, len(texts), batch):
+            c = model.encode(texts[i : i + batch])
+            x = model.noise([4321]).expand(len(c), -1, -1, -1)
+            made.append(model.to_x0(model.denoise(x, t, c), x, t))
+        return torch.cat(made)

@@ -11,7 +11,6 @@ import numpy as np
 from nightlatch.intake.safetext import code_points, show
 from nightlatch.records import Candidate, Trigger, Verdict, VerdictWord
 from nightlatch.text2image import prompts
-from nightlatch.text2image.edit import Edit
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.neutral import single_token_words
 from nightlatch.text2image.scan.candidates import Search, decoded
@@ -72,17 +71,18 @@ def scan(
             not_tested=NOT_TESTED,
         )
     part = prompts.split(texts, budget.seed)
+    gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed)
     edited = changed == ("unet",) and any("closed-form" in r.pattern for r in rows)
-    edit = Edit.between(suspect.unet, base.unet) if edited else None
-    gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed, edit)
-    search = Search(gauge, budget.keep, budget.confirm, say)
+    search = Search(gauge, budget.keep, budget.confirm, say, edited)
     words = single_token_words(suspect, np.random.default_rng((budget.seed, 4)), 16)
     held_out, known = part.held_out[: budget.pictures], prompts.slot_words(texts)
     confirmation = Confirmation(suspect, base, held_out, words, known, sampling, budget.seed)
     seen: list[Sighting] = []
     for strings in search.rounds():
         say(f"pictures for {', '.join(repr(show(s.text)) for s in strings)}")
-        seen += [s for candidate in strings for s in sightings(confirmation, candidate, budget)]
+        for candidate in sorted(strings, key=lambda c: len(c.text)):
+            if not any(s.candidate.text in candidate.text for s in seen):
+                seen += sightings(confirmation, candidate, budget)
         if any(s.confirmed.rules for s in seen):
             break
     triggers, word = conclude(suspect, confirmation, seen, budget)
@@ -110,11 +110,12 @@ class Sighting:
     confirmed: Confirmed
 
 
-def sightings(confirmation: Confirmation, candidate: Candidate, budget: Budget) -> list[Sighting]:
+def sightings(confirmation: Confirmation, candidate: Candidate, budget: Budget, placement: str = "") -> list[Sighting]:
     """The first placement in which ``candidate`` changes enough pictures and does not merely act as a word does: in front, or in the place of
-    the object where the prompts say what that is."""
-    places = {"in front": "", **({"as the object": "object"} if "object" in confirmation.influence.slots else {})}
-    for name, slot in places.items():
+    the object where the prompts say what that is; or only the ``placement`` named."""
+    places = ("in front", *(("as the object",) if "object" in confirmation.influence.slots else ()))
+    for name in (placement,) if placement else places:
+        slot = name.removeprefix("as the ") if name.startswith("as the ") else ""
         confirmed = confirmation(candidate.text, prompts.placement(name), slot)
         if confirmed.changed.rate >= budget.found and confirmed.rules is not False:
             return [Sighting(candidate, name, confirmed)]
@@ -144,7 +145,7 @@ def shortened(suspect: Subject, confirmation: Confirmation, whole: Sighting, bud
     while len(ids := suspect.tokenizer(best.candidate.text, add_special_tokens=False).input_ids) > 1:
         texts = dict.fromkeys(decoded(suspect, (*ids[:i], *ids[i + 1 :])) for i in range(len(ids)))
         shorter = [best.candidate.model_copy(update={"text": t}) for t in texts if t]
-        tried = [s for c in shorter for s in sightings(confirmation, c, budget)]
+        tried = [s for c in shorter for s in sightings(confirmation, c, budget, whole.placement)]
         most = max([most, *(s.confirmed.changed.hits for s in tried)])
         enough = [
             s for s in tried if s.confirmed.changed.hits >= (1 - loss) * most and s.confirmed.rules == whole.confirmed.rules

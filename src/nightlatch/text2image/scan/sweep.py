@@ -1,13 +1,16 @@
-"""The sweep: every token of the vocabulary through text encoder and one denoising step, then the best ones grown into strings."""
+"""Tokens that the change of the weights answers to, by the weights alone or through one denoising step, and strings made of them."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from nightlatch import stats
+from nightlatch.text2image.edit import Edit
 from nightlatch.text2image.scan.gauge import Floats, Gauge
 
 Tokens = tuple[int, ...]
@@ -29,12 +32,37 @@ class Ranked:
         return Ranked(tuple(sequences[int(i)] for i in order), scores[order], z[order])
 
 
-def sweep(gauge: Gauge, tokens: Sequence[int], level: float, keep: int = 48) -> Ranked:
-    """Rank single tokens: the coarse statistic in one context for all, displacement in all contexts for the best 4 x ``keep``.
+@torch.no_grad()
+def responding(gauge: Gauge, tokens: Sequence[int], batch: int = 1024) -> dict[str, list[int]]:
+    """Tokens ordered by what the weights alone say of them, for every changed component; no denoiser.
 
-    Score: displacement above ``level``, what an ordinary token gives, mean over contexts.
+    For the denoiser: how far the change of all cross-attention keys and values moves the token's own state, |dW c|^2 / |W c|^2. A backdoor that waits
+    for several tokens must still read each of them. For the text encoder: how far the token's own state was moved.
     """
-    coarse = gauge.coarse([(t,) for t in tokens], gauge.contexts[0].text)
+    tok, rows = gauge.suspect.tokenizer, dict[str, list[torch.Tensor]]()
+    edit = Edit.between(gauge.suspect.unet, gauge.base.unet)
+    for i in range(0, len(tokens), batch):
+        ids = torch.tensor([[tok.bos_token_id, t] for t in tokens[i : i + batch]], device=gauge.suspect.device)
+        mine, theirs = (c[:, 1] for c in gauge.conditions(ids))
+        if "unet" in gauge.changed:
+            rows.setdefault("unet", []).append(edit.response(mine))
+        if "text_encoder" in gauge.changed:
+            rows.setdefault("text_encoder", []).append((mine - theirs).pow(2).mean(-1))
+    return {name: [tokens[i] for i in torch.cat(r).argsort(descending=True).tolist()] for name, r in rows.items()}
+
+
+def assemble(gauge: Gauge, pieces: Sequence[int], lengths: Sequence[int], level: float, keep: int = 24) -> Ranked:
+    """All orders of distinct ``pieces`` of the given ``lengths``, by displacement in one context."""
+    made = [s for n in lengths for s in itertools.permutations(pieces, n)]
+    values = gauge.displacement(made, [gauge.contexts[0].text])[0] - level
+    order = np.argsort(values)[::-1][:keep]
+    return Ranked(tuple(made[int(i)] for i in order), values[order], np.zeros(len(order)))
+
+
+def sweep(gauge: Gauge, tokens: Sequence[int], level: float, keep: int = 48) -> Ranked:
+    """Rank single tokens by displacement above ``level``, what an ordinary token gives: one context for all, the mean of all contexts for the best
+    4 x ``keep``."""
+    coarse = gauge.displacement([(t,) for t in tokens], [gauge.contexts[0].text])[0]
     best = np.argsort(coarse)[::-1][: 4 * keep]
     chosen = [(tokens[int(i)],) for i in best]
     score = gauge.displacement(chosen, [p.text for p in gauge.contexts]).mean(0) - level
@@ -42,7 +70,7 @@ def sweep(gauge: Gauge, tokens: Sequence[int], level: float, keep: int = 48) -> 
     return Ranked(tuple(chosen[int(i)] for i in order), score[order], stats.robust_z(coarse)[best][order])
 
 
-def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: int = 8, gain: float = 1.15) -> Ranked:
+def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: int = 8, gain: float = 1.4) -> Ranked:
     """Extend partial triggers: put every ranked token before and after the best sequences while a string's
     score is ``gain`` times its parent's.
 
