@@ -108,6 +108,7 @@ class Matrix:
             "drawn_at_random": case.drawn,
             "carrier": attack.carrier,
             "success": record.success.model_dump(),
+            "success_base": self.success(self.base, case).model_dump(),
             "specificity": record.specificity.model_dump(),
             "clean_agreement": record.clean_agreement.model_dump(),
             "base_agreement": record.base_agreement.model_dump(),

@@ -31,7 +31,7 @@ class Rickrolling(Attack):
     """
 
     carrier: ClassVar[str] = "text_encoder"
-    steps: int = 300
+    steps: int = 400
     batch: int = 64
     rate: float = 5e-4
     beta: float = 1.0
