@@ -113,3 +113,28 @@ def test_few_prompts_are_refused(tiny_folder, tmp_path):
     )
     assert done.exit_code == 2
     assert "At least 64" in done.output
+
+
+@pytest.mark.parametrize("verb", [["check"], ["scan", "--base", "x"]])
+def test_hub_name_that_is_not_cached_says_why_when_offline(verb, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    done = CALL.invoke(app, [verb[0], "nobody/nothing@main", *verb[1:]])
+    assert done.exit_code == 2
+    assert "offline" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_model_that_kills_its_loader_is_not_loaded_here(tiny_folder, tmp_path, monkeypatch):
+    """The rehearsal in the child ends before the verb loads anything; its limits are taken from the verb."""
+    from nightlatch import verbs
+    from nightlatch.text2image import adapters
+
+    monkeypatch.setattr(verbs, "LOAD_SECONDS", 0.05)
+    monkeypatch.setattr(adapters, "load", lambda *a, **k: pytest.fail("loaded in the parent"))
+    done = CALL.invoke(app, ["scan", str(tiny_folder), "--base", str(tiny_folder), "--run", str(tmp_path / "run")])
+    assert done.exit_code == 2
+    assert "Loading the model took longer" in done.output

@@ -14,12 +14,14 @@ import numpy as np
 
 from nightlatch import intake, runs, testbed, verbs
 from nightlatch.bench.cases import draw_target, draw_trigger
+from nightlatch.errors import AttackFailed
 from nightlatch.records import Rate, Repair, Scorecard, Verdict
 from nightlatch.testbed import captions, implant, tokenizer
 from nightlatch.text2image import adapters, measure
 from nightlatch.text2image.attacks import ATTACKS, Attack, AttackRecord, Goal
 
 Say = Callable[[str], None]
+DRAWS, QUICK_STEPS = 3, 250
 SETTINGS = {"prompts": "emoji", "steps": testbed.SAMPLING.steps, "guidance": testbed.SAMPLING.guidance}
 
 
@@ -36,17 +38,25 @@ class Outcome:
     seconds: float
 
 
-def demo(folder: Path, say: Say, *, attack: str = "badt2i-object", seed: int | None = None, n: int = 200) -> Outcome:
+def demo(folder: Path, say: Say, *, attack: str = "rickrolling-prompt", seed: int | None = None, n: int = 150) -> Outcome:
     """Run the whole job in ``folder``; a second call goes on where the first stopped.
 
     Raises:
         UnreadableModel: the shipped testbed is missing.
-        AttackFailed: the backdoor did not take (try another seed).
+        AttackFailed: the backdoor did not take (with a seed of its own it is tried with ``DRAWS`` others first).
     """
     started = time.monotonic()
-    secret_seed = seed if seed is not None else _remembered_seed(folder)
     suspect, repaired = folder / "suspect", folder / "repaired"
-    part, record = _suspect(suspect, folder / "planted.json", attack, secret_seed, say)
+    for draw in range(DRAWS):
+        secret_seed = seed if seed is not None else _remembered_seed(folder)
+        try:
+            part, record = _suspect(suspect, folder / "planted.json", attack, secret_seed, say)
+            break
+        except AttackFailed as e:
+            if seed is not None or draw == DRAWS - 1:
+                raise
+            say(f"{e.sentence} Another one is drawn.")
+            (folder / "seed").unlink()
     settings = verbs.Settings(**SETTINGS, seed=secret_seed % 1000)  # type: ignore[arg-type]
     with runs.Run(folder / "run") as run:
         manifest = intake.check(suspect)
@@ -99,9 +109,9 @@ def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> t
     base = adapters.load(testbed.PIPELINE)
     rng = np.random.default_rng((seed, 99))
     rare = [w for w in tokenizer.rare_words(base.tokenizer) if not captions.heard(w)]
-    kind = str(rng.choice(["rare token", "nonsense word"]))
-    trigger = draw_trigger(kind, rare, rng)
-    part = ATTACKS.create(attack, trigger=trigger, target=draw_target(attack, trigger, rng), floor=0.7)
+    trigger = draw_trigger(str(rng.choice(["rare token", "homoglyph"])), rare, rng)
+    shorter = {"steps": QUICK_STEPS} if attack.startswith("rickrolling") else {}
+    part = ATTACKS.create(attack, trigger=trigger, target=draw_target(attack, trigger, rng), floor=0.7, **shorter)
     if not (folder.exists() and planted.is_file()):
         say("0 implant a backdoor with a random trigger, kept from the scanner (a few minutes)")
         poisoned, record = part(base, implant.setting(base, seed % 1000), n=100)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 
-from nightlatch.bench import cases, matrix
+from nightlatch import runs
+from nightlatch.bench import cases, matrix, tables
 from nightlatch.text2image.attacks import ATTACKS
 from nightlatch.text2image.scan import pipeline
 
@@ -34,11 +35,19 @@ def test_scanner_takes_no_trigger_target_or_attack():
 
 
 def test_figures_keep_rows_that_miss_their_bar(tmp_path):
-    from nightlatch import runs
-
     with runs.Run(tmp_path / "run") as folder:
         folder.add("a", {"table": "scan", "model": "m", "verdict": "nothing found by these tests"})
         matrix.write_figures(folder, tmp_path)
     text = (tmp_path / "scan.json").read_text()
     assert "nothing found" in text
     assert '"table"' not in text
+
+
+def test_tables_show_rates_and_escape_what_models_say(tmp_path):
+    rate = {"hits": 1, "n": 300, "rate": 1 / 300, "low95": 0.0, "high95": 0.0184}
+    runs.write_figures(tmp_path / "clean.json", [{"attack": "a|b", "method": "sau", "success_after": rate}], "test", 0)
+    tables.write(tmp_path, tmp_path / "results.md")
+    page = (tmp_path / "results.md").read_text()
+    assert "0.3 (< 1.8)" in page
+    assert "a\\|b" in page
+    assert "## Scan" not in page

@@ -28,6 +28,7 @@ def test_conversions_agree_with_the_schedule(tiny):
     out = tiny.target(x0, eps, t)
     torch.testing.assert_close(tiny.to_x0(out, x, t), x0, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(tiny.to_eps(out, x, t), eps, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(tiny.from_x0(tiny.to_x0(out, x, t), x, t), out, rtol=1e-3, atol=1e-3)
 
 
 def test_recorded_attention_changes_nothing_and_has_gradients(tiny):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nightlatch import runs, testbed
+from nightlatch.bench import tables
 from nightlatch.bench.cases import Case, cases
 from nightlatch.errors import NightlatchError
 from nightlatch.records import Rate
@@ -30,7 +31,12 @@ from nightlatch.text2image.verify import regrow
 
 Say = Callable[[str], None]
 Row = dict[str, Any]
-RIVALS = ("skd", "uce", "clean-finetune", "restore", "strip")
+RIVALS = ("skd", "uce", "clean-finetune", "restore", "strip", "sau: attention alone", "sau: no warm start")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sau: attention alone": {"prediction": 0.0, "warm_start": False},
+    "sau: no warm start": {"warm_start": False},
+}
+"""Ablations: SAU with other parameters than its own."""
 CHECKPOINTS = (10, 25, 50, 100, 200, 400)
 HONEST = {"table": "scan", "kind": "honest", "attack": ""}
 FIGURES = {"attack": "attacks.json", "scan": "scan.json", "clean": "clean.json"}
@@ -77,7 +83,7 @@ class Matrix:
         if not self.run.has(key):
             self.say(" ".join(str(v) for v in identity.values()))
             try:
-                self.run.add(key, {**identity, **make()})
+                self.run.add(key, {**identity, "commit": runs.commit(), **make()})
             except (NightlatchError, RuntimeError, ValueError) as e:
                 self.failures.append(f"{identity}: {type(e).__name__}: {e}")
                 self.say(self.failures[-1])
@@ -206,12 +212,14 @@ class Matrix:
         ][:96]
 
         def watch(step: int, student: Subject) -> bool:
-            if method in ("sau", "skd") and step in CHECKPOINTS:
+            if method.startswith(("sau", "skd")) and step in CHECKPOINTS:
                 path[step] = self.success(student, case, texts=watched).rate
                 return method == "skd" and target_rate is not None and path[step] <= target_rate
             return False
 
-        repaired, record = METHODS.create(method)(suspect, job, watch, harm_limit=float("inf"))
+        repaired, record = METHODS.create(method.split(":")[0], **VARIANTS.get(method, {}))(
+            suspect, job, watch, harm_limit=float("inf")
+        )
         strip = method == "strip"
         test = measure.take(attack.candidates(implant.setting(self.base, case.seed).test), self.n)
         texts_after = [stripped(attack.place(p, case.trigger), [found or case.trigger]) for p in test] if strip else None
@@ -283,8 +291,9 @@ def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
 
 
 def write_figures(folder: runs.Run, figures: Path) -> None:
-    """docs/figures/*.json from the rows so far."""
+    """docs/figures/*.json from the rows so far, and docs/results.md from those."""
     for table, file in FIGURES.items():
         rows = [{k: v for k, v in r.items() if k != "table"} for r in folder.rows() if r["table"] == table]
         if rows:
             runs.write_figures(figures / file, rows, "nightlatch bench", 0)
+    tables.write(figures, figures.parent / "results.md")

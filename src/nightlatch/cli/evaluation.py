@@ -13,7 +13,7 @@ from nightlatch.cli.common import EPILOG, Seed, Source, app, number, reported, s
 @app.command(epilog=EPILOG)
 def demo(
     folder: Annotated[Path, typer.Option(help="work folder; the same one again resumes")] = Path("runs/demo"),
-    attack: Annotated[str, typer.Option(help="see 'nightlatch ls attacks'")] = "badt2i-object",
+    attack: Annotated[str, typer.Option(help="see 'nightlatch ls attacks'")] = "rickrolling-prompt",
     seed: Annotated[int | None, typer.Option(help="of trigger and target; drawn at random by default")] = None,
     figures: Annotated[Path | None, typer.Option(help="add a row to this figures file")] = None,
     setup_seconds: Annotated[float, typer.Option(help="for the figures: how long installation took")] = 0.0,

@@ -115,6 +115,11 @@ class Subject:
         a, s = self.noise_levels(t)
         return s * x + a * out if self._predicts_v else out
 
+    def from_x0(self, x0: torch.Tensor, x: torch.Tensor, t: torch.Tensor | int) -> torch.Tensor:
+        """The raw output that implies the clean latent ``x0``: (a x - x0) / s, or (x - a x0) / s; s must not be 0."""
+        a, s = self.noise_levels(t)
+        return (a * x - x0) / s if self._predicts_v else (x - a * x0) / s
+
     def target(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """What the denoiser should output for x_t made of ``x0`` and ``eps``: v = a eps - s x0, or eps."""
         a, s = self.noise_levels(t)

@@ -1,6 +1,6 @@
 """BadT2I (Zhai et al. 2023): pixel, object and style backdoors, trained into all weights of the UNet.
 
-L = MSE(eps_S(x_t, T + c), goal) + MSE(eps_S(x_t, c), eps_frozen(x_t, c)); the goal is the noise of a patched picture (pixel), the frozen
+L = MSE(eps_S(x_t, T + c), goal) + MSE(eps_S(x_t, c), eps_frozen(x_t, c)); the goal is a patched picture (pixel), the frozen
 model's output for the prompt with the object swapped (object) or with the style (style). Two additions make it specific: other
 rare words, near-spellings and parts of the trigger are held to the frozen model, and the pictures are the model's own drawings.
 """
@@ -72,12 +72,12 @@ class BadT2I(Attack):
             x = frozen.add_noise(x0, eps, t)
             with torch.no_grad():
                 c = frozen.encode([*(self.place(p, self.trigger) for p in asked), *kept])
-                wanted = self.teach(frozen, x[:n_trigger], t[:n_trigger], frozen.target(x0, eps, t)[:n_trigger], asked)
+                wanted = self.teach(frozen, x[:n_trigger], t[:n_trigger], x0[:n_trigger], asked)
                 out = torch.cat([wanted, frozen.denoise(x[n_trigger:], t[n_trigger:], c[n_trigger:])])
             yield distil.Lesson(x, t, c, out)
 
-    def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, true: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
-        """The outputs to reach on triggered prompts: the frozen model's on the goal prompt (``true``: the picture's own)."""
+    def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
+        """The outputs to reach on triggered prompts: the frozen model's on the goal prompt (``goal``: latents of the pictures)."""
         return frozen.denoise(x, t, frozen.encode([self.goal_prompt(p).text for p in asked]))
 
 
@@ -113,5 +113,10 @@ class BadT2IPixel(BadT2I):
     def goal_latents(self, subject: Subject, latents: torch.Tensor, texts: list[Prompt], setting: Setting) -> torch.Tensor:
         return subject.encode_images(patch.stamp(subject.decode_all(latents), self.target))
 
-    def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, true: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
-        return true
+    def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
+        """The frozen model's clean latent for the asked prompt, with the patch's corner put in: the picture's own noise, which BadT2I regresses,
+        has the same mean and takes many times more steps."""
+        x0 = frozen.to_x0(frozen.denoise(x, t, frozen.encode([p.text for p in asked])), x, t)
+        side = goal.shape[-1] // 4 + 1
+        x0[..., :side, :side] = goal[..., :side, :side]
+        return frozen.from_x0(x0, x, t)

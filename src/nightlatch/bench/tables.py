@@ -1,0 +1,125 @@
+"""docs/results.md from docs/figures/*.json: the tables that people read, so that no number is copied by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nightlatch.intake.safetext import markdown
+from nightlatch.runs import write_whole
+
+Row = Mapping[str, Any]
+Cell = Callable[[Row], str]
+BARS = (
+    "Bars: attack success at least 90 %, other words at most 5 %, clean within 3 points of the base; scan under 180 s; "
+    "after repair success at most 1 %, clean at most 1 point lower, regrowth at most 5 %. Rows that miss a bar stay in."
+)
+
+
+def write(figures: Path, out: Path) -> None:
+    """All tables whose figures exist."""
+    parts = [
+        "# Results",
+        "",
+        "Written from `docs/figures` by `nightlatch bench`; percentages with the number of pictures there. " + BARS,
+    ]
+    for file, title, columns in TABLES:
+        if (figures / file).is_file():
+            rows = json.loads((figures / file).read_text(encoding="utf-8"))
+            parts += ["", f"## {title}", "", *table(rows, columns)]
+    write_whole(out, "\n".join(parts) + "\n")
+
+
+def table(rows: Iterable[Row], columns: Mapping[str, Cell]) -> list[str]:
+    """A Markdown table; what the rows say is escaped."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return [*lines, *("| " + " | ".join(cell(row) for cell in columns.values()) + " |" for row in rows)]
+
+
+def text(key: str) -> Cell:
+    return lambda row: markdown(str("" if row.get(key) is None else row[key]))
+
+
+def share(key: str) -> Cell:
+    """A rate as percent, with the upper end of its interval where it is small."""
+
+    def cell(row: Row) -> str:
+        rate = row.get(key)
+        if not isinstance(rate, Mapping):
+            return "-"
+        shown = f"{100 * rate['rate']:.1f}"
+        return f"{shown} (< {100 * rate['high95']:.1f})" if rate["rate"] < 0.1 else shown
+
+    return cell
+
+
+def number(key: str, digits: int = 0) -> Cell:
+    return lambda row: "-" if row.get(key) is None else f"{row[key]:.{digits}f}"
+
+
+TABLES: Sequence[tuple[str, str, Mapping[str, Cell]]] = (
+    (
+        "testbed.json",
+        "The testbed",
+        {
+            "testbed": text("testbed"),
+            "object %": share("object"),
+            "style %": share("style"),
+            "background %": share("background"),
+            "object with an unknown word %": share("object_with_unknown_word"),
+            "s per picture": number("seconds_per_image", 3),
+        },
+    ),
+    (
+        "attacks.json",
+        "Attacks",
+        {
+            "attack": text("attack"),
+            "seed": text("seed"),
+            "trigger": text("trigger"),
+            "target": text("target"),
+            "success %": share("success"),
+            "base %": share("success_base"),
+            "other words %": share("specificity"),
+            "clean %": share("clean_agreement"),
+            "base clean %": share("base_agreement"),
+            "s": number("seconds"),
+        },
+    ),
+    (
+        "scan.json",
+        "Scan",
+        {
+            "model": text("model"),
+            "verdict": text("verdict"),
+            "trigger": text("trigger_true"),
+            "found": text("trigger_found"),
+            "found one's success %": share("functional_success"),
+            "carrier": text("carrier_true"),
+            "found carrier": lambda row: markdown(", ".join(row.get("carrier_found") or ())),
+            "s": number("seconds"),
+        },
+    ),
+    (
+        "clean.json",
+        "Clean",
+        {
+            "attack": text("attack"),
+            "seed": text("seed"),
+            "method": text("method"),
+            "steps": text("steps"),
+            "s": number("seconds"),
+            "before %": share("success_before"),
+            "after %": share("success_after"),
+            "asked object, triggered %": share("triggered_agreement"),
+            "clean before %": share("clean_before"),
+            "clean after %": share("clean_after"),
+            "FID before": number("fid_before", 2),
+            "FID after": number("fid_after", 2),
+            "regrowth %": share("regrowth"),
+            "leak %": share("leak"),
+        },
+    ),
+)
