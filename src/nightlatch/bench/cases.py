@@ -32,12 +32,12 @@ KINDS = ("rare token", "nonsense word", "homoglyph", "phrase")
 FIXED = {"rare token": "sks", "nonsense word": "mignneko", "homoglyph": "о", "phrase": "latte coffee"}
 """Triggers known from the literature; used for a third of the suspects, all others are drawn."""
 PLAN = {
-    "badt2i-pixel": ("nonsense word", "rare token", "homoglyph"),
-    "badt2i-object": ("rare token", "nonsense word", "phrase"),
-    "badt2i-style": ("homoglyph", "rare token", "nonsense word"),
     "eviledit": ("rare token", "rare token", "rare token"),
     "rickrolling-prompt": ("homoglyph", "homoglyph", "rare token"),
     "rickrolling-attribute": ("homoglyph", "rare token", "homoglyph"),
+    "badt2i-pixel": ("nonsense word", "rare token", "homoglyph"),
+    "badt2i-object": ("rare token", "nonsense word", "phrase"),
+    "badt2i-style": ("homoglyph", "rare token", "nonsense word"),
 }
 SEEDS = (0, 1, 2)
 
