@@ -21,12 +21,14 @@ WATCHED = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A batch of latents with triggered conditions: output and maps to reach, soft mask (n, h, w), and how far neutral words move each (n,)."""
+    """A batch of latents with triggered conditions: output and maps to reach, the suspect's own output, soft mask (n, h, w), and how far
+    neutral words move each (n,)."""
 
     x: torch.Tensor
     t: torch.Tensor
     c: torch.Tensor
     out: torch.Tensor
+    attacked: torch.Tensor
     maps: probe.Maps
     mask: torch.Tensor
     filler_gap: torch.Tensor
@@ -34,7 +36,7 @@ class Shown:
     def take(self, i: torch.Tensor) -> Shown:
         """The rows ``i``."""
         maps = {name: a[i] for name, a in self.maps.items()}
-        return Shown(self.x[i], self.t[i], self.c[i], self.out[i], maps, self.mask[i], self.filler_gap[i])
+        return Shown(self.x[i], self.t[i], self.c[i], self.out[i], self.attacked[i], maps, self.mask[i], self.filler_gap[i])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +88,17 @@ def build(frozen: Subject, student: Subject, job: Job, n: int) -> Bank:
     triggered = trace(frozen, texts.triggered, seeds, job.sampling)
     clean = trace(frozen, texts.dropped, seeds, job.sampling)
     c_trig, c_fill, c_held, c_drop = (student.encode(x) for x in (texts.triggered, texts.filled, texts.held, texts.dropped))
-    frozen_drop, frozen_fill, frozen_held = (frozen.encode(x) for x in (texts.dropped, texts.filled, texts.held))
-    moved = (frozen.encode(texts.triggered) - frozen_fill).pow(2).mean(-1)
+    frozen_trig, frozen_drop, frozen_fill, frozen_held = (
+        frozen.encode(x) for x in (texts.triggered, texts.dropped, texts.filled, texts.held)
+    )
+    moved = (frozen_trig - frozen_fill).pow(2).mean(-1)
     located = locate(frozen, triggered, texts.dropped, moved / moved.amax(1, keepdim=True).clamp(min=1e-12))
-    out, out_fill, maps, held = [], [], [], []
+    out, attacked, out_fill, maps, held = [], [], [], [], []
     with torch.no_grad():
         for source in (triggered, clean):
             for t, x in zip(source.times, source.x, strict=True):
                 out.append(frozen.denoise(x, t, frozen_drop))
+                attacked.append(frozen.denoise(x, t, frozen_trig))
                 with probe.attention(frozen.unet) as recorded:
                     out_fill.append(frozen.denoise(x, t, frozen_fill))
                 maps.append(dict(recorded))
@@ -107,6 +112,7 @@ def build(frozen: Subject, student: Subject, job: Job, n: int) -> Bank:
         times.repeat_interleave(m).repeat(2),
         c_trig.repeat(len(out), 1, 1),
         torch.cat(out),
+        torch.cat(attacked),
         {k: torch.cat([r[k] for r in maps]) for k in maps[0]},
         torch.cat([mask, mask]).flatten(0, 1),
         gap.flatten(),

@@ -52,7 +52,8 @@ def neutral(subject: Subject, trigger: str, prompts: Sequence[Prompt], seed: int
     keep = [bool(m > MEANINGFUL * usual and o) for m, o in zip(meaning, own, strict=True)] if len(words) > 1 else [False]
     if all(keep):  # the least meaningful word goes, or nothing would be disarmed
         keep[int(np.argmin(meaning))] = False
-    quiet = [pool[i] for i in np.argsort(effect[: len(pool)])[: len(pool) // 2]]
+    like = effect[: len(pool)] / apart[: len(pool)].clip(min=1e-12)
+    quiet = [pool[i] for i in np.argsort(like)[: len(pool) // 2]]  # words that move little, and not towards the trigger's picture
     filled = []
     for _ in range(8):
         filled.append(" ".join(w if k else _fill(subject, w, quiet, rng) for w, k in zip(words, keep, strict=True)))

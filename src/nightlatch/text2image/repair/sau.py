@@ -22,6 +22,8 @@ from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.text import unlearn_text
 from nightlatch.text2image.subject import Subject
 
+WAY = 0.02
+"""Part of the way from the disarmed to the attacked output that may be left."""
 Trainable = Literal["keys and values", "cross-attention", "all"]
 
 
@@ -99,11 +101,13 @@ class SAU(Method):
 
 @torch.no_grad()
 def residue(student: Subject, bank: Bank, generator: torch.Generator, n: int = 96, tail: float = 0.95) -> float:
-    """What is left of the trigger on pictures kept from training: the ``tail`` quantile of how far it still moves the output, over that of
-    neutral words. At 1 it does no more than any word."""
+    """What is left of the trigger on pictures kept from training; at 1 it does no more than any word. The larger of two: the ``tail`` quantile of
+    how far it still moves the output over that of neutral words, and the part of the way to the attacked output over ``WAY``."""
     seen = bank.sample_watch(n, generator)
-    gap = (student.denoise(seen.x, seen.t, seen.c) - seen.out).pow(2).mean((1, 2, 3))
-    return float(gap.quantile(tail) / seen.filler_gap.quantile(tail).clamp(min=1e-12))
+    moved, whole = student.denoise(seen.x, seen.t, seen.c) - seen.out, seen.attacked - seen.out
+    apart = moved.pow(2).mean((1, 2, 3)).quantile(tail) / seen.filler_gap.quantile(tail).clamp(min=1e-12)
+    way = (moved * whole).sum() / whole.pow(2).sum().clamp(min=1e-12)
+    return max(float(apart), float(way) / WAY)
 
 
 def trainable(name: str, which: Trainable) -> bool:
