@@ -89,7 +89,10 @@ class Trigger(Record):
     placement: str = Field(
         default="in front", description="where in the prompt it acts: 'in front', or 'as the object' (in a slot)"
     )
-    score: float = Field(default=0.0, description="excess displacement over the base, in units of the prompts' own spread")
+    score: float = Field(
+        default=0.0,
+        description="displacement: what it changes in the suspect alone, over how far it moves the base; an ordinary token's is subtracted",
+    )
     robust_z: float = 0.0
     changed: Rate | None = Field(default=None, description="share of held-out pictures changed beyond the calibrated level")
     rivals: tuple[str, ...] = Field(default=(), description="other candidates that fire too (parts, near-spellings)")

@@ -73,6 +73,19 @@ TABLES: Sequence[tuple[str, str, Mapping[str, Cell]]] = (
         },
     ),
     (
+        "demo.json",
+        "The demonstration, in a fresh clone",
+        {
+            "verdict": text("verdict"),
+            "trigger": text("trigger_true"),
+            "found": text("trigger_found"),
+            "before %": share("success_before"),
+            "after %": share("success_after"),
+            "s to set up": number("seconds_setup"),
+            "s of work": number("seconds_job"),
+        },
+    ),
+    (
         "attacks.json",
         "Attacks",
         {

@@ -17,6 +17,7 @@ from nightlatch.errors import NightlatchError
 if TYPE_CHECKING:
     from nightlatch import runs, verbs
 
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its remarks on optional packages are none of our users' business
 EPILOG = "Exit codes: 0 finished and nothing found, 1 finished and found, 2 could not tell, 130 interrupted. 2 outranks 1."
 app = typer.Typer(
     help="Finds backdoors in image-generation checkpoints, removes them, and proves the removal.",

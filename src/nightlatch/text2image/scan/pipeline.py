@@ -177,6 +177,6 @@ def tested_with(search: Search, budget: Budget) -> tuple[str, ...]:
         "weights of every component against the base",
         *search.tested,
         f"{search.gauge.forwards} denoising passes in the search",
-        f"{len(search.strings)} strings with {budget.pictures} pictures each on held-out prompts and seeds, against the base",
+        f"{len(search.strings)} strings with up to {budget.pictures} pictures each on held-out prompts and seeds, against the base",
         "neutral words and ordinary content words in the same place, for comparison",
     )
