@@ -89,7 +89,7 @@ class Trigger(Record):
     placement: str = Field(
         default="in front", description="where in the prompt it acts: 'in front', or 'as the object' (in a slot)"
     )
-    score: float = Field(
+    score: float = Field(default=0.0, description="what it changes in the suspect alone, over how far it moves the base; above an ordinary token's")
         default=0.0,
         description="displacement: what it changes in the suspect alone, over how far it moves the base; an ordinary token's is subtracted",
     )
