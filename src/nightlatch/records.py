@@ -89,9 +89,9 @@ class Trigger(Record):
     placement: str = Field(
         default="in front", description="where in the prompt it acts: 'in front', or 'as the object' (in a slot)"
     )
-    score: float = Field(default=0.0, description="what it changes in the suspect alone, over how far it moves the base; above an ordinary token's")
+    score: float = Field(
         default=0.0,
-        description="displacement: what it changes in the suspect alone, over how far it moves the base; an ordinary token's is subtracted",
+        description="what it changes in the suspect alone, over how far it moves the base; above an ordinary token's",
     )
     robust_z: float = 0.0
     changed: Rate | None = Field(default=None, description="share of held-out pictures changed beyond the calibrated level")
