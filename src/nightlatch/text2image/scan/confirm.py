@@ -72,12 +72,13 @@ class Confirmation:
         texts = [place(p, trigger) for p in self.held_out]
         few = max(8, len(texts) // 4)
         mine, theirs = self._draw(texts[:few])
-        if self._hits(mine, theirs) >= HOPELESS * few:
+        hopeful = self._hits(mine, theirs) >= HOPELESS * few
+        if hopeful and texts[few:]:
             rest = self._draw(texts[few:], few)
             mine, theirs = torch.cat([mine, rest[0]]), torch.cat([theirs, rest[1]])
         hits, how = self._hits(mine, theirs), effect(mine, theirs)
         acts: bool | None = None
-        if self.influence.slots and len(mine) > few:
+        if self.influence.slots and hopeful:
             acts = how == "fixed change" or (
                 self.influence.rebinds(trigger, slot) or self.influence.aliases(trigger, slot)
                 if slot
