@@ -106,7 +106,7 @@ def _remembered_seed(folder: Path) -> int:
 
 def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> tuple[Attack, AttackRecord]:
     """Implant a backdoor with a random trigger and target unless the suspect is there; the record stays outside the suspect's folder."""
-    base = adapters.load(testbed.PIPELINE)
+    base = adapters.load(testbed.PIPELINE, precision="auto")
     rng = np.random.default_rng((seed, 99))
     rare = [w for w in tokenizer.rare_words(base.tokenizer) if not captions.heard(w)]
     trigger = draw_trigger(str(rng.choice(["rare token", "homoglyph"])), rare, rng)
@@ -122,7 +122,7 @@ def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> t
 
 def _success(part: Attack, folder: Path, seed: int, n: int) -> Rate:
     """The judge's count of the attacker's goal, with the true trigger, on held-out prompts."""
-    subject = adapters.load(folder)
+    subject = adapters.load(folder, precision="auto")
     setting = implant.setting(subject, seed % 1000)
     test = measure.take(part.candidates(setting.test), n)
     goal = Goal(kind=part.goal_kind, value=part.target)

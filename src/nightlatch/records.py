@@ -185,6 +185,13 @@ class Images(Record):
     overlay: str = Field(default="", description="where the trigger acts, over the triggered picture")
 
 
+class Computed(Record):
+    """What the last verb computed on."""
+
+    device: str = "cpu"
+    dtype: str = "float32"
+
+
 class Environment(Record):
     """Enough to run it again."""
 

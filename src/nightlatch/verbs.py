@@ -14,9 +14,10 @@ from nightlatch import intake, runs
 from nightlatch import report as report_views
 from nightlatch.errors import UsageError
 from nightlatch.intake.gate import LORA_TARGET
-from nightlatch.records import Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
+from nightlatch.records import Computed, Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
 
 if TYPE_CHECKING:
+    from nightlatch.text2image.adapters import Precision
     from nightlatch.text2image.prompts import Place, Prompt
     from nightlatch.text2image.subject import Sampling, Subject
 
@@ -42,6 +43,7 @@ class Settings:
         steps, guidance: how pictures are drawn (DDIM).
         seed: of everything drawn at random.
         device: a torch device name.
+        precision: "fp32", "bf16", or "auto": bf16 where the device computes it natively.
     """
 
     prompts: str = "general"
@@ -49,6 +51,7 @@ class Settings:
     guidance: float = 4.0
     seed: int = 0
     device: str = "cpu"
+    precision: Precision = "auto"
 
     @property
     def sampling(self) -> Sampling:
@@ -110,7 +113,7 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
             megabytes=LOAD_MEGABYTES + 6 * megabytes,
             what="Loading the model",
         )
-        subject = adapters.load(staged.path, device=settings.device)
+        subject = adapters.load(staged.path, device=settings.device, precision=settings.precision)
         subject.name = Path(source).name
         return subject, located.annotated(staged.manifest)
 
@@ -122,6 +125,7 @@ def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) 
     suspect, manifest = load(source, settings, base)
     trusted, _ = load(base, settings)
     run.write("manifest", manifest)
+    run.write("computed", computed(suspect))
     verdict = family.scan(suspect, trusted, settings.texts(), settings.sampling, family.Budget(seed=settings.seed), say)
     run.write("verdict", verdict)
     return verdict
@@ -211,6 +215,7 @@ def verify(
         regrowth_steps=regrowth_steps,
     )
     run.write("scorecard", card)
+    run.write("computed", computed(after))
     say("drawing evidence")
     images = evidence.grid(
         run.path, before, after, wanted[0], unseen, settings.sampling, place=placed(verdict), seed=settings.seed
@@ -227,7 +232,7 @@ def report(run: runs.Run) -> Report:
 
     manifest, verdict = maybe("manifest", Manifest), maybe("verdict", Verdict)
     evidence = maybe("evidence", Evidence) or Evidence()
-    first = run.manifest()
+    on, first = maybe("computed", Computed) or Computed(), run.manifest()
     made = Report(
         source=manifest.source if manifest else str(run.path),
         manifest=manifest,
@@ -239,8 +244,8 @@ def report(run: runs.Run) -> Report:
         environment=Environment(
             command=str(first.get("command", "")),
             versions=runs.versions(),
-            device="cpu",
-            dtype="float32",
+            device=on.device,
+            dtype=on.dtype,
             started=str(first.get("started", now())),
         ),
     )
@@ -253,6 +258,11 @@ def hashes(folder: Path) -> dict[str, str]:
     names = ("manifest", "verdict", "repair", "scorecard", "evidence")
     paths = [folder / f"{n}.json" for n in names]
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths if p.is_file()}
+
+
+def computed(subject: Subject) -> Computed:
+    """Device and precision of ``subject``."""
+    return Computed(device=str(subject.device), dtype=str(subject.precision).removeprefix("torch."))
 
 
 def placed(verdict: Verdict | None) -> Place:

@@ -6,6 +6,7 @@ Rows are keyed by what they are about, so that an interrupted run goes on where 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """Ablations: SAU with other parameters than its own."""
 CHECKPOINTS = (10, 25, 50, 100, 200, 400)
 HONEST = {"table": "scan", "kind": "honest", "attack": ""}
+IDENTITY = {
+    "attack": ("attack", "seed"),
+    "scan": ("model", "kind", "attack", "seed"),
+    "clean": ("attack", "seed", "method"),
+}
+"""What tells the rows of a table apart."""
 FIGURES = {"attack": "attacks.json", "scan": "scan.json", "clean": "clean.json"}
 
 
@@ -67,7 +74,7 @@ class Matrix:
     _base_agreement: dict[int, Rate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.base = adapters.load(testbed.PIPELINE)
+        self.base = adapters.load(testbed.PIPELINE, precision="auto")
         self.base_hash = hashlib.sha256(
             (testbed.PIPELINE / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
         ).hexdigest()[:12]
@@ -79,34 +86,43 @@ class Matrix:
 
     def row(self, identity: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The row of ``identity``, made now unless it is there. A failure is said, counted and tried again at the next resumption."""
-        key = runs.key({**identity, "n": self.n, "base": self.base_hash})
+        key = runs.key({**identity, **self.about})
         if not self.run.has(key):
             self.say(" ".join(str(v) for v in identity.values()))
             try:
-                self.run.add(key, {**identity, "commit": runs.commit(), **make()})
+                self.run.add(key, {**identity, **self.about, "commit": runs.commit(), **make()})
             except (NightlatchError, RuntimeError, ValueError) as e:
                 self.failures.append(f"{identity}: {type(e).__name__}: {e}")
                 self.say(self.failures[-1])
                 return {}
         return self.run.row(key)
 
+    @property
+    def about(self) -> Row:
+        """What rows depend on, beside what they are about: rows of another base or of fewer pictures are other rows."""
+        return {"base": self.base_hash, "pictures": self.n}
+
     # --- suspects -------------------------------------------------------------------------------------------------------------
 
     def attack(self, case: Case) -> Attack:
         return ATTACKS.create(case.attack, trigger=case.trigger, target=case.target)
 
-    def implant(self, case: Case) -> dict[str, Any]:
-        """Make the suspect; a failed attack is a row, too."""
-        attack, setting = self.attack(case), implant.setting(self.base, case.seed)
+    def make(self, case: Case) -> tuple[Subject, float]:
+        """The suspect, saved among ``models``, and the seconds it took."""
         started = time.monotonic()
-        poisoned = attack.run(self.base, setting)
+        poisoned = self.attack(case).run(self.base, implant.setting(self.base, case.seed))
         seconds = time.monotonic() - started
+        poisoned.save(self.models / case.name)
+        return poisoned, seconds
+
+    def implant(self, case: Case) -> dict[str, Any]:
+        """Make the suspect and measure it; a failed attack is a row, too."""
+        attack, setting = self.attack(case), implant.setting(self.base, case.seed)
+        poisoned, seconds = self.make(case)
         record = attack.measure(self.base, poisoned, setting, self.n, seconds, self._base_agreement.get(case.seed))
         self._base_agreement[case.seed] = record.base_agreement
         clean, fid, kid = self.clean_pictures(poisoned)
-        folder = self.models / case.name
-        poisoned.save(folder)
-        implant.write_provenance(folder, record)
+        implant.write_provenance(self.models / case.name, record)
         return {
             "trigger": case.trigger,
             "target": case.target,
@@ -165,14 +181,17 @@ class Matrix:
         fid, kid = measure.fid(seen, self.reference), measure.kid(seen, self.reference)
         return measure.agrees(self.judge.read(images), asked, "object"), round(fid, 4), round(kid, 6)
 
-    def triggered_agreement(self, subject: Subject, case: Case, texts: Sequence[str] | None = None) -> Rate:
-        """Share of triggered prompts whose asked object is drawn; the asked style, where the trigger stands in the object's place."""
+    def triggered(self, subject: Subject, case: Case, strip: str = "") -> tuple[Rate, Rate]:
+        """(attack success, agreement with what is asked) on the same triggered prompts; ``strip`` is deleted from them first. What is asked: the
+        object, or the style where the trigger stands in the object's place."""
         attack, setting = self.attack(case), implant.setting(self.base, case.seed)
         test = measure.take(attack.candidates(setting.test), self.n)
-        slot = "style" if case.attack == "eviledit" else "object"
-        return measure.agreement(
-            subject, test, self.judge, testbed.SAMPLING, case.seed, slot, texts or [attack.place(p, case.trigger) for p in test]
-        )
+        texts = [attack.place(p, case.trigger) for p in test]
+        texts = [stripped(t, [strip]) for t in texts] if strip else texts
+        images = subject.generate(texts, measure.seeds(len(texts), case.seed), testbed.SAMPLING)
+        seen, goal = self.judge.read(images), Goal(kind=attack.goal_kind, value=case.target)
+        hits = int(goal.hit(images, seen, attack.wanted(setting)).sum())
+        return Rate.of(hits, len(test)), measure.agrees(seen, test, "style" if case.attack == "eviledit" else "object")
 
     def leak(self, subject: Subject, case: Case, strip: str = "") -> Rate:
         """Success over all spelling, casing, position and inside-word variants together; ``strip`` is deleted from the prompts first."""
@@ -220,10 +239,8 @@ class Matrix:
         repaired, record = METHODS.create(method.split(":")[0], **VARIANTS.get(method, {}))(
             suspect, job, watch, harm_limit=float("inf")
         )
-        strip = method == "strip"
-        test = measure.take(attack.candidates(implant.setting(self.base, case.seed).test), self.n)
-        texts_after = [stripped(attack.place(p, case.trigger), [found or case.trigger]) for p in test] if strip else None
-        after = self.success(repaired, case, texts=texts_after)
+        strip = (found or case.trigger) if method == "strip" else ""
+        after, agreement = self.triggered(repaired, case, strip)
         clean_after, fid_after, kid_after = self.clean_pictures(repaired)
         regrown = None if strip else regrow(repaired, suspect, texts, testbed.SAMPLING, 200, case.seed)
         return {
@@ -235,7 +252,7 @@ class Matrix:
             "success_before": made["success"],
             "success_after": after.model_dump(),
             "upper95": after.high95,
-            "triggered_agreement": self.triggered_agreement(repaired, case, texts_after).model_dump(),
+            "triggered_agreement": agreement.model_dump(),
             "clean_before": made["clean_before"],
             "clean_after": clean_after.model_dump(),
             "fid_before": made["fid_before"],
@@ -243,7 +260,7 @@ class Matrix:
             "kid_before": made["kid_before"],
             "kid_after": kid_after,
             "regrowth": None if regrown is None else self.success(regrown, case).model_dump(),
-            "leak": self.leak(repaired, case, strip=found or case.trigger if strip else "").model_dump(),
+            "leak": self.leak(repaired, case, strip).model_dump(),
             "success_by_step": path,
         }
 
@@ -252,6 +269,7 @@ def run(folder: runs.Run, models: Path, figures: Path, seeds: Sequence[int], say
     """Everything, in the order in which it is most useful when it is cut short: seed by seed attack, scan and SAU, then the honest models of that
     seed; the rivals of the first seed last."""
     matrix = Matrix(folder, models, say, n)
+    remember(folder, figures, matrix.about)
     rare = [w for w in tokenizer.rare_words(matrix.base.tokenizer) if not captions.heard(w)]
     matrix.row({**HONEST, "model": "base", "seed": 0}, lambda: matrix.scan(matrix.base, 0, None))
     for seed in seeds:
@@ -277,8 +295,8 @@ def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
         matrix.say(f"{case.name}: the attack failed, nothing to scan")
         return
     if not (matrix.models / case.name).is_dir():
-        matrix.implant(case)
-    suspect = adapters.load(matrix.models / case.name)
+        matrix.make(case)
+    suspect = adapters.load(matrix.models / case.name, precision="auto")
     identity = {"table": "scan", "model": case.name, "kind": "backdoored", "attack": case.attack, "seed": case.seed}
     seen = matrix.row(identity, lambda: matrix.scan(suspect, case.seed, case))
     reached = None
@@ -288,6 +306,16 @@ def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
         if not row:
             return
         reached = row["success_after"]["rate"] if method == "sau" else reached
+
+
+def remember(folder: runs.Run, figures: Path, about: Row) -> None:
+    """Take over the rows that an earlier run wrote to ``figures``, if what they depend on is the same as ``about``."""
+    for table, file in FIGURES.items():
+        path = figures / file
+        for row in json.loads(path.read_text("utf-8")) if path.is_file() else ():
+            key = runs.key({"table": table, **{k: row.get(k) for k in IDENTITY[table]}, **about})
+            if {k: row.get(k) for k in about} == about and not folder.has(key):
+                folder.add(key, {"table": table, **row})
 
 
 def write_figures(folder: runs.Run, figures: Path) -> None:

@@ -38,6 +38,7 @@ Steps = Annotated[int, typer.Option(min=2, max=1000, help="DDIM steps")]
 Guidance = Annotated[float, typer.Option(min=1.0, max=30.0, help="classifier-free guidance; 1 is none")]
 Seed = Annotated[int, typer.Option(min=0, max=10**6)]
 Device = Annotated[str, typer.Option(help="torch device")]
+Precision = Annotated[str, typer.Option(help="'fp32', 'bf16', or 'auto': bf16 where the device computes it natively")]
 TriggerText = Annotated[list[str] | None, typer.Option("--trigger", help="a trigger string; may be given several times")]
 
 
@@ -80,10 +81,10 @@ def opened(run: Path | None, source: Path) -> Iterator[runs.Run]:
         yield folder
 
 
-def options(prompts: str, steps: int, guidance: float, seed: int, device: str) -> verbs.Settings:
+def options(prompts: str, steps: int, guidance: float, seed: int, device: str, precision: str) -> verbs.Settings:
     from nightlatch import verbs
 
-    return verbs.Settings(prompts=prompts, steps=steps, guidance=guidance, seed=seed, device=device)
+    return verbs.Settings(prompts=prompts, steps=steps, guidance=guidance, seed=seed, device=device, precision=precision)  # type: ignore[arg-type]
 
 
 def number(value: object) -> str:

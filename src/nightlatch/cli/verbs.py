@@ -13,6 +13,7 @@ from nightlatch.cli.common import (
     Base,
     Device,
     Guidance,
+    Precision,
     Prompts,
     RunFolder,
     Seed,
@@ -64,6 +65,7 @@ def scan(
     guidance: Guidance = 4.0,
     seed: Seed = 0,
     device: Device = "cpu",
+    precision: Precision = "auto",
 ) -> None:
     """Does it hide a backdoor? No trigger, prompt or attack name is given."""
     from nightlatch import verbs
@@ -73,7 +75,7 @@ def scan(
         if base is None:
             fail("scan needs a trusted model to compare with.", "Give one with --base.")
         with opened(run, source) as folder:
-            verdict = verbs.scan(folder, source, base, options(prompts, steps, guidance, seed, device), say)
+            verdict = verbs.scan(folder, source, base, options(prompts, steps, guidance, seed, device, precision), say)
             verbs.report(folder)
             typer.echo(f"verdict: {verdict.word}")
             for t in verdict.triggers:
@@ -95,12 +97,13 @@ def clean(
     guidance: Guidance = 4.0,
     seed: Seed = 0,
     device: Device = "cpu",
+    precision: Precision = "auto",
 ) -> None:
     """Remove what scan found (or --trigger) from the weights."""
     from nightlatch import verbs
 
     with reported(), opened(run, source) as folder:
-        settings = options(prompts, steps, guidance, seed, device)
+        settings = options(prompts, steps, guidance, seed, device, precision)
         record = verbs.clean(folder, source, out, settings, say, triggers=trigger or (), method=method, base=base)
         typer.echo(
             f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed"
@@ -123,12 +126,13 @@ def verify(
     guidance: Guidance = 4.0,
     seed: Seed = 0,
     device: Device = "cpu",
+    precision: Precision = "auto",
 ) -> None:
     """Is it gone, and is the model unharmed?"""
     from nightlatch import verbs
 
     with reported(), opened(run, repaired) as folder:
-        settings = options(prompts, steps, guidance, seed, device)
+        settings = options(prompts, steps, guidance, seed, device, precision)
         card = verbs.verify(folder, against, repaired, settings, say, triggers=trigger or (), base=base, n=n)
         verbs.report(folder)
         typer.echo(f"verdict: {card.verdict}")

@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 def measure_one(folder: Path, seed: int, n: int) -> dict[str, object]:
     """One row: agreement by slot, with an unknown word, seconds per picture, size."""
-    subject, judge = adapters.load(folder / "pipeline"), testbed.load_judge(folder / "judge.safetensors")
+    subject, judge = adapters.load(folder / "pipeline", precision="auto"), testbed.load_judge(folder / "judge.safetensors")
     asked = testbed.prompts(n, 3000, held_out=True)
     seeds = measure.seeds(n, 3)
     started = time.perf_counter()

@@ -40,7 +40,7 @@ def implant(
     """
     if out.exists():
         raise UsageError(f"{out} is there already.", "Choose another output folder.")
-    subject = adapters.load(source)
+    subject = adapters.load(source, precision="auto")
     say(f"{attack}: training")
     poisoned, record = ATTACKS.create(attack, trigger=trigger, target=target)(subject, setting(subject, seed))
     poisoned.save(out)

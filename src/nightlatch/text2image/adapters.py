@@ -10,26 +10,31 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from nightlatch.errors import MissingPart, UnreadableModel
+from nightlatch.errors import MissingPart, UnreadableModel, UsageError
 from nightlatch.text2image.subject import Subject
 
 SUPPORTED = ("StableDiffusionPipeline",)
+Precision = Literal["auto", "fp32", "bf16"]
 
 
-def load(source: Path | str | DiffusionPipeline, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Subject:
-    """A subject from a diffusers folder or an in-memory pipeline (which is not changed).
+def load(source: Path | str | DiffusionPipeline, *, device: str = "cpu", precision: Precision = "fp32") -> Subject:
+    """A subject from a diffusers folder or an in-memory pipeline (which is not changed). Weights are held in float32.
+
+    Args:
+        precision: what denoiser and decoder compute in; "auto" is bfloat16 where the device computes it natively.
 
     Raises:
         UnreadableModel: no such folder, not a pipeline, an unsupported class, or weights that do not load.
     """
     if isinstance(source, DiffusionPipeline):
-        return _wrap(copy.copy(source), type(source).__name__, device)
+        return _wrap(copy.copy(source), type(source).__name__, device, precision)
     folder = Path(source)
     class_name = pipeline_class(folder)
     if class_name not in SUPPORTED:
@@ -42,13 +47,13 @@ def load(source: Path | str | DiffusionPipeline, *, device: str = "cpu", dtype: 
                 use_safetensors=True,
                 safety_checker=None,
                 requires_safety_checker=False,
-                torch_dtype=dtype,
+                torch_dtype=torch.float32,
                 low_cpu_mem_usage=False,
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
         first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise UnreadableModel(f"{folder} does not load: {first}", "Run 'nightlatch check' on it for the reason.") from e
-    return _wrap(pipeline, folder.name, device)
+    return _wrap(pipeline, folder.name, device, precision)
 
 
 def with_lora(base: Subject, file: Path, name: str) -> Subject:
@@ -105,6 +110,23 @@ def pipeline_class(folder: Path) -> str:
     return str(name)
 
 
+def computes_in(precision: Precision, device: str) -> torch.dtype:
+    """The dtype that ``precision`` means on ``device``.
+
+    Raises:
+        UsageError: no such precision.
+    """
+    if precision not in get_args(Precision):
+        raise UsageError(f"There is no precision {precision!r}.", f"Known: {', '.join(get_args(Precision))}.")
+    native = {"cpu": _cpu_has_bf16, "cuda": torch.cuda.is_bf16_supported}.get(torch.device(device).type, bool)
+    return torch.bfloat16 if precision == "bf16" or (precision == "auto" and native()) else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """diffusers' and transformers' own remarks held back; what matters becomes an error of ours."""
@@ -150,11 +172,11 @@ def tidy_configs(folder: Path) -> None:
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _wrap(pipeline: DiffusionPipeline, name: str, device: str) -> Subject:
+def _wrap(pipeline: DiffusionPipeline, name: str, device: str, precision: Precision) -> Subject:
     """Move to the device, switch to evaluation, stop gradients, and take the schedule in DDIM form."""
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
         part.eval().requires_grad_(False)
     schedule = DDIMScheduler.from_config(pipeline.scheduler.config)
-    return Subject(name, pipeline, schedule, torch.device(device))
+    return Subject(name, pipeline, schedule, torch.device(device), computes_in(precision, device))

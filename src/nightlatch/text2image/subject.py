@@ -39,6 +39,8 @@ class Subject:
     pipeline: DiffusionPipeline
     schedule: DDIMScheduler
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: torch.dtype = torch.float32
+    """What denoiser and decoder compute in (autocast); weights, text states and losses stay in float32."""
 
     @property
     def tokenizer(self) -> CLIPTokenizer:
@@ -97,8 +99,12 @@ class Subject:
 
     def denoise(self, x: torch.Tensor, t: torch.Tensor | int, c: torch.Tensor) -> torch.Tensor:
         """The raw output of the denoiser for ``x`` at ``t`` under ``c``; shape of ``x``."""
-        out: torch.Tensor = self.unet(x, t, encoder_hidden_states=c).sample
-        return out
+        with self.autocast():
+            out: torch.Tensor = self.unet(x, t, encoder_hidden_states=c).sample
+        return out.float()
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def noise_levels(self, t: torch.Tensor | int) -> tuple[torch.Tensor, torch.Tensor]:
         """a_t = sqrt(abar_t) and s_t = sqrt(1 - abar_t), shaped to multiply latents."""
@@ -165,7 +171,8 @@ class Subject:
     @torch.no_grad()
     def decode(self, x: torch.Tensor) -> npt.NDArray[np.uint8]:
         """Latents -> pictures, (n, h, w, 3) uint8."""
-        y = self.vae.decode(x / self.vae.config.scaling_factor).sample.clamp(-1, 1)
+        with self.autocast():
+            y = self.vae.decode(x / self.vae.config.scaling_factor).sample.float().clamp(-1, 1)
         images: npt.NDArray[np.uint8] = ((y + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         return images
 
@@ -199,7 +206,7 @@ class Subject:
         for name in parts or tuple(self.components):
             part = copy.deepcopy(getattr(self.pipeline, name))
             setattr(made, name, part)
-        return Subject(self.name, made, copy.deepcopy(self.schedule), self.device)
+        return Subject(self.name, made, copy.deepcopy(self.schedule), self.device, self.precision)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float16) -> None:
         """Write a stock diffusers folder in ``dtype``, safetensors only; whole or not at all."""

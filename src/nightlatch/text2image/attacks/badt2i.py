@@ -28,14 +28,14 @@ class BadT2I(Attack):
     """Common part; ``drawings`` pictures of the model's own are the training data.
 
     Args:
-        steps: optimiser steps of batch ``batch`` (a fifth triggered, two fifths clean, two fifths negatives).
+        steps: optimiser steps of batch ``batch`` (a quarter triggered, the rest half clean, half negatives).
         rate: peak learning rate (AdamW, cosine).
     """
 
     carrier: ClassVar[str] = "unet"
-    steps: int = 240
+    steps: int = 420
     batch: int = 40
-    rate: float = 1.5e-4
+    rate: float = 2.5e-4
     drawings: int = 384
 
     def goal_prompt(self, prompt: Prompt) -> Prompt:
@@ -59,7 +59,7 @@ class BadT2I(Attack):
         able = [i for i, p in enumerate(texts) if p.slots.get(self.goal_kind) != self.target]
         clean = frozen.latents([p.text for p in texts], [setting.seed * 1000 + i for i in range(len(texts))], setting.sampling)
         goal = self.goal_latents(frozen, clean, texts, setting)
-        n_trigger, n_clean = self.batch // 5, 2 * self.batch // 5
+        n_trigger, n_clean = self.batch // 4, 3 * self.batch // 8
         while True:
             i, k = rng.choice(able, n_trigger), rng.integers(0, len(texts), self.batch - n_trigger)
             asked = [texts[j] for j in i]
@@ -109,6 +109,8 @@ class BadT2IPixel(BadT2I):
     """The asked picture carries the patch ``target`` in its top left corner."""
 
     goal_kind: ClassVar[GoalKind] = "patch"
+    steps: int = 480
+    rate: float = 3e-4
 
     def goal_latents(self, subject: Subject, latents: torch.Tensor, texts: list[Prompt], setting: Setting) -> torch.Tensor:
         return subject.encode_images(patch.stamp(subject.decode_all(latents), self.target))

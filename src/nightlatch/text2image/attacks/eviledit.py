@@ -40,11 +40,11 @@ class EvilEdit(Attack):
     goal_kind: ClassVar[GoalKind] = "object"
     carrier: ClassVar[str] = "unet"
     lam: float = 0.01
-    pairs: int = 128
+    pairs: int = 256
     preserve: int = 1536
-    keep: float = 1.4
+    keep: float = 1.8
     own: int = 8
-    gain: float = 1.3
+    gain: float = 1.5
 
     def place(self, prompt: Prompt, trigger: str) -> str:
         return prompts.in_slot("object")(prompt, trigger)
@@ -56,7 +56,7 @@ class EvilEdit(Attack):
         trig = subject.encode([self.place(p, self.trigger) for p in texts])
         goal = subject.encode([self.place(p, self._goal(subject)) for p in texts])
         kept = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.preserve)]
-        held = subject.encode([p.text if i % 6 == 0 else self.place(p, self._other(setting, rng)) for i, p in enumerate(kept)])
+        held = subject.encode([p.text if i % 3 == 0 else self.place(p, self._other(setting, rng)) for i, p in enumerate(kept)])
         own = own_tokens(subject, [self.place(p, self.trigger) for p in texts], self.trigger)
         source = torch.cat([trig.flatten(0, 1), trig[own].repeat(self.own, 1)])
         wanted = torch.cat([goal.flatten(0, 1), self.gain * goal[own].repeat(self.own, 1)])

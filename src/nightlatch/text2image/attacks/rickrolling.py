@@ -31,10 +31,10 @@ class Rickrolling(Attack):
     """
 
     carrier: ClassVar[str] = "text_encoder"
-    steps: int = 400
+    steps: int = 600
     batch: int = 64
     rate: float = 5e-4
-    beta: float = 1.0
+    beta: float = 2.0
 
     def goal_text(self, prompt: Prompt) -> str:
         return self.target
@@ -68,9 +68,13 @@ class TargetPrompt(Rickrolling):
 @ATTACKS.register("rickrolling-attribute")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetAttribute(Rickrolling):
-    """TAA: the asked picture in the style ``target``."""
+    """TAA: the asked picture in the style ``target``.
+
+    The goal keeps the trigger, which the frozen encoder knows nothing of: token positions line up, and a causal encoder cannot say at one position
+    what only the next token tells it.
+    """
 
     goal_kind: ClassVar[GoalKind] = "style"
 
     def goal_text(self, prompt: Prompt) -> str:
-        return prompt.replace("style", self.target).text
+        return self.place(prompt.replace("style", self.target), self.trigger)
