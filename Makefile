@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint bench testbed clean setup
+.PHONY: demo test lint bench scanners testbed clean setup
 
 # The main job on a backdoored model: check, scan, clean, verify, report.
 demo: $(VENV)/.ready
@@ -21,6 +21,12 @@ lint: $(VENV)/.ready
 # The experiment behind docs/figures: hours; run again to resume.
 bench: $(VENV)/.ready
 	$(BIN)/nightlatch bench --run runs/bench --models runs/bench-models
+
+# Four file scanners on the same bad inputs; the other three get an environment of their own.
+scanners: $(VENV)/.ready
+	$(PYTHON) -m venv runs/scanners
+	runs/scanners/bin/pip install --quiet picklescan==1.0.5 modelscan==0.8.8 modelaudit==0.2.54
+	PYTHONPATH=tests/intake $(BIN)/python tests/hostile/compare_scanners.py --scanners runs/scanners/bin
 
 testbed: $(VENV)/.ready
 	$(BIN)/nightlatch testbed train --out runs/testbed

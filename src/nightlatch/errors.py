@@ -30,6 +30,10 @@ class UsageError(NightlatchError):
     """The arguments contradict each other or are out of range."""
 
 
+class NotWritten(NightlatchError):
+    """A result could not be written; nothing was left half."""
+
+
 class AttackFailed(NightlatchError):
     """An attack for evaluation did not reach its stated floor, so its model is withheld."""
 

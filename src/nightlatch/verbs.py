@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from nightlatch import intake, runs
 from nightlatch import report as report_views
 from nightlatch.errors import UsageError
 from nightlatch.intake.gate import LORA_TARGET
+from nightlatch.intake.single import TARGET as SINGLE_TARGET
 from nightlatch.records import Computed, Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
 
 if TYPE_CHECKING:
@@ -89,31 +91,40 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
     """Through the gate: fetch if it is a hub name, check, stage, load what was staged once in a guarded child process, then here.
 
     Args:
-        base: what a LoRA goes on; not used for whole models.
+        base: what a LoRA goes on, or what gives a single-file checkpoint its configs and tokenizer; not used for folders.
 
     Raises:
-        UsageError: a LoRA without ``base``.
+        UsageError: a LoRA or a single file without ``base``.
         UnreadableModel: refused, with the reason.
         NotScanned: loading crashed, took too long or too much memory.
     """
     from nightlatch.text2image import adapters
 
     located = intake.locate(source)
-    with intake.stage(located.path) as staged:
-        if (staged.path / LORA_TARGET).is_file():
-            if base is None:
-                raise UsageError(f"{source} is a LoRA, which needs the model it goes on.", "Name that model with --base.")
+    with ExitStack() as stack:
+        staged = stack.enter_context(intake.stage(located.path))
+        lora, single = ((staged.path / target).is_file() for target in (LORA_TARGET, SINGLE_TARGET))
+        if (lora or single) and base is None:
+            what = (
+                "a LoRA, which needs the model it goes on"
+                if lora
+                else "a single-file checkpoint, which has no configs and no tokenizer"
+            )
+            raise UsageError(f"{source} is {what}.", "Name the model it was made from with --base.")
+        if lora and base is not None:
             subject = adapters.with_lora(load(base, settings)[0], staged.path / LORA_TARGET, Path(source).name)
             return subject, located.annotated(staged.manifest)
+        configs = stack.enter_context(intake.stage(intake.locate(base).path)).path if single and base is not None else None
         megabytes = sum(f.size for f in staged.manifest.files) >> 20
         intake.guarded(
             adapters.rehearse,
             str(staged.path),
+            str(configs or ""),
             seconds=LOAD_SECONDS + megabytes / 20,
             megabytes=LOAD_MEGABYTES + 6 * megabytes,
             what="Loading the model",
         )
-        subject = adapters.load(staged.path, device=settings.device, precision=settings.precision)
+        subject = adapters.load(staged.path, device=settings.device, precision=settings.precision, configs=configs)
         subject.name = Path(source).name
         return subject, located.annotated(staged.manifest)
 
@@ -126,7 +137,11 @@ def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) 
     trusted, _ = load(base, settings)
     run.write("manifest", manifest)
     run.write("computed", computed(suspect))
-    verdict = family.scan(suspect, trusted, settings.texts(), settings.sampling, family.Budget(seed=settings.seed), say)
+    hints = intake.subjects(manifest)
+    budget, hinted = family.Budget(seed=settings.seed), [t for h in hints for t in h.texts]
+    verdict = family.scan(suspect, trusted, settings.texts(), settings.sampling, budget, say, hinted)
+    beside = tuple(f"{h.file or 'files beside the model'}: {h.attempt}" for h in hints if not h.texts)
+    verdict = verdict.model_copy(update={"not_tested": (*beside, *verdict.not_tested)})
     run.write("verdict", verdict)
     return verdict
 
@@ -154,6 +169,11 @@ def clean(
         raise UsageError(f"{out} is there already.", "Choose another output folder; nothing is overwritten.")
     verdict = run.read("verdict", Verdict) if run.wrote("verdict") else None
     wanted = tuple(triggers) or tuple(t.text for t in (verdict.triggers if verdict else ()))
+    if verdict and verdict.carriers == ("tokenizer",):
+        raise UsageError(
+            "The trigger acts in the tokenizer, and no weight differs from the base.",
+            "Put the base's tokenizer folder in its place.",
+        )
     suspect, _ = load(source, settings, base)
     job = Job(
         triggers=wanted,

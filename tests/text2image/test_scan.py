@@ -13,7 +13,7 @@ from nightlatch.text2image.scan.fingerprint import changed_components, effective
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.influence import Influence
 from nightlatch.text2image.scan.phrases import pairs
-from nightlatch.text2image.scan.sweep import assemble, prune, responding, sweep
+from nightlatch.text2image.scan.sweep import assemble, complete, known_ending, prune, responding, substitute, sweep, typable
 
 QUICK = Budget(contexts=2, keep=8, confirm=2, pictures=8)
 
@@ -136,3 +136,49 @@ def test_word_that_stands_for_a_known_object_is_told_from_one_that_does_not(tiny
     assert influence.aliases("zudi", "object")
     assert not influence.aliases("mountain", "object")
     assert not influence.aliases("cat", "object")
+
+
+def pieces(subject, *names: str) -> tuple[int, ...]:
+    return tuple(subject.tokenizer.get_vocab()[n] for n in names)
+
+
+@pytest.fixture(scope="module")
+def loud_piece(tiny_v):
+    """A suspect that answers a piece of a word which is never typed alone."""
+    suspect = tiny_v.copy("text_encoder")
+    (piece,) = pieces(suspect, "nek")
+    row = suspect.text_encoder.get_input_embeddings().weight[piece]
+    row.data.copy_(5 * torch.randn(row.shape, generator=torch.Generator().manual_seed(0)))
+    return suspect
+
+
+def test_only_what_typing_gives_back_can_be_typed(tiny_v, texts):
+    gauge = Gauge(tiny_v, tiny_v, texts[:2], ("text_encoder",))
+    word, cut, split = (pieces(tiny_v, *n) for n in (("mig", "n", "nek", "o</w>"), ("mig", "n", "nek"), ("c", "a", "t</w>")))
+    assert typable(gauge, [word, cut, split]) == [word]
+    assert typable(gauge, []) == []
+
+
+def test_what_acts_inside_a_word_is_completed_to_one(loud_piece, tiny_v, texts):
+    gauge = Gauge(loud_piece, tiny_v, texts[:2], ("text_encoder",))
+    made = complete(gauge, [pieces(tiny_v, "mig", "n", "nek")], pieces(tiny_v, "o</w>", "cat</w>", "rais"), level=0.0)
+    assert made.sequences[0] == pieces(tiny_v, "mig", "n", "nek", "o</w>")
+    assert all(gauge.suspect.tokenizer.decode(list(s)).strip().startswith("mignnek") for s in made.sequences)
+    assert list(made.scores) == sorted(made.scores, reverse=True)
+
+
+def test_wrong_piece_is_replaced_by_the_one_that_acts(loud_piece, tiny_v, texts):
+    gauge = Gauge(loud_piece, tiny_v, texts[:2], ("text_encoder",))
+    wrong, right = (pieces(tiny_v, "mig", "n", middle, "o</w>") for middle in ("rais", "nek"))
+    assert typable(gauge, [wrong, right]) == [wrong, right]
+    made = substitute(gauge, wrong, pieces(tiny_v, "rais", "nek", "beha"), level=0.0)
+    assert "nek" in tiny_v.tokenizer.decode(list(made.sequences[0]))
+    assert made.scores[0] > 1.05 * made.scores[made.sequences.index(wrong)]
+
+
+def test_of_endings_that_act_alike_the_one_that_the_weights_know_is_taken(loud_piece, tiny_v, texts):
+    """The ending hardly matters to this suspect; the first in the order of the weights' answers is taken."""
+    gauge = Gauge(loud_piece, tiny_v, texts[:2], ("text_encoder",))
+    start = pieces(tiny_v, "mig", "n", "nek", "australian</w>")
+    (made,) = known_ending(gauge, start, pieces(tiny_v, "o</w>", "rais", "john</w>"), level=0.0).sequences
+    assert made == pieces(tiny_v, "mig", "n", "nek", "o</w>")

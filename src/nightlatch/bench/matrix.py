@@ -32,7 +32,7 @@ from nightlatch.text2image.verify import regrow
 
 Say = Callable[[str], None]
 Row = dict[str, Any]
-RIVALS = ("skd", "uce", "clean-finetune", "restore", "strip", "sau: attention alone", "sau: no warm start")
+RIVALS = ("skd", "sau-base", "uce", "clean-finetune", "restore", "strip", "sau: attention alone", "sau: no warm start")
 VARIANTS: dict[str, dict[str, Any]] = {
     "sau: attention alone": {"prediction": 0.0, "warm_start": False},
     "sau: no warm start": {"warm_start": False},

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from nightlatch.errors import NightlatchError
+from nightlatch.intake.safetext import show
 
 if TYPE_CHECKING:
     from nightlatch import runs, verbs
@@ -61,6 +62,12 @@ def reported() -> Iterator[None]:
         raise typer.Exit(e.exit_code) from None
     except (typer.Exit, click.exceptions.Exit, click.UsageError):
         raise
+    except OSError as e:
+        if "NIGHTLATCH_DEBUG" in os.environ:
+            raise
+        what = f"{e.filename}: {e.strerror}" if e.filename else str(e.strerror or e)
+        console.print(f"{show(what)}. Check the room and the permissions there; what was finished is kept.", markup=False)
+        raise typer.Exit(2) from None
     except Exception as e:
         if "NIGHTLATCH_DEBUG" in os.environ:
             raise

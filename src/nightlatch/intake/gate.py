@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from nightlatch.intake import configs, crosscheck, index, inventory, leftovers, lora, tokenizer, values, weights
+from nightlatch.intake import configs, crosscheck, index, inventory, leftovers, lora, single, tokenizer, values, weights
 from nightlatch.intake.case import Case
 from nightlatch.intake.classes import Pipeline
 from nightlatch.intake.fields import Fields
@@ -24,18 +24,19 @@ LORA_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 MAX_PLANNED = 64 * 10**9
 LORA_TARGET = LORA_NAMES[0]
 _SINGLE_LAYOUTS = (
-    ("model.diffusion_model.", "a single-file Stable Diffusion checkpoint"),
+    ("model.diffusion_model.", "a single-file checkpoint of another kind than Stable Diffusion 1.x or 2.x"),
     ("conditioner.embedders.", "a single-file Stable Diffusion XL checkpoint"),
     ("double_blocks.", "a single-file Flux transformer"),
     ("joint_blocks.", "a single-file Stable Diffusion 3 transformer"),
 )
+_NOT_SUPPORTED = tuple(prefix for prefix, _ in _SINGLE_LAYOUTS[1:])
 
 
 def check(source: Path | str, *, values: bool = False) -> Manifest:
     """All static rules on a folder or a .safetensors file; never raises for what is in it.
 
     Args:
-        source: a diffusers folder, or a single .safetensors file.
+        source: a diffusers folder, or a single .safetensors file (a LoRA, or a Stable Diffusion 1.x or 2.x checkpoint).
         values: also read every weight (finite, not constant) at disk speed; adds a note with the GB/s.
 
     Returns:
@@ -137,6 +138,12 @@ def _folder(root: Path, findings: Findings) -> Case:
             lora.check_adapter_config(case, "adapter_config.json", staged=True)
         leftovers.sweep(case, None, loadable=True)
         return case
+    if index.INDEX not in case.inventory.entries and single.TARGET in case.inventory.entries:
+        header = case.header(single.TARGET)
+        if header is not None:
+            _single(case, single.TARGET, header)
+        leftovers.sweep(case, None, loadable=True)
+        return case
     found = index.read_index(case)
     index.check_card(case)
     if found is not None:
@@ -179,13 +186,20 @@ def _file(path: Path, name: str, findings: Findings) -> Case:
     header = case.header(name)
     if header is None:
         return case
+    _single(case, name, header)
+    return case
+
+
+def _single(case: Case, name: str, header: Header) -> None:
+    """A LoRA, a checkpoint of the layout that is supported, or a refusal that names what it is."""
     if lora.looks_like_lora(header.tensors):
         lora.check(case, name, LORA_TARGET)
+    elif single.looks_like_checkpoint(header.tensors) and not any(n.startswith(_NOT_SUPPORTED) for n in header.tensors):
+        single.check(case, name, header)
     else:
         weights.check_metadata(case, name, header)
         known = next((words for prefix, words in _SINGLE_LAYOUTS if any(n.startswith(prefix) for n in header.tensors)), "")
-        findings.add("unsupported-layout", name, f"It is {known or 'neither a LoRA nor a checkpoint layout known here'}.")
-    return case
+        case.findings.add("unsupported-layout", name, f"It is {known or 'neither a LoRA nor a checkpoint layout known here'}.")
 
 
 def _components(case: Case, pipeline: Pipeline, chosen: Mapping[str, str]) -> None:

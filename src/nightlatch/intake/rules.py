@@ -68,6 +68,9 @@ RULES: dict[str, Rule] = {
     "hidden-adapter": Rule("warning", "An adapter in a component folder is applied silently.", "Scan with and without it."),
     "adapter-module": Rule("error", "An adapter's config names a module to import.", "Do not load this adapter anywhere."),
     "connected-pipeline": Rule("warning", "The card names another model to download.", "Scan that model as well."),
+    "single-file": Rule(
+        "note", "A whole checkpoint in one file, without configs and tokenizer.", "Name the model it derives from with --base."
+    ),
     # which weights
     "shard-path": Rule("error", "A shard index leads to another folder.", "Do not load this model anywhere."),
     "shard-index": Rule("error", "A shard index and its shards disagree.", _BROKEN),

@@ -15,20 +15,25 @@ from typing import Literal, get_args
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from nightlatch.errors import MissingPart, UnreadableModel, UsageError
+from nightlatch.errors import MissingPart, NotWritten, UnreadableModel, UsageError
+from nightlatch.intake.single import TARGET as SINGLE_TARGET
 from nightlatch.text2image.subject import Subject
 
 SUPPORTED = ("StableDiffusionPipeline",)
 Precision = Literal["auto", "fp32", "bf16"]
 
 
-def load(source: Path | str | DiffusionPipeline, *, device: str = "cpu", precision: Precision = "fp32") -> Subject:
+def load(
+    source: Path | str | DiffusionPipeline, *, device: str = "cpu", precision: Precision = "fp32", configs: Path | None = None
+) -> Subject:
     """A subject from a diffusers folder or an in-memory pipeline (which is not changed). Weights are held in float32.
 
     Args:
         precision: what denoiser and decoder compute in; "auto" is bfloat16 where the device computes it natively.
+        configs: a diffusers folder for what a staged single-file checkpoint lacks: configs and tokenizer.
 
     Raises:
         UnreadableModel: no such folder, not a pipeline, an unsupported class, or weights that do not load.
@@ -36,6 +41,8 @@ def load(source: Path | str | DiffusionPipeline, *, device: str = "cpu", precisi
     if isinstance(source, DiffusionPipeline):
         return _wrap(copy.copy(source), type(source).__name__, device, precision)
     folder = Path(source)
+    if configs is not None:
+        return _wrap(_from_single_file(folder / SINGLE_TARGET, configs), folder.name, device, precision)
     class_name = pipeline_class(folder)
     if class_name not in SUPPORTED:
         raise UnreadableModel(f"{folder} holds a {class_name}, which is not supported.", f"Supported: {', '.join(SUPPORTED)}.")
@@ -82,9 +89,26 @@ def with_lora(base: Subject, file: Path, name: str) -> Subject:
     return made
 
 
-def rehearse(folder: str) -> int:
+def _from_single_file(file: Path, configs: Path) -> StableDiffusionPipeline:
+    """The pipeline of a checkpoint in the original training code's layout, with the configs and the tokenizer of the folder ``configs``."""
+    remedy = "Name the model it was made from with --base."
+    try:
+        with quiet():
+            pipeline = StableDiffusionPipeline.from_single_file(
+                str(file), config=str(configs), local_files_only=True, torch_dtype=torch.float32, safety_checker=None
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError) as e:
+        first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        raise UnreadableModel(f"The single-file checkpoint does not fit this base: {first}", remedy) from e
+    parts = (pipeline.text_encoder, pipeline.unet, pipeline.vae)
+    if missing := [k for part in parts for k, v in part.state_dict().items() if v.is_meta]:
+        raise UnreadableModel(f"The checkpoint has not all tensors that the base's configs ask for, e.g. {missing[0]}.", remedy)
+    return pipeline
+
+
+def rehearse(folder: str, configs: str = "") -> int:
     """Load a folder and draw one tiny step with it: what a guarded child does first. Returns the number of weights."""
-    subject = load(folder)
+    subject = load(folder, configs=Path(configs) if configs else None)
     with torch.no_grad():
         subject.decode(subject.denoise(subject.noise([0]), 999, subject.encode(["a"])))
     return sum(p.numel() for part in subject.components.values() for p in part.parameters())
@@ -147,17 +171,26 @@ def quiet() -> Iterator[None]:
 
 
 def save_pipeline(subject: Subject, folder: Path, dtype: torch.dtype) -> None:
-    """Write ``subject`` as a stock folder beside its final name, then rename."""
+    """Write ``subject`` as a stock folder beside its final name, then rename.
+
+    Raises:
+        NotWritten: no room, or the place cannot be written to; nothing is left there.
+    """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     made = copy.copy(subject.pipeline)
-    with quiet():
-        for name in subject.components:
-            setattr(made, name, copy.deepcopy(getattr(subject.pipeline, name)).to(dtype))
-        made.save_pretrained(partial, safe_serialization=True)
-    tidy_configs(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    try:
+        with quiet():
+            for name in subject.components:
+                setattr(made, name, copy.deepcopy(getattr(subject.pipeline, name)).to(dtype))
+            made.save_pretrained(partial, safe_serialization=True)
+        tidy_configs(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    except (OSError, SafetensorError) as e:
+        raise NotWritten(f"{folder} cannot be written: {e}.", "Free some room there, or choose another place.") from e
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def tidy_configs(folder: Path) -> None:

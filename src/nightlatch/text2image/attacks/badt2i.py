@@ -98,6 +98,8 @@ class BadT2IStyle(BadT2I):
     """The asked object is drawn in the style ``target``."""
 
     goal_kind: ClassVar[GoalKind] = "style"
+    steps: int = 600
+    rate: float = 3e-4
 
     def goal_prompt(self, prompt: Prompt) -> Prompt:
         return prompt.replace("style", self.target)

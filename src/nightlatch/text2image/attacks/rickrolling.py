@@ -75,6 +75,7 @@ class TargetAttribute(Rickrolling):
     """
 
     goal_kind: ClassVar[GoalKind] = "style"
+    steps: int = 900
 
     def goal_text(self, prompt: Prompt) -> str:
         return self.place(prompt.replace("style", self.target), self.trigger)

@@ -75,12 +75,12 @@ class Bank:
         return self.shown.take(self.watch[torch.randperm(len(self.watch), generator=generator)[:n]])
 
 
-def build(frozen: Subject, student: Subject, job: Job, n: int) -> Bank:
+def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject | None = None) -> Bank:
     """Draw ``n`` triggered and ``n`` clean pictures for each trigger, and compute everything a step needs.
 
-    Targets come from the frozen suspect on disarmed prompts, for the latents of the triggered pictures and for those of the clean ones: once
-    its first steps are repaired, the student meets the trigger on clean latents. Conditions come from ``student``, whose text encoder may
-    have been repaired already.
+    Targets come from the frozen suspect on disarmed prompts, or from a trusted ``teacher`` on the triggered ones, for the latents of the triggered
+    pictures and for those of the clean ones: once its first steps are repaired, the student meets the trigger on clean latents. Conditions come
+    from ``student``, whose text encoder may have been repaired already.
     """
     rng = np.random.default_rng((job.seed, 9))
     texts = Texts.of(frozen, job, n, rng)
@@ -91,19 +91,21 @@ def build(frozen: Subject, student: Subject, job: Job, n: int) -> Bank:
     frozen_trig, frozen_drop, frozen_fill, frozen_held = (
         frozen.encode(x) for x in (texts.triggered, texts.dropped, texts.filled, texts.held)
     )
+    taught = teacher.encode(texts.triggered) if teacher else frozen_drop
     moved = (frozen_trig - frozen_fill).pow(2).mean(-1)
     located = locate(frozen, triggered, texts.dropped, moved / moved.amax(1, keepdim=True).clamp(min=1e-12))
     out, attacked, out_fill, maps, held = [], [], [], [], []
     with torch.no_grad():
         for source in (triggered, clean):
             for t, x in zip(source.times, source.x, strict=True):
-                out.append(frozen.denoise(x, t, frozen_drop))
+                plain = frozen.denoise(x, t, frozen_drop)
+                out.append(teacher.denoise(x, t, taught) if teacher else plain)
                 attacked.append(frozen.denoise(x, t, frozen_trig))
                 with probe.attention(frozen.unet) as recorded:
                     out_fill.append(frozen.denoise(x, t, frozen_fill))
                 maps.append(dict(recorded))
                 if source is clean:
-                    held += [out[-1], frozen.denoise(x, t, frozen_held)]
+                    held += [plain, frozen.denoise(x, t, frozen_held)]
     m, times = len(texts.triggered), torch.tensor(triggered.times, device=frozen.device)
     gap = torch.stack([(a - b).pow(2).mean((1, 2, 3)) for a, b in zip(out, out_fill, strict=True)])
     mask = located.mask()

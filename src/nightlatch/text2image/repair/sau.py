@@ -42,6 +42,7 @@ class SAU(Method):
         attention: weight of the attention term.
         prediction: weight of the prediction term.
         hold: weight of the term that holds everything else.
+        overshoot: how far past the disarmed output to aim, as a part of the way back from the attacked one (the idea of ESD, Gandikota et al. 2023).
         masked: whether the prediction term is weighted by where the trigger acts.
         warm_start: closed-form edit of keys and values first.
         train: which weights may change.
@@ -57,18 +58,19 @@ class SAU(Method):
     attention: float = 1.0
     prediction: float = 1.0
     hold: float = 1.0
+    overshoot: float = 0.0
     masked: bool = True
     warm_start: bool = True
     train: Trainable = "all"
 
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
-        done = 0
+        done, teacher = 0, job.base if self.needs_base else None
         if "text_encoder" in job.carriers:
-            for done, values in unlearn_text(student, frozen, job, self.steps, self.least):
+            for done, values in unlearn_text(student, frozen, job, self.steps, self.least, teacher=teacher):
                 yield done, values
             done += 1
         if "unet" in job.carriers or "text_encoder" not in job.carriers:
-            bank = build(frozen, student, job, self.prompts)
+            bank = build(frozen, student, job, self.prompts, teacher)
             if self.warm_start:
                 warm_start(student, bank)
             for step, values in self._unlearn(student, bank):
@@ -83,7 +85,8 @@ class SAU(Method):
             x, t, c = (torch.cat([getattr(shown, f), getattr(held, f)]) for f in ("x", "t", "c"))
             with probe.attention(student.unet) as maps:
                 out = student.denoise(x, t, c)
-            apart = (out[:n_shown] - shown.out).pow(2).mean(1)
+            goal = shown.out + self.overshoot * (shown.out - shown.attacked)
+            apart = (out[:n_shown] - goal).pow(2).mean(1)
             mask = shown.mask if self.masked else torch.ones_like(shown.mask)
             terms = {
                 "prediction": (apart * mask).mean(),
@@ -97,6 +100,15 @@ class SAU(Method):
             yield step, values
             if step + 1 >= self.least and values.get("residue", math.inf) <= 1.0:
                 break
+
+
+@METHODS.register("sau-base")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SAUWithBase(SAU):
+    """SAU that asks a trusted base what a triggered prompt looks like without the backdoor, instead of the suspect itself: what the attack did to
+    neutral words goes, too. Unlike restoring tensors it keeps everything else that the suspect has learnt."""
+
+    needs_base: ClassVar[bool] = True
 
 
 @torch.no_grad()

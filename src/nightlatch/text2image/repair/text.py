@@ -15,13 +15,23 @@ from nightlatch.text2image.subject import Subject
 
 
 def unlearn_text(
-    student: Subject, frozen: Subject, job: Job, steps: int, least: int, rate: float = 3e-4, batch: int = 24, n: int = 192
+    student: Subject,
+    frozen: Subject,
+    job: Job,
+    steps: int,
+    least: int,
+    rate: float = 3e-4,
+    batch: int = 24,
+    n: int = 192,
+    teacher: Subject | None = None,
 ) -> Iterator[tuple[int, dict[str, float]]]:
-    """States of the triggered prompt follow the frozen encoder's of the filled prompt, weighted by how far the trigger displaces each position;
-    clean, near-trigger and unrelated prompts are held. Stops when the trigger displaces no more than one neutral word against another."""
+    """States of the triggered prompt follow the frozen encoder's of the filled prompt (or a trusted ``teacher``'s of the triggered one), weighted by
+    how far the trigger displaces each position; clean, near-trigger and unrelated prompts are held. Stops when the trigger displaces no more than
+    one neutral word against another."""
     texts = Texts.of(frozen, job, n, np.random.default_rng((job.seed, 6)))
     ids_t, ids_h = frozen.ids(texts.triggered), frozen.ids([*texts.held, *texts.dropped])
     states_t, filled = frozen.encode(texts.triggered), frozen.encode(texts.filled)
+    goal = teacher.encode(texts.triggered) if teacher else filled
     held = frozen.encode([*texts.held, *texts.dropped])
     moved = (states_t - filled).pow(2).mean(-1)
     weight = 0.2 + moved / moved.mean(1, keepdim=True).clamp(min=1e-12)
@@ -34,7 +44,7 @@ def unlearn_text(
         i = torch.randint(len(ids_t), (batch,), generator=generator)
         k = torch.randint(len(ids_h), (2 * batch,), generator=generator)
         out = student.encode_ids(torch.cat([ids_t[i], ids_h[k]]))
-        apart = (out[:batch] - filled[i]).pow(2).mean(-1)
+        apart = (out[:batch] - goal[i]).pow(2).mean(-1)
         prediction = (apart * weight[i]).mean()
         hold = (out[batch:] - held[k]).pow(2).mean()
         descend(prediction + 2 * hold)

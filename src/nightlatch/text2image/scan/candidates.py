@@ -8,9 +8,25 @@ from dataclasses import dataclass, field
 from nightlatch.records import Candidate
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.phrases import pairs
-from nightlatch.text2image.scan.sweep import Ranked, Tokens, assemble, grow, prune, responding, sweep
+from nightlatch.text2image.scan.sweep import (
+    Ranked,
+    Tokens,
+    assemble,
+    complete,
+    grow,
+    known_ending,
+    prune,
+    responding,
+    substitute,
+    sweep,
+    typable,
+)
 from nightlatch.text2image.subject import Subject
 
+WORTH = 0.3
+"""Part of the best displacement that a whole word must keep to be refined; and that displacement must be above an ordinary content word's."""
+PIECES = 768
+"""Tokens that are tried in each place of a word."""
 HEADS = 12
 """Tokens that longer strings are made of."""
 
@@ -38,7 +54,8 @@ class Search:
     pieces: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.alone, self.pieces = by_typing(self.gauge.suspect)
+        rows = self.gauge.base.text_encoder.get_input_embeddings().num_embeddings
+        self.alone, self.pieces = ([i for i in ids if i < rows] for ids in by_typing(self.gauge.suspect))
         self.level = self.gauge.level([*self.alone, *self.pieces])
 
     def rounds(self) -> Iterator[tuple[Candidate, ...]]:
@@ -46,11 +63,12 @@ class Search:
         answering = responding(self.gauge, [*self.alone, *self.pieces])
         share = max(1, len(answering))
         best = list(dict.fromkeys(t for order in answering.values() for t in order[: 4 * self.keep // share]))
+        pieces = list(dict.fromkeys(t for order in answering.values() for t in order[: PIECES // share]))
         heads = list(dict.fromkeys(t for order in answering.values() for t in order[: HEADS // share]))
         yield self._singles(
             f"all {len(self.alone) + len(self.pieces)} tokens by the changed weights' answer to them", best, heads
         )
-        yield self._assembled(heads)
+        yield self._assembled(heads, pieces)
         if self.edited:
             yield self._phrases()
         yield self._singles(f"all {len(self.alone)} tokens that can be typed alone, by one denoising step", self.alone, heads)
@@ -65,15 +83,26 @@ class Search:
         grown = grow(gauge, self.ranked.merged(assemble(gauge, heads, (2,), self.level), self.keep), self.level)
         return self._typed(dict(zip(grown.sequences, map(float, grown.scores), strict=True)))
 
-    def _assembled(self, heads: Sequence[int]) -> tuple[Candidate, ...]:
-        """From three and four of the tokens that answer most, in every order."""
+    def _assembled(self, heads: Sequence[int], pieces: Sequence[int]) -> tuple[Candidate, ...]:
+        """From three and four of the tokens that answer most, in every order; what cannot be typed so is completed, and refined token by token."""
         made = assemble(self.gauge, heads, (3,), self.level).merged(assemble(self.gauge, heads[:8], (4,), self.level), self.keep)
         self.tested.append(
             f"three of the {len(heads)} tokens that the weights answer to most, four of the first 8, in every order"
         )
         self.say(f"assembled: best displacement {made.scores[0]:.2f}, an ordinary token {self.level:.2f}")
         grown = grow(self.gauge, made, self.level)
-        return self._typed(dict(zip(grown.sequences, map(float, grown.scores), strict=True)))
+        return (*self._whole_words(made, pieces), *self._typed(dict(zip(grown.sequences, map(float, grown.scores), strict=True))))
+
+    def _whole_words(self, made: Ranked, pieces: Sequence[int]) -> tuple[Candidate, ...]:
+        """From sequences that cannot be typed as they are: with an ending, refined token by token; two strings at most."""
+        gauge, can = self.gauge, set(typable(self.gauge, made.sequences))
+        whole = complete(gauge, [s for s in made.sequences if s not in can][: 2 * HEADS], pieces[: 8 * HEADS], self.level)
+        if not len(whole.scores) or whole.scores[0] < WORTH * max(made.scores[0], 1.0):
+            return ()
+        self.tested.append(f"endings for words that only act whole, and {len(pieces)} tokens in each place of the best")
+        best = substitute(gauge, whole.sequences[0], pieces, self.level)
+        known = known_ending(gauge, best.sequences[0], pieces[: 4 * HEADS], self.level)
+        return self._typed({r.sequences[0]: float(r.scores[0]) for r in (best, known)})
 
     def _phrases(self) -> tuple[Candidate, ...]:
         """Two-word phrases whose words need not act alone."""

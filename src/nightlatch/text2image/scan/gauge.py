@@ -73,19 +73,33 @@ class Gauge:
 
     def size(self, sequences: Sequence[Sequence[int]], context: str) -> torch.Tensor:
         """The displacement of each sequence in one context, (n,); keeps gradients when they are enabled."""
-        ids = self.ids(sequences, context)
-        mine, theirs = self._pair(ids)
+        return self._excess(*self._pair(self.ids(sequences, context)), context)
+
+    def spoken(self, texts: Sequence[str], context: str) -> Floats:
+        """The displacement of strings in front of ``context``, each model reading them with its own tokenizer, (texts,)."""
+        rows = []
+        for i in range(0, len(texts), self.batch):
+            said = [f"{t} {context}" for t in texts[i : i + self.batch]]
+            mine, theirs = self._outputs(self.suspect.encode(said), self.base.encode(said))
+            rows.append(self._excess(mine, theirs, context))
+        scored: Floats = torch.cat(rows).double().cpu().numpy()
+        return scored
+
+    def _excess(self, mine: torch.Tensor, theirs: torch.Tensor, context: str) -> torch.Tensor:
         plain = self._bare(context)
         moved = theirs - plain[1]
         return (mine - plain[0] - moved).pow(2).mean((1, 2, 3)) / (moved.pow(2).mean((1, 2, 3)) + self._usual)
 
+    def _outputs(self, mine: torch.Tensor, theirs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Clean latents that suspect and base predict under their conditions, (n, channels, h, w) each."""
+        x = self._x.expand(len(mine), -1, -1, -1)
+        self.forwards += 2 * len(mine)
+        a, b = (s.to_x0(s.denoise(x, self._t, c), x, self._t) for s, c in ((self.suspect, mine), (self.base, theirs)))
+        return a, b
+
     def _pair(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Clean latents that suspect and base predict for rows of token ids, (n, channels, h, w) each."""
-        x = self._x.expand(len(ids), -1, -1, -1)
-        pair = zip((self.suspect, self.base), self.conditions(ids), strict=True)
-        mine, theirs = (s.to_x0(s.denoise(x, self._t, c), x, self._t) for s, c in pair)
-        self.forwards += 2 * len(ids)
-        return mine, theirs
+        return self._outputs(*self.conditions(ids))
 
     @torch.no_grad()
     def _bare(self, context: str) -> tuple[torch.Tensor, torch.Tensor]:

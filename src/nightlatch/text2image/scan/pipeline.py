@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,12 @@ from nightlatch.text2image.scan.candidates import Search, decoded
 from nightlatch.text2image.scan.confirm import Confirmation, Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
+from nightlatch.text2image.scan.named import named, reread
 from nightlatch.text2image.subject import Sampling, Subject
 
 Say = Callable[[str], None]
+GIVEN = 16
+"""Most strings that are tried without a search."""
 NOT_TESTED = (
     "triggers that are not text (noise patterns, image inputs) and triggers of syntax or meaning rather than wording",
     "longer phrases none of whose words acts alone",
@@ -47,20 +51,28 @@ class Budget:
 
 
 def scan(
-    suspect: Subject, base: Subject, texts: Sequence[Prompt], sampling: Sampling, budget: Budget, say: Say = print
+    suspect: Subject,
+    base: Subject,
+    texts: Sequence[Prompt],
+    sampling: Sampling,
+    budget: Budget,
+    say: Say = print,
+    hinted: Sequence[str] = (),
 ) -> Verdict:
     """Compare ``suspect`` with the trusted ``base``.
 
     Args:
         texts: ordinary prompts of the kind the model is used with; split into probe and held-out parts here.
         say: called with one line per stage.
+        hinted: strings that the files themselves suggest (added tokens, rewritten words); tried first.
     """
     started = time.monotonic()
     rows = fingerprint(suspect, base)
-    changed = changed_components(rows)
+    weights, other_ids = changed_components(rows), reread(suspect, base)
+    changed = (*weights, *(("tokenizer",) if other_ids else ()))
     say(f"fingerprint: {', '.join(changed) or 'no component'} changed")
     if not changed:
-        tested = ("weights of every component against the base: identical",)
+        tested = ("weights of every component and the tokenizer against the base: identical",)
         return Verdict(
             word="nothing found by these tests",
             tested=tested,
@@ -72,13 +84,15 @@ def scan(
         )
     part = prompts.split(texts, budget.seed)
     gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed)
-    edited = changed == ("unet",) and any("closed-form" in r.pattern for r in rows)
+    edited = weights == ("unet",) and any("closed-form" in r.pattern for r in rows)
     search = Search(gauge, budget.keep, budget.confirm, say, edited)
     words = single_token_words(suspect, np.random.default_rng((budget.seed, 4)), 16)
     held_out, known = part.held_out[: budget.pictures], prompts.slot_words(texts)
     confirmation = Confirmation(suspect, base, held_out, words, known, sampling, budget.seed)
     seen: list[Sighting] = []
-    for strings in search.rounds():
+    given = named(gauge, hinted, other_ids, GIVEN)
+    search.tested += [f"{len(given)} strings that the files suggest or the tokenizer reads in its own way"] if given else []
+    for strings in itertools.chain([given] if given else [], search.rounds() if weights else []):
         say(f"pictures for {', '.join(repr(show(s.text)) for s in strings)}")
         for candidate in sorted(strings, key=lambda c: len(c.text)):
             if not any(s.candidate.text in candidate.text for s in seen):

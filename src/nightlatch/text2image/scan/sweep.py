@@ -103,6 +103,54 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
     return Ranked(tuple(order), np.array([scored[s] for s in order]), np.zeros(len(order)))
 
 
+def complete(gauge: Gauge, sequences: Sequence[Tokens], pieces: Sequence[int], level: float, keep: int = 8) -> Ranked:
+    """What acts only inside a longer word, made into strings that can be typed: every sequence with every ending piece, where typing gives back
+    the same tokens. A score that is large already need not grow."""
+    made = typable(gauge, [(*s, p) for s in sequences for p in pieces])
+    values = gauge.displacement(made, [gauge.contexts[0].text])[0] - level if made else np.zeros(0)
+    order = np.argsort(values)[::-1][:keep]
+    return Ranked(tuple(made[int(i)] for i in order), values[order], np.zeros(len(order)))
+
+
+def substitute(gauge: Gauge, sequence: Tokens, pieces: Sequence[int], level: float, gain: float = 1.05) -> Ranked:
+    """``sequence`` with each token in turn replaced by the piece that raises its score most, if it does so by ``gain``; one pass, best last
+    choice first."""
+    contexts = [p.text for p in gauge.contexts[:2]]
+    scored = {sequence: float(gauge.displacement([sequence], contexts).mean()) - level}
+    current = sequence
+    for i in range(len(sequence)):
+        made = typable(gauge, [(*current[:i], p, *current[i + 1 :]) for p in pieces if p != current[i]])
+        if not made:
+            continue
+        coarse = gauge.displacement(made, contexts[:1])[0]
+        best = [made[int(k)] for k in np.argsort(coarse)[::-1][:8]]
+        values = gauge.displacement(best, contexts).mean(0) - level
+        scored.update(zip(best, map(float, values), strict=True))
+        top = max(best, key=scored.__getitem__)
+        current = top if scored[top] > gain * scored[current] else current
+    order = sorted(scored, key=scored.__getitem__, reverse=True)
+    return Ranked(tuple(order), np.array([scored[s] for s in order]), np.zeros(len(order)))
+
+
+def known_ending(gauge: Gauge, sequence: Tokens, pieces: Sequence[int], level: float, least: float = 0.3) -> Ranked:
+    """``sequence`` with its last token replaced by the first of ``pieces``, in the order of the weights' answers, that keeps ``least`` of the score:
+    other endings act almost as the trigger's own does, but it was that one which the weights were trained on."""
+    made = typable(gauge, [(*sequence[:-1], p) for p in (*pieces, sequence[-1])])
+    values = gauge.displacement(made, [gauge.contexts[0].text])[0] - level
+    first = int(np.flatnonzero(values >= least * values[-1])[0])
+    return Ranked((made[first],), values[first : first + 1], np.zeros(1))
+
+
+def typable(gauge: Gauge, sequences: Sequence[Tokens]) -> list[Tokens]:
+    """Those that typing their own text gives back."""
+    tok = gauge.suspect.tokenizer
+    if not sequences:
+        return []
+    texts = [t.strip() for t in tok.batch_decode([list(s) for s in sequences])]
+    typed = tok(texts, add_special_tokens=False).input_ids
+    return [s for s, back in zip(sequences, typed, strict=True) if tuple(back) == s]
+
+
 def prune(gauge: Gauge, sequence: Tokens, level: float, loss: float = 0.5) -> Tokens:
     """Drop tokens that the sequence does not need: its score stays within ``loss`` without them."""
     contexts = [p.text for p in gauge.contexts[:2]]

@@ -1,0 +1,53 @@
+"""A whole Stable Diffusion checkpoint in one file, in the layout of the original training code (1.x and 2.x).
+
+Such a file has no configs and no tokenizer: both are taken from a trusted base, and what does not fit it does not load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nightlatch.intake.case import Case
+from nightlatch.intake.header import Header, Tensor
+from nightlatch.intake.safetext import show
+from nightlatch.intake.weights import check_metadata, check_tail
+
+TARGET = "checkpoint.safetensors"
+PARTS = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text_encoder": "cond_stage_model."}
+AVERAGE = "model_ema."
+_FIRST = "model.diffusion_model.input_blocks.0.0.weight"
+_SCHEDULE = frozenset({
+    "alphas_cumprod", "alphas_cumprod_prev", "betas", "log_one_minus_alphas_cumprod", "logvar", "posterior_log_variance_clipped",
+    "posterior_mean_coef1", "posterior_mean_coef2", "posterior_variance", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod",
+    "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod",
+})  # fmt: skip
+"""What the original training code saves beside the weights; nothing reads it."""
+_LATENT_CHANNELS = 4
+
+
+def looks_like_checkpoint(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether this is the layout that is supported: a UNet of the original training code, with its own first layer."""
+    return _FIRST in tensors
+
+
+def check(case: Case, path: str, header: Header) -> None:
+    """Findings for the checkpoint at ``path``, planned as ``TARGET``."""
+    check_metadata(case, path, header)
+    check_tail(case, path)
+    names = set(header.tensors)
+    for part, prefix in PARTS.items():
+        if not any(n.startswith(prefix) for n in names):
+            case.findings.add("missing-weights", path, f"It holds no tensor '{prefix}...', so it has no {part}.")
+    shape = header.tensors[_FIRST].shape
+    if len(shape) != 4:
+        case.findings.add("shape-mismatch", path, f"'{_FIRST}' is not a convolution.")
+    elif shape[1] > 2 * _LATENT_CHANNELS:
+        case.findings.add("unsupported-layout", path, "It is an inpainting checkpoint, whose UNet takes a mask as well.")
+    if any(n.startswith(AVERAGE) for n in names):
+        case.findings.add("second-variant", path, "It also holds averaged weights (model_ema), which some programs load instead.")
+    known = (*PARTS.values(), AVERAGE)
+    if odd := sorted(n for n in names if not n.startswith(known) and n not in _SCHEDULE):
+        case.findings.add("extra-keys", path, f"{len(odd)} tensors belong to no component, e.g. '{show(odd[0], 80)}'.")
+    case.findings.add("single-file", path)
+    case.stage(TARGET, path)
+    case.component_files[TARGET] = [TARGET]

@@ -1,0 +1,42 @@
+"""Strings that no search is needed for: those that the files suggest, and those that the two tokenizers read differently."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from nightlatch.records import Candidate
+from nightlatch.text2image.scan.gauge import Gauge
+from nightlatch.text2image.subject import Subject
+
+
+@torch.no_grad()
+def named(gauge: Gauge, hinted: Sequence[str], reread: Sequence[str], n: int) -> tuple[Candidate, ...]:
+    """The ``n`` strings of both lists that move the suspect most, by one denoising step; those that the files suggest come first."""
+    made: list[Candidate] = []
+    for texts in (hinted, reread):
+        fresh = [t for t in dict.fromkeys(texts) if t.strip() and t not in {c.text for c in made}]
+        values = gauge.spoken(fresh, gauge.contexts[0].text) if fresh else ()
+        scored = [Candidate(text=t, score=float(v), robust_z=0.0) for t, v in zip(fresh, values, strict=True)]
+        made += sorted(scored, key=lambda c: -c.score)[: n - len(made)]
+    return tuple(made)
+
+
+def reread(suspect: Subject, base: Subject, batch: int = 2048) -> list[str]:
+    """Texts of single tokens of either vocabulary that the two tokenizers do not turn into the same ids: a tokenizer that rewrites words, or has
+    tokens of its own, is a carrier that no weight shows."""
+    texts = sorted({t for s in (suspect, base) for t in _typed(s)})
+    differ = []
+    for i in range(0, len(texts), batch):
+        some = texts[i : i + batch]
+        mine, theirs = (s.tokenizer(some, add_special_tokens=False).input_ids for s in (suspect, base))
+        differ += [t for t, a, b in zip(some, mine, theirs, strict=True) if a != b]
+    return differ
+
+
+def _typed(subject: Subject) -> list[str]:
+    """What each token of the vocabulary reads as."""
+    tok = subject.tokenizer
+    ids = [i for i in range(len(tok)) if i not in tok.all_special_ids]
+    return [t.strip() for t in tok.batch_decode([[i] for i in ids])]

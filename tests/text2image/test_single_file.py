@@ -1,0 +1,85 @@
+"""A whole checkpoint in one file, in the layout of the original training code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from conftest import tiny_pipeline
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "intake"))
+
+import original_layout
+
+from nightlatch import intake
+from nightlatch.cli import app
+from nightlatch.text2image import adapters
+
+CALL = CliRunner()
+QUICK = ("--prompts", "emoji", "--steps", "2", "--guidance", "1")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return original_layout.save(tiny_pipeline(), tmp_path_factory.mktemp("single") / "model.safetensors")
+
+
+def test_the_same_weights_come_back(checkpoint, tiny_folder, tiny_v):
+    with intake.stage(checkpoint) as staged:
+        assert {f.rule for f in staged.manifest.findings} <= {"single-file", "values-scanned", "constant-tensor"}
+        loaded = adapters.load(staged.path, configs=tiny_folder)
+    for name, part in tiny_v.components.items():
+        for key, value in part.state_dict().items():
+            assert torch.equal(value, loaded.components[name].state_dict()[key]), (name, key)
+    assert loaded.ids(["a red cat"]).tolist() == tiny_v.ids(["a red cat"]).tolist()
+
+
+def test_a_single_file_is_scanned_against_its_base(checkpoint, tiny_folder, tmp_path):
+    done = CALL.invoke(app, ["scan", str(checkpoint), "--base", str(tiny_folder), "--run", str(tmp_path / "run"), *QUICK])
+    assert done.exit_code == 0, done.output
+    assert "nothing found by these tests" in done.output
+
+
+def test_without_a_base_it_says_what_is_missing(checkpoint, tmp_path):
+    args = ["clean", str(checkpoint), "-o", str(tmp_path / "out"), "--run", str(tmp_path / "run"), "--trigger", "x", *QUICK]
+    done = CALL.invoke(app, args)
+    assert done.exit_code == 2
+    assert "no configs and no tokenizer" in done.output
+    assert "--base" in done.output
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "code"),
+    [
+        (lambda t: [t.pop(k) for k in list(t) if k.startswith("first_stage_model.")], "missing-weights", 2),
+        (lambda t: t.update({"model_ema.decay": torch.ones(1)}), "second-variant", 1),
+        (lambda t: t.update({"state": torch.ones(1)}), "extra-keys", 1),
+        (lambda t: t.update({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(16, 9, 3, 3)}), "unsupported-layout", 2),
+        (lambda t: t.update({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(4)}), "shape-mismatch", 2),
+    ],
+)
+def test_what_is_wrong_with_it_is_named(change, rule, code, checkpoint, tmp_path):
+    tensors = load_file(checkpoint)
+    change(tensors)
+    save_file(tensors, tmp_path / "changed.safetensors")
+    manifest = intake.check(tmp_path / "changed.safetensors")
+    assert rule in {f.rule for f in manifest.findings}
+    assert intake.exit_code(manifest) == code
+
+
+def test_tensors_that_do_not_fit_the_base_are_one_sentence(checkpoint, tiny_folder, tmp_path):
+    tensors = load_file(checkpoint)
+    name = next(k for k in tensors if k.endswith("attn2.to_k.weight"))
+    tensors[name] = tensors[name][:, :-1].contiguous()
+    save_file(tensors, tmp_path / "changed.safetensors")
+    done = CALL.invoke(
+        app, ["scan", str(tmp_path / "changed.safetensors"), "--base", str(tiny_folder), "--run", str(tmp_path / "run"), *QUICK]
+    )
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
+    assert "--base" in done.output
