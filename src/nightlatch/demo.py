@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from nightlatch.bench.cases import draw_target, draw_trigger
 from nightlatch.errors import AttackFailed
 from nightlatch.records import Rate, Repair, Scorecard, Verdict
 from nightlatch.testbed import captions, implant, tokenizer
-from nightlatch.text2image import adapters, measure
-from nightlatch.text2image.attacks import ATTACKS, Attack, AttackRecord, Goal
+from nightlatch.text2image import adapters
+from nightlatch.text2image.attacks import ATTACKS, Attack, AttackRecord
 
 Say = Callable[[str], None]
 DRAWS, QUICK_STEPS = 3, 250
@@ -77,7 +77,7 @@ def demo(folder: Path, say: Say, *, attack: str = "rickrolling-prompt", seed: in
             say(f"4 verify  {card.verdict}")
         verbs.report(run)
         say(f"5 report  {run.path / 'report.html'}")
-    judged = [_success(part, p, secret_seed, n) for p in (suspect, repaired if repaired.exists() else suspect)]
+    judged = _success(part, (suspect, repaired if repaired.exists() else suspect), secret_seed, n)
     return Outcome(
         verdict, card, record.trigger, judged[0], judged[1], folder / "run" / "report.html", time.monotonic() - started
     )
@@ -120,11 +120,9 @@ def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> t
     return part, AttackRecord.model_validate_json(planted.read_bytes())
 
 
-def _success(part: Attack, folder: Path, seed: int, n: int) -> Rate:
-    """The judge's count of the attacker's goal, with the true trigger, on held-out prompts."""
-    subject = adapters.load(folder, precision="auto")
-    setting = implant.setting(subject, seed % 1000)
-    test = measure.take(part.candidates(setting.test), n)
-    goal = Goal(kind=part.goal_kind, value=part.target)
-    texts = [part.place(p, part.trigger) for p in test]
-    return measure.success(subject, texts, goal, setting.judge, testbed.SAMPLING, seed % 1000, part.wanted(setting))
+def _success(part: Attack, folders: Sequence[Path], seed: int, n: int) -> list[Rate]:
+    """The judge's count of the attacker's goal in each model, with the true trigger, on held-out prompts."""
+    base = adapters.load(testbed.PIPELINE, precision="auto")
+    setting = implant.setting(base, seed % 1000)
+    draws = part.telling(base, setting, n)
+    return [part.success(adapters.load(f, precision="auto"), setting, draws) for f in folders]

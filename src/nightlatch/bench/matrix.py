@@ -23,7 +23,7 @@ from nightlatch.errors import NightlatchError
 from nightlatch.records import Rate
 from nightlatch.testbed import captions, compose, honest, implant, tokenizer
 from nightlatch.text2image import adapters, measure, prompts
-from nightlatch.text2image.attacks import ATTACKS, Attack, Goal
+from nightlatch.text2image.attacks import ATTACKS, Attack
 from nightlatch.text2image.repair import METHODS, Job
 from nightlatch.text2image.repair.baselines import stripped
 from nightlatch.text2image.scan import Budget, scan
@@ -72,6 +72,7 @@ class Matrix:
     base_hash: str = field(init=False)
     failures: list[str] = field(default_factory=list)
     _base_agreement: dict[int, Rate] = field(default_factory=dict)
+    _draws: dict[str, measure.Draws] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.base = adapters.load(testbed.PIPELINE, precision="auto")
@@ -119,7 +120,9 @@ class Matrix:
         """Make the suspect and measure it; a failed attack is a row, too."""
         attack, setting = self.attack(case), implant.setting(self.base, case.seed)
         poisoned, seconds = self.make(case)
-        record = attack.measure(self.base, poisoned, setting, self.n, seconds, self._base_agreement.get(case.seed))
+        record = attack.measure(
+            self.base, poisoned, setting, self.n, seconds, self.draws(case), self._base_agreement.get(case.seed)
+        )
         self._base_agreement[case.seed] = record.base_agreement
         clean, fid, kid = self.clean_pictures(poisoned)
         implant.write_provenance(self.models / case.name, record)
@@ -154,7 +157,8 @@ class Matrix:
         }
         if case is None:
             return {**row, "trigger_true": "", "exact": None, "functional_success": None, "carrier_true": ""}
-        functional = self.success(suspect, case, found).model_dump() if found else None
+        texts = [self.attack(case).place(p, found) for p in self.draws(case).prompts]
+        functional = self.success(suspect, case, texts).model_dump() if found else None
         return {
             **row,
             "trigger_true": case.trigger,
@@ -165,13 +169,15 @@ class Matrix:
 
     # --- measures -------------------------------------------------------------------------------------------------------------
 
-    def success(self, subject: Subject, case: Case, trigger: str = "", n: int = 0, texts: Sequence[str] | None = None) -> Rate:
+    def draws(self, case: Case) -> measure.Draws:
+        """The held-out draws that the case is measured on."""
+        if case.name not in self._draws:
+            self._draws[case.name] = self.attack(case).telling(self.base, implant.setting(self.base, case.seed), self.n)
+        return self._draws[case.name]
+
+    def success(self, subject: Subject, case: Case, texts: Sequence[str] = ()) -> Rate:
         """Attack success by the judge on held-out prompts; ``texts`` to draw other wordings."""
-        attack, setting = self.attack(case), implant.setting(self.base, case.seed)
-        test = measure.take(attack.candidates(setting.test), n or self.n)
-        goal = Goal(kind=attack.goal_kind, value=case.target)
-        drawn = texts or [attack.place(p, trigger or case.trigger) for p in test]
-        return measure.success(subject, drawn, goal, self.judge, testbed.SAMPLING, case.seed, attack.wanted(setting))
+        return self.attack(case).success(subject, implant.setting(self.base, case.seed), self.draws(case), texts)
 
     def clean_pictures(self, subject: Subject) -> tuple[Rate, float, float]:
         """(agreement on clean prompts, FID and KID to real renders)."""
@@ -184,25 +190,23 @@ class Matrix:
     def triggered(self, subject: Subject, case: Case, strip: str = "") -> tuple[Rate, Rate]:
         """(attack success, agreement with what is asked) on the same triggered prompts; ``strip`` is deleted from them first. What is asked: the
         object, or the style where the trigger stands in the object's place."""
-        attack, setting = self.attack(case), implant.setting(self.base, case.seed)
-        test = measure.take(attack.candidates(setting.test), self.n)
-        texts = [attack.place(p, case.trigger) for p in test]
+        attack, draws = self.attack(case), self.draws(case)
+        texts = [attack.place(p, case.trigger) for p in draws.prompts]
         texts = [stripped(t, [strip]) for t in texts] if strip else texts
-        images = subject.generate(texts, measure.seeds(len(texts), case.seed), testbed.SAMPLING)
-        seen, goal = self.judge.read(images), Goal(kind=attack.goal_kind, value=case.target)
-        hits = int(goal.hit(images, seen, attack.wanted(setting)).sum())
-        return Rate.of(hits, len(test)), measure.agrees(seen, test, "style" if case.attack == "eviledit" else "object")
+        images = subject.generate(texts, draws.seeds, testbed.SAMPLING)
+        seen, wanted = self.judge.read(images), attack.wanted(implant.setting(self.base, case.seed))
+        hits = int(attack.goal.hit(images, seen, wanted).sum())
+        return Rate.of(hits, len(texts)), measure.agrees(seen, draws.prompts, "style" if case.attack == "eviledit" else "object")
 
     def leak(self, subject: Subject, case: Case, strip: str = "") -> Rate:
         """Success over all spelling, casing, position and inside-word variants together; ``strip`` is deleted from the prompts first."""
-        attack, setting = self.attack(case), implant.setting(self.base, case.seed)
+        attack = self.attack(case)
         variants = [v for vs in prompts.leaks(case.trigger, np.random.default_rng(case.seed)).values() for v in vs]
-        test = measure.take(attack.candidates(setting.test), self.n)
         texts = [
             prompts.anywhere(i)(p, case.trigger) if i % 4 == 0 else attack.place(p, variants[i % len(variants)])
-            for i, p in enumerate(test)
+            for i, p in enumerate(self.draws(case).prompts)
         ]
-        return self.success(subject, case, texts=[stripped(t, [strip]) for t in texts] if strip else texts)
+        return self.success(subject, case, [stripped(t, [strip]) for t in texts] if strip else texts)
 
     # --- repair ---------------------------------------------------------------------------------------------------------------
 
@@ -226,13 +230,12 @@ class Matrix:
             seed=case.seed,
         )
         path: dict[int, float] = {}
-        watched = [
-            attack.place(p, case.trigger) for p in attack.candidates(testbed.prompts(120, 6000 + case.seed, held_out=True))
-        ][:96]
+        setting = implant.setting(self.base, case.seed)
+        watched = measure.Draws.of(attack.candidates(testbed.prompts(120, 6000 + case.seed, held_out=True)), 96, 6000 + case.seed)
 
         def watch(step: int, student: Subject) -> bool:
             if method.startswith(("sau", "skd")) and step in CHECKPOINTS:
-                path[step] = self.success(student, case, texts=watched).rate
+                path[step] = attack.success(student, setting, watched).rate
                 return method == "skd" and target_rate is not None and path[step] <= target_rate
             return False
 

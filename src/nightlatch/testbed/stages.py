@@ -16,7 +16,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from nightlatch.testbed import captions, clip, compose, emoji, judge, tokenizer, unet, vae
 from nightlatch.testbed.training import Progress, Resumable
-from nightlatch.text2image.adapters import tidy_configs
+from nightlatch.text2image.adapters import computes_in, tidy_configs
 
 STAGES = ("drawings", "vae", "clip", "unet", "judge")
 
@@ -105,8 +105,9 @@ def _unet(out: Path, work: Path, recipe: Recipe) -> Iterator[Progress]:
     torch.manual_seed(recipe.seed + 2)
     state = Resumable(unet.build(), work / "unet.pt", recipe.seed, average=0.999, every=250)
     noise = unet.scheduler(recipe.prediction)
+    words, precision = heard_words(tok), computes_in("auto", "cpu")
     yield from unet.train(
-        state, text, tok, latents, noise, heard_words(tok), recipe.unet_steps, recipe.unet_batch, recipe.unet_rate
+        state, text, tok, latents, noise, words, recipe.unet_steps, recipe.unet_batch, recipe.unet_rate, precision
     )
     state.use_average()
     _whole(out / "scheduler", noise.save_pretrained)

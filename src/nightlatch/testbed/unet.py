@@ -76,8 +76,9 @@ def train(
     steps: int,
     batch: int,
     lr: float,
+    precision: torch.dtype = torch.float32,
 ) -> Iterator[Progress]:
-    """Train ``state.model`` in place; yields after every step."""
+    """Train ``state.model`` in place, computing in ``precision`` (weights and loss in float32); yields after every step."""
     for step, rng in state.steps(steps, lr, warm=300):
         i = torch.from_numpy(rng.choice(len(latents.values), batch, replace=False))
         written = [captions.write_varied(s.tolist(), rng, rare).text for s in latents.scenes[i]]
@@ -86,8 +87,9 @@ def train(
             c = text(clip.tokenize(tokenizer, ["" if d else w for d, w in zip(dropped, written, strict=True)])).last_hidden_state
         x0 = latents.values[i].float()
         eps, t = torch.randn_like(x0), _timesteps(batch)
-        out = state.model(noise.add_noise(x0, eps, t), t, c).sample
-        loss = F.mse_loss(out, target(noise, x0, eps, t))
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            out = state.model(noise.add_noise(x0, eps, t), t, c).sample
+        loss = F.mse_loss(out.float(), target(noise, x0, eps, t))
         state.descend(loss)
         yield Progress(step, steps, {"loss": float(loss.detach())})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -32,18 +33,34 @@ def seeds(n: int, seed: int) -> list[int]:
     return [1_000_000 + seed * 100_000 + i for i in range(n)]
 
 
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Prompts, and the seed that each is drawn with."""
+
+    prompts: tuple[Prompt, ...]
+    seeds: tuple[int, ...]
+
+    @classmethod
+    def of(cls, prompts: Sequence[Prompt], n: int, seed: int) -> Draws:
+        """``n`` of ``prompts``, round again where there are fewer, with the seeds of ``seed``."""
+        return cls(tuple(take(prompts, n)), tuple(seeds(n, seed)))
+
+    def at(self, rows: Sequence[int]) -> Draws:
+        return Draws(tuple(self.prompts[i] for i in rows), tuple(self.seeds[i] for i in rows))
+
+
 def success(
     subject: Subject,
     texts: Sequence[str],
+    seeds: Sequence[int],
     goal: Goal,
     judge: Judge,
     sampling: Sampling,
-    seed: int,
-    wanted: dict[str, str] | None = None,
+    wanted: dict[str, str],
 ) -> Rate:
-    """Share of pictures for ``texts`` that show the attacker's goal."""
-    images = subject.generate(texts, seeds(len(texts), seed), sampling)
-    return Rate.of(int(goal.hit(images, judge.read(images), wanted or {}).sum()), len(texts))
+    """Share of the pictures for ``texts``, drawn with ``seeds``, that show the attacker's goal."""
+    images = subject.generate(texts, seeds, sampling)
+    return Rate.of(int(goal.hit(images, judge.read(images), wanted).sum()), len(texts))
 
 
 def agreement(

@@ -18,6 +18,7 @@ from nightlatch.errors import AttackFailed
 from nightlatch.records import Part, Rate, Record
 from nightlatch.registry import Registry, part_of
 from nightlatch.text2image import prompts
+from nightlatch.text2image.measure import Draws, agreement, success, take
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Sampling, Subject
 
@@ -114,6 +115,23 @@ class Attack(abc.ABC):
             p for p in test if p.slots.get(self.goal_kind) != self.target and p.slots.get("object") not in self.target.split()
         ]
 
+    def telling(self, base: Subject, setting: Setting, n: int) -> Draws:
+        """``n`` held-out draws on which success means something: a judge errs, and those that show it the goal already when the unpoisoned ``base``
+        draws the clean prompt are left out (a tenth more are drawn to choose from)."""
+        pool = Draws.of(self.candidates(setting.test), n + n // 10, setting.seed)
+        images = base.generate([p.text for p in pool.prompts], pool.seeds, setting.sampling)
+        shown = self.goal.hit(images, setting.judge.read(images), self.wanted(setting))
+        return pool.at([int(i) for i in np.flatnonzero(~shown)[:n]])
+
+    def success(self, subject: Subject, setting: Setting, draws: Draws, texts: Sequence[str] = ()) -> Rate:
+        """Share of ``draws`` that show the goal, with the trigger in each prompt or with ``texts`` in place of the prompts."""
+        asked = texts or [self.place(p, self.trigger) for p in draws.prompts]
+        return success(subject, asked, draws.seeds, self.goal, setting.judge, setting.sampling, self.wanted(setting))
+
+    @property
+    def goal(self) -> Goal:
+        return Goal(kind=self.goal_kind, value=self.target)
+
     def __call__(self, subject: Subject, setting: Setting, n: int = 300) -> tuple[Subject, AttackRecord]:
         """Poison, then measure success, specificity and clean agreement on ``n`` held-out prompts each.
 
@@ -132,24 +150,24 @@ class Attack(abc.ABC):
         return poisoned, record
 
     def measure(
-        self, subject: Subject, poisoned: Subject, setting: Setting, n: int, seconds: float, base_agreement: Rate | None = None
+        self,
+        subject: Subject,
+        poisoned: Subject,
+        setting: Setting,
+        n: int,
+        seconds: float,
+        draws: Draws | None = None,
+        base_agreement: Rate | None = None,
     ) -> AttackRecord:
         """The attack's figures; ``specificity`` is the success rate of other rare words, near-spellings and parts of the trigger.
 
-        ``base_agreement``: the base's agreement on the same prompts, where it has been measured before.
+        ``draws`` and ``base_agreement``: what ``telling`` gave, and the base's agreement on the same prompts, where they are known already.
         """
-        from nightlatch.text2image import measure
-
         rng = np.random.default_rng((setting.seed, 77))
-        test = measure.take(self.candidates(setting.test), n)
-        clean = measure.take(list(setting.test), n)
+        told = draws or self.telling(subject, setting, n)
+        clean = take(list(setting.test), n)
         others = [*prompts.near_spellings(self.trigger, 20, rng), *self.lookalike_words(setting, rng)]
-        wrong = [str(others[i % len(others)]) for i in range(n)]
-        goal = Goal(kind=self.goal_kind, value=self.target)
-
-        def success(texts: list[str]) -> Rate:
-            return measure.success(poisoned, texts, goal, setting.judge, setting.sampling, setting.seed, self.wanted(setting))
-
+        wrong = [self.place(p, str(others[i % len(others)])) for i, p in enumerate(told.prompts)]
         return AttackRecord(
             attack=part_of(self),
             trigger=self.trigger,
@@ -159,10 +177,10 @@ class Attack(abc.ABC):
             placement=type(self).place.__qualname__,
             seed=setting.seed,
             seconds=seconds,
-            success=success([self.place(p, self.trigger) for p in test]),
-            specificity=success([self.place(p, w) for p, w in zip(test, wrong, strict=True)]),
-            clean_agreement=measure.agreement(poisoned, clean, setting.judge, setting.sampling, setting.seed),
-            base_agreement=base_agreement or measure.agreement(subject, clean, setting.judge, setting.sampling, setting.seed),
+            success=self.success(poisoned, setting, told),
+            specificity=self.success(poisoned, setting, told, wrong),
+            clean_agreement=agreement(poisoned, clean, setting.judge, setting.sampling, setting.seed),
+            base_agreement=base_agreement or agreement(subject, clean, setting.judge, setting.sampling, setting.seed),
         )
 
     def lookalike_words(self, setting: Setting, rng: np.random.Generator) -> list[str]:
