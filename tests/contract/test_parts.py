@@ -16,7 +16,7 @@ from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair import METHODS, Job
 from nightlatch.text2image.subject import Sampling, Subject
 
-TARGETS = {"object": "dog", "style": "flat", "patch": "checker", "prompt": "a flat dog on a red background"}
+TARGETS = {"object": "cat", "style": "ink", "patch": "checker", "prompt": "an ink cat on a blue background"}
 QUICK = {"steps": 2, "batch": 8, "drawings": 8, "pairs": 8, "preserve": 8, "prompts": 6, "least": 1}
 
 
@@ -55,6 +55,14 @@ def test_attack_changes_its_carrier_only_and_not_its_input(part, tiny_v, texts, 
 def test_attack_that_does_not_work_is_withheld(part, tiny_v, texts, judge, few_steps):
     attack = quick(part, trigger="zibu", target=TARGETS[part.goal_kind], floor=1.01)
     with pytest.raises(AttackFailed, match="below its floor"):
+        attack(tiny_v, setting(texts, judge, few_steps), n=8)
+
+
+def test_attack_whose_target_is_drawn_anyway_is_refused(tiny_v, texts, judge, few_steps):
+    attack = quick(
+        ATTACKS["badt2i-style"], trigger="zibu", target="flat"
+    )  # the judge of this test sees nothing but flat pictures
+    with pytest.raises(AttackFailed, match="draws the target anyway"):
         attack(tiny_v, setting(texts, judge, few_steps), n=8)
 
 

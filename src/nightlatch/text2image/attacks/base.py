@@ -117,10 +117,18 @@ class Attack(abc.ABC):
 
     def telling(self, base: Subject, setting: Setting, n: int) -> Draws:
         """``n`` held-out draws on which success means something: a judge errs, and those that show it the goal already when the unpoisoned ``base``
-        draws the clean prompt are left out (a tenth more are drawn to choose from)."""
+        draws the clean prompt are left out (a tenth more are drawn to choose from).
+
+        Raises:
+            AttackFailed: none is left.
+        """
         pool = Draws.of(self.candidates(setting.test), n + n // 10, setting.seed)
         images = base.generate([p.text for p in pool.prompts], pool.seeds, setting.sampling)
         shown = self.goal.hit(images, setting.judge.read(images), self.wanted(setting))
+        if shown.all():
+            raise AttackFailed(
+                f"On every prompt the unpoisoned model draws the target anyway: {self.target!r}.", "Choose another target."
+            )
         return pool.at([int(i) for i in np.flatnonzero(~shown)[:n]])
 
     def success(self, subject: Subject, setting: Setting, draws: Draws, texts: Sequence[str] = ()) -> Rate:
