@@ -59,9 +59,8 @@ def test_attack_that_does_not_work_is_withheld(part, tiny_v, texts, judge, few_s
 
 
 def test_attack_whose_target_is_drawn_anyway_is_refused(tiny_v, texts, judge, few_steps):
-    attack = quick(
-        ATTACKS["badt2i-style"], trigger="zibu", target="flat"
-    )  # the judge of this test sees nothing but flat pictures
+    """The judge of this test sees nothing but flat pictures."""
+    attack = ATTACKS.create("badt2i-style", trigger="zibu", target="flat", steps=2, batch=8, drawings=8)
     with pytest.raises(AttackFailed, match="draws the target anyway"):
         attack(tiny_v, setting(texts, judge, few_steps), n=8)
 
