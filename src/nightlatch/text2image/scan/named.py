@@ -10,13 +10,17 @@ from nightlatch.records import Candidate
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.subject import Subject
 
+LOOKED = 512
+
 
 @torch.no_grad()
 def named(gauge: Gauge, hinted: Sequence[str], reread: Sequence[str], n: int) -> tuple[Candidate, ...]:
-    """The ``n`` strings of both lists that move the suspect most, by one denoising step; those that the files suggest come first."""
+    """The ``n`` strings of both lists that move the suspect most, by one denoising step; those that the files suggest come first. Of a list longer than
+    ``LOOKED`` as many are tried, evenly spread."""
     made: list[Candidate] = []
     for texts in (hinted, reread):
         fresh = [t for t in dict.fromkeys(texts) if t.strip() and t not in {c.text for c in made}]
+        fresh = fresh[:: 1 + len(fresh) // LOOKED]
         values = gauge.spoken(fresh, gauge.contexts[0].text) if fresh else ()
         scored = [Candidate(text=t, score=float(v), robust_z=0.0) for t, v in zip(fresh, values, strict=True)]
         made += sorted(scored, key=lambda c: -c.score)[: n - len(made)]
