@@ -15,8 +15,8 @@ LOOKED = 512
 
 @torch.no_grad()
 def named(gauge: Gauge, hinted: Sequence[str], reread: Sequence[str], n: int) -> tuple[Candidate, ...]:
-    """The ``n`` strings of both lists that move the suspect most, by one denoising step; those that the files suggest come first. Of a list longer than
-    ``LOOKED`` as many are tried, evenly spread."""
+    """The ``n`` strings of both lists that move the suspect most, by one denoising step; those that the files suggest come first. Of a list longer
+    than ``LOOKED`` as many are tried, evenly spread."""
     made: list[Candidate] = []
     for texts in (hinted, reread):
         fresh = [t for t in dict.fromkeys(texts) if t.strip() and t not in {c.text for c in made}]
