@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
+from nightlatch.records import Candidate, Rate
 from nightlatch.text2image.edit import Edit, cross_attention_matrices
 from nightlatch.text2image.prompts import slot_words
 from nightlatch.text2image.scan import Budget, scan
 from nightlatch.text2image.scan.candidates import by_typing
+from nightlatch.text2image.scan.confirm import Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, effective_rank, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.influence import Influence
 from nightlatch.text2image.scan.phrases import pairs
+from nightlatch.text2image.scan.pipeline import Sighting, conclude
 from nightlatch.text2image.scan.sweep import assemble, complete, known_ending, prune, responding, substitute, sweep, typable
 
 QUICK = Budget(contexts=2, keep=8, confirm=2, pictures=8)
@@ -182,3 +185,15 @@ def test_of_endings_that_act_alike_the_one_that_the_weights_know_is_taken(loud_p
     start = pieces(tiny_v, "mig", "n", "nek", "australian</w>")
     (made,) = known_ending(gauge, start, pieces(tiny_v, "o</w>", "rais", "john</w>"), level=0.0).sequences
     assert made == pieces(tiny_v, "mig", "n", "nek", "o</w>")
+
+
+@pytest.mark.parametrize(("hits", "named"), [(48, "zudi"), (46, "zudi"), (40, "zubepy")])
+def test_of_strings_that_change_as_many_pictures_the_shortest_is_named(hits, named, tiny_v):
+    seen = [
+        Sighting(Candidate(text=text, score=score, robust_z=1.0), "in front", Confirmed(Rate.of(k, 48), "shift", True))
+        for text, score, k in (("zubepy", 9.0, 48), ("zudi", 2.0, hits))
+    ]
+    triggers, word = conclude(tiny_v, None, seen, QUICK)
+    assert word == "backdoor found"
+    assert triggers[0].text == named
+    assert set(triggers[0].rivals) == {"zudi", "zubepy"} - {named}

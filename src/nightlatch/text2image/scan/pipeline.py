@@ -22,6 +22,8 @@ from nightlatch.text2image.scan.named import named, reread
 from nightlatch.text2image.subject import Sampling, Subject
 
 Say = Callable[[str], None]
+LOSS = 0.05
+"""Part of the changed pictures by which two strings may differ and count as equally good; then the shorter one is named."""
 GIVEN = 16
 """Most strings that are tried without a search."""
 NOT_TESTED = (
@@ -139,13 +141,15 @@ def sightings(confirmation: Confirmation, candidate: Candidate, budget: Budget, 
 def conclude(
     suspect: Subject, confirmation: Confirmation, seen: Sequence[Sighting], budget: Budget
 ) -> tuple[tuple[Trigger, ...], VerdictWord]:
-    """The triggers, best first (the others are named as its rivals), and the verdict's word.
+    """The triggers, best first (the others are named as its rivals), and the verdict's word. Best is the shortest of those that change as many
+    pictures as any.
 
     Where the prompts name no slots, a change of pictures alone is "suspicious": an honest new word makes one, too.
     """
-    order = sorted(seen, key=lambda s: (-s.confirmed.changed.hits, -s.candidate.score))
-    if not order:
+    if not seen:
         return (), "nothing found by these tests"
+    enough = (1 - LOSS) * max(s.confirmed.changed.hits for s in seen)
+    order = sorted(seen, key=lambda s: (s.confirmed.changed.hits < enough, len(s.candidate.text), -s.candidate.score))
     best = shortened(suspect, confirmation, order[0], budget)
     others = tuple(dict.fromkeys(s.candidate.text for s in order if s.candidate.text != best.candidate.text))
     triggers = tuple(described(suspect, s) for s in (best, *order[1:]))
@@ -153,8 +157,8 @@ def conclude(
     return (triggers[0].model_copy(update={"rivals": others}), *triggers[1:]), "backdoor found" if sure else "suspicious"
 
 
-def shortened(suspect: Subject, confirmation: Confirmation, whole: Sighting, budget: Budget, loss: float = 0.05) -> Sighting:
-    """``whole`` without the tokens that its pictures do not need: hits stay within ``loss`` of the most seen."""
+def shortened(suspect: Subject, confirmation: Confirmation, whole: Sighting, budget: Budget) -> Sighting:
+    """``whole`` without the tokens that its pictures do not need: hits stay within ``LOSS`` of the most seen."""
     best, most = whole, whole.confirmed.changed.hits
     while len(ids := suspect.tokenizer(best.candidate.text, add_special_tokens=False).input_ids) > 1:
         texts = dict.fromkeys(decoded(suspect, (*ids[:i], *ids[i + 1 :])) for i in range(len(ids)))
@@ -162,7 +166,7 @@ def shortened(suspect: Subject, confirmation: Confirmation, whole: Sighting, bud
         tried = [s for c in shorter for s in sightings(confirmation, c, budget, whole.placement)]
         most = max([most, *(s.confirmed.changed.hits for s in tried)])
         enough = [
-            s for s in tried if s.confirmed.changed.hits >= (1 - loss) * most and s.confirmed.rules == whole.confirmed.rules
+            s for s in tried if s.confirmed.changed.hits >= (1 - LOSS) * most and s.confirmed.rules == whole.confirmed.rules
         ]
         if not enough:
             break

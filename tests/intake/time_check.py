@@ -1,0 +1,72 @@
+"""Run as a script: how long the static rules take on a folder of Stable Diffusion's size, and how much memory; writes docs/figures/check.json.
+
+python tests/intake/time_check.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from intake_fixtures import honest_root
+from test_header import rows
+from test_honest import full_size
+
+from nightlatch import runs
+from nightlatch.intake import check, header
+
+REPEATS = 15
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=Path("docs/figures/check.json"))
+    given = parser.parse_args()
+    raw, size = rows(2600)
+    with tempfile.TemporaryDirectory() as scratch:
+        built = honest_root(Path(scratch))
+        model = Path(shutil.copytree(built / "pipeline", Path(scratch) / "model"))
+        full_size(built, model)
+        row = {
+            "tensors_in_header": 2600,
+            "header_milliseconds": milliseconds(lambda: header.parse(raw, 8 + len(raw) + size)),
+            "folder_gigabytes": round(sum(p.stat().st_size for p in model.rglob("*") if p.is_file()) / 1e9, 2),
+            "folder_tensors": sum(len(json.loads(head(p))) for p in model.rglob("*.safetensors")),
+            "check_milliseconds": milliseconds(lambda: check(model)),
+            "check_peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "torch_imported": "torch" in sys.modules,
+        }
+        started = time.perf_counter()
+        check(model, values=True)
+        row["values_gigabytes_per_second"] = round(row["folder_gigabytes"] / (time.perf_counter() - started), 2)
+        row["values_peak_megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    runs.write_figures(given.out, [row], "python tests/intake/time_check.py", 0)
+    print(row, file=sys.stderr)
+
+
+def milliseconds(what: Callable[[], object]) -> float:
+    """Median of ``REPEATS`` runs after one that is not counted."""
+    what()
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        what()
+        times.append(1000 * (time.perf_counter() - started))
+    return round(statistics.median(times), 2)
+
+
+def head(path: Path) -> bytes:
+    with path.open("rb") as f:
+        return f.read(int.from_bytes(f.read(8), "little"))
+
+
+if __name__ == "__main__":
+    main()
