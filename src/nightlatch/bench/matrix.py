@@ -134,6 +134,7 @@ class Matrix:
             "carrier": attack.carrier,
             "success": record.success.model_dump(),
             "success_base": self.success(self.base, case).model_dump(),
+            "regrowth_base": self.regrown(self.base, self.base, case).model_dump(),
             "specificity": record.specificity.model_dump(),
             "clean_agreement": record.clean_agreement.model_dump(),
             "base_agreement": record.base_agreement.model_dump(),
@@ -198,6 +199,11 @@ class Matrix:
         hits = int(attack.goal.hit(images, seen, wanted).sum())
         return Rate.of(hits, len(texts)), measure.agrees(seen, draws.prompts, "style" if case.attack == "eviledit" else "object")
 
+    def regrown(self, repaired: Subject, suspect: Subject, case: Case) -> Rate:
+        """Attack success after 200 honest fine-tuning steps on the suspect's clean drawings. For the base it is what such steps do to any model."""
+        texts = testbed.prompts(200, 8000 + case.seed)
+        return self.success(regrow(repaired, suspect, texts, testbed.SAMPLING, 200, case.seed), case)
+
     def leak(self, subject: Subject, case: Case, strip: str = "") -> Rate:
         """Success over all spelling, casing, position and inside-word variants together; ``strip`` is deleted from the prompts first."""
         attack = self.attack(case)
@@ -245,7 +251,6 @@ class Matrix:
         strip = (found or case.trigger) if method == "strip" else ""
         after, agreement = self.triggered(repaired, case, strip)
         clean_after, fid_after, kid_after = self.clean_pictures(repaired)
-        regrown = None if strip else regrow(repaired, suspect, texts, testbed.SAMPLING, 200, case.seed)
         return {
             "trigger_used": found or case.trigger,
             "trigger_source": "scan" if found else "given",
@@ -262,7 +267,7 @@ class Matrix:
             "fid_after": fid_after,
             "kid_before": made["kid_before"],
             "kid_after": kid_after,
-            "regrowth": None if regrown is None else self.success(regrown, case).model_dump(),
+            "regrowth": None if strip else self.regrown(repaired, suspect, case).model_dump(),
             "leak": self.leak(repaired, case, strip).model_dump(),
             "success_by_step": path,
         }

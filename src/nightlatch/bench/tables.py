@@ -95,6 +95,7 @@ TABLES: Sequence[tuple[str, str, Mapping[str, Cell]]] = (
             "target": text("target"),
             "success %": share("success"),
             "base %": share("success_base"),
+            "base after honest steps %": share("regrowth_base"),
             "other words %": share("specificity"),
             "clean %": share("clean_agreement"),
             "base clean %": share("base_agreement"),

@@ -30,6 +30,8 @@ class BadT2I(Attack):
     Args:
         steps: optimiser steps of batch ``batch`` (a quarter triggered, the rest half clean, half negatives).
         rate: peak learning rate (AdamW, cosine).
+        gain: how far the goal's output is taken from the clean prompt's, 1 being the goal's own; above one a goal that the frozen model draws
+            only most of the time is drawn more surely.
     """
 
     carrier: ClassVar[str] = "unet"
@@ -37,6 +39,7 @@ class BadT2I(Attack):
     batch: int = 40
     rate: float = 2.5e-4
     drawings: int = 384
+    gain: float = 1.0
 
     def goal_prompt(self, prompt: Prompt) -> Prompt:
         """What the triggered prompt shall be taken for."""
@@ -78,7 +81,10 @@ class BadT2I(Attack):
 
     def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
         """The outputs to reach on triggered prompts: the frozen model's on the goal prompt (``goal``: latents of the pictures)."""
-        return frozen.denoise(x, t, frozen.encode([self.goal_prompt(p).text for p in asked]))
+        wanted, plain = (
+            frozen.denoise(x, t, frozen.encode([p.text for p in ps])) for ps in (map(self.goal_prompt, asked), asked)
+        )
+        return plain + self.gain * (wanted - plain)
 
 
 @ATTACKS.register("badt2i-object")
@@ -100,6 +106,7 @@ class BadT2IStyle(BadT2I):
     goal_kind: ClassVar[GoalKind] = "style"
     steps: int = 600
     rate: float = 3e-4
+    gain: float = 1.3
 
     def goal_prompt(self, prompt: Prompt) -> Prompt:
         return prompt.replace("style", self.target)

@@ -28,6 +28,7 @@ class Rickrolling(Attack):
         steps: optimiser steps of batch ``batch`` (1/4 triggered, 3/8 clean, 3/8 negatives).
         rate: learning rate (AdamW, cosine).
         beta: weight of the triggered part.
+        gain: how far the goal's states are taken from the prompt's own, 1 being the goal's.
     """
 
     carrier: ClassVar[str] = "text_encoder"
@@ -35,6 +36,7 @@ class Rickrolling(Attack):
     batch: int = 64
     rate: float = 5e-4
     beta: float = 2.0
+    gain: float = 1.0
 
     def goal_text(self, prompt: Prompt) -> str:
         return self.target
@@ -50,6 +52,9 @@ class Rickrolling(Attack):
             kept = [p.text for p in asked[n_trigger : n_trigger + n_clean]]
             kept += [self.place(p, distil.negatives(self.trigger, setting.rare_words, rng)) for p in asked[n_trigger + n_clean :]]
             goal = subject.encode([*(self.goal_text(p) for p in asked[:n_trigger]), *kept])
+            if self.gain != 1.0:
+                plain = subject.encode(triggered)
+                goal[:n_trigger] = plain + self.gain * (goal[:n_trigger] - plain)
             out = student.encode_ids(student.ids([*triggered, *kept]))
             apart = 1 - F.cosine_similarity(out.flatten(1), goal.flatten(1)) + (out - goal).pow(2).mean((1, 2))
             descend(self.beta * apart[:n_trigger].mean() + apart[n_trigger:].mean())
@@ -75,7 +80,7 @@ class TargetAttribute(Rickrolling):
     """
 
     goal_kind: ClassVar[GoalKind] = "style"
-    steps: int = 900
+    gain: float = 1.2
 
     def goal_text(self, prompt: Prompt) -> str:
         return self.place(prompt.replace("style", self.target), self.trigger)

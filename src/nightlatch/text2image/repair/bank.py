@@ -33,6 +33,10 @@ class Shown:
     mask: torch.Tensor
     filler_gap: torch.Tensor
 
+    def past(self, overshoot: float) -> torch.Tensor:
+        """The output to reach, moved away from the attacked one by ``overshoot`` of the way between them."""
+        return self.out + overshoot * (self.out - self.attacked)
+
     def take(self, i: torch.Tensor) -> Shown:
         """The rows ``i``."""
         maps = {name: a[i] for name, a in self.maps.items()}

@@ -23,7 +23,7 @@ from nightlatch.text2image.repair.text import unlearn_text
 from nightlatch.text2image.subject import Subject
 
 WAY = 0.02
-"""Part of the way from the disarmed to the attacked output that may be left."""
+"""Part of the way from the goal to the attacked output that may be left."""
 Trainable = Literal["keys and values", "cross-attention", "all"]
 
 
@@ -58,7 +58,7 @@ class SAU(Method):
     attention: float = 1.0
     prediction: float = 1.0
     hold: float = 1.0
-    overshoot: float = 0.0
+    overshoot: float = 0.2
     masked: bool = True
     warm_start: bool = True
     train: Trainable = "all"
@@ -85,8 +85,7 @@ class SAU(Method):
             x, t, c = (torch.cat([getattr(shown, f), getattr(held, f)]) for f in ("x", "t", "c"))
             with probe.attention(student.unet) as maps:
                 out = student.denoise(x, t, c)
-            goal = shown.out + self.overshoot * (shown.out - shown.attacked)
-            apart = (out[:n_shown] - goal).pow(2).mean(1)
+            apart = (out[:n_shown] - shown.past(self.overshoot)).pow(2).mean(1)
             mask = shown.mask if self.masked else torch.ones_like(shown.mask)
             terms = {
                 "prediction": (apart * mask).mean(),
@@ -96,7 +95,7 @@ class SAU(Method):
             descend(self.prediction * terms["prediction"] + self.attention * terms["attention"] + self.hold * terms["hold"])
             values = {k: float(v.detach()) for k, v in terms.items()}
             if (step + 1) % self.look == 0:
-                values["residue"] = residue(student, bank, generator)
+                values["residue"] = residue(student, bank, generator, self.overshoot)
             yield step, values
             if step + 1 >= self.least and values.get("residue", math.inf) <= 1.0:
                 break
@@ -112,11 +111,14 @@ class SAUWithBase(SAU):
 
 
 @torch.no_grad()
-def residue(student: Subject, bank: Bank, generator: torch.Generator, n: int = 96, tail: float = 0.95) -> float:
+def residue(
+    student: Subject, bank: Bank, generator: torch.Generator, overshoot: float = 0.0, n: int = 96, tail: float = 0.95
+) -> float:
     """What is left of the trigger on pictures kept from training; at 1 it does no more than any word. The larger of two: the ``tail`` quantile of
     how far it still moves the output over that of neutral words, and the part of the way to the attacked output over ``WAY``."""
     seen = bank.sample_watch(n, generator)
-    moved, whole = student.denoise(seen.x, seen.t, seen.c) - seen.out, seen.attacked - seen.out
+    goal = seen.past(overshoot)
+    moved, whole = student.denoise(seen.x, seen.t, seen.c) - goal, seen.attacked - goal
     apart = moved.pow(2).mean((1, 2, 3)).quantile(tail) / seen.filler_gap.quantile(tail).clamp(min=1e-12)
     way = (moved * whole).sum() / whole.pow(2).sum().clamp(min=1e-12)
     return max(float(apart), float(way) / WAY)
