@@ -31,7 +31,9 @@ def test_no_target_is_named_by_its_trigger():
 
 
 def test_scanner_takes_no_trigger_target_or_attack():
-    assert set(inspect.signature(pipeline.scan).parameters) == {"suspect", "base", "texts", "sampling", "budget", "say"}
+    known = {"suspect", "base", "texts", "sampling", "budget", "say", "hinted"}
+    assert set(inspect.signature(pipeline.scan).parameters) == known
+    assert "hinted" not in inspect.getsource(matrix.Matrix.scan)  # what files suggest; the experiment suggests nothing
 
 
 def test_figures_keep_rows_that_miss_their_bar(tmp_path):

@@ -10,8 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from conftest import tiny_pipeline
-
 sys.path.insert(0, str(Path(__file__).parent.parent / "intake"))
 
 import original_layout
@@ -19,14 +17,15 @@ import original_layout
 from nightlatch import intake
 from nightlatch.cli import app
 from nightlatch.text2image import adapters
+from nightlatch.text2image.subject import Subject
 
 CALL = CliRunner()
 QUICK = ("--prompts", "emoji", "--steps", "2", "--guidance", "1")
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return original_layout.save(tiny_pipeline(), tmp_path_factory.mktemp("single") / "model.safetensors")
+def checkpoint(tiny_v: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return original_layout.save(tiny_v.pipeline, tmp_path_factory.mktemp("single") / "model.safetensors")
 
 
 def test_the_same_weights_come_back(checkpoint, tiny_folder, tiny_v):
