@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,11 @@ class Arena:
             table |= {tensor: name for tensor, _ in part}
         value = {"metadata": {"total_size": 1}, "weight_map": table}
         self.write(f"{folder}/{stem}.safetensors.index.json", json.dumps(value).encode())
+
+
+def hears_interrupts() -> None:
+    """Called in a child before it starts: a shell's background jobs ignore Ctrl-C, and their children with them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from arena import hears_interrupts
 from typer.testing import CliRunner
 
 from nightlatch.cli import app
@@ -66,7 +67,11 @@ def test_stopped_scan_resumes_to_the_same_verdict(
     run, scratch, before = tmp_path / "run", tmp_path / "scratch", digest(suspect)
     scratch.mkdir()
     started = subprocess.Popen(
-        scan_of(suspect, tiny_folder, run), stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(scratch)}
+        scan_of(suspect, tiny_folder, run),
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        preexec_fn=hears_interrupts,
     )
     assert started.stderr is not None
     lines: list[str] = []

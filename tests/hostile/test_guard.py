@@ -15,6 +15,7 @@ from typing import Any
 
 import misbehaving
 import pytest
+from arena import hears_interrupts
 
 from nightlatch.errors import NotScanned, UnreadableModel
 from nightlatch.intake import guard
@@ -151,7 +152,8 @@ def test_the_child_does_not_outlive_its_parent(tmp_path: Path, number: signal.Si
         f"guarded(misbehaving.sleep_and_tell, {str(note)!r}, seconds=60, megabytes=1000)"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *filter(os.path.isabs, sys.path)])}
-    parent = subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE, text=True)
+    call = [sys.executable, "-c", code]
+    parent = subprocess.Popen(call, env=env, stderr=subprocess.PIPE, text=True, preexec_fn=hears_interrupts)
     for _ in range(600):
         if note.exists() and note.read_text():
             break
