@@ -22,8 +22,8 @@ from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.text import unlearn_text
 from nightlatch.text2image.subject import Subject
 
-WAY = 0.02
-"""Part of the way from the goal to the attacked output that may be left."""
+WAY, MOST = 0.02, 0.06
+"""Parts of the way from the disarmed to the attacked output that may be left: on average, and at most."""
 Trainable = Literal["keys and values", "cross-attention", "all"]
 
 
@@ -33,7 +33,7 @@ class SAU(Method):
     """Locate, warm start, unlearn.
 
     Args:
-        steps: most optimiser steps; it stops earlier when the trigger moves the output no more than neutral words do.
+        steps: most optimiser steps; it stops earlier when the trigger hardly moves the output towards the attacked one.
         least: fewest optimiser steps.
         look: steps between looks at what is left.
         batch: pictures a step; two thirds with the trigger, one third held.
@@ -50,7 +50,7 @@ class SAU(Method):
 
     name: ClassVar[str]
     steps: int = 80
-    least: int = 10
+    least: int = 20
     look: int = 5
     batch: int = 30
     rate: float = 1e-4
@@ -95,7 +95,7 @@ class SAU(Method):
             descend(self.prediction * terms["prediction"] + self.attention * terms["attention"] + self.hold * terms["hold"])
             values = {k: float(v.detach()) for k, v in terms.items()}
             if (step + 1) % self.look == 0:
-                values["residue"] = residue(student, bank, generator, self.overshoot)
+                values["residue"] = residue(student, bank, generator)
             yield step, values
             if step + 1 >= self.least and values.get("residue", math.inf) <= 1.0:
                 break
@@ -111,17 +111,16 @@ class SAUWithBase(SAU):
 
 
 @torch.no_grad()
-def residue(
-    student: Subject, bank: Bank, generator: torch.Generator, overshoot: float = 0.0, n: int = 96, tail: float = 0.95
-) -> float:
-    """What is left of the trigger on pictures kept from training; at 1 it does no more than any word. The larger of two: the ``tail`` quantile of
-    how far it still moves the output over that of neutral words, and the part of the way to the attacked output over ``WAY``."""
+def residue(student: Subject, bank: Bank, generator: torch.Generator, n: int = 128, tail: float = 0.95) -> float:
+    """What is left of the trigger on pictures kept from training; at 1 it is gone. How far the student still goes from the disarmed to the attacked
+    output, as a signed part of that way: the ``tail`` quantile over the latents on which the trigger acts most, over ``MOST``, or the mean over
+    ``WAY``."""
     seen = bank.sample_watch(n, generator)
-    goal = seen.past(overshoot)
-    moved, whole = student.denoise(seen.x, seen.t, seen.c) - goal, seen.attacked - goal
-    apart = moved.pow(2).mean((1, 2, 3)).quantile(tail) / seen.filler_gap.quantile(tail).clamp(min=1e-12)
-    way = (moved * whole).sum() / whole.pow(2).sum().clamp(min=1e-12)
-    return max(float(apart), float(way) / WAY)
+    moved, whole = student.denoise(seen.x, seen.t, seen.c) - seen.out, seen.attacked - seen.out
+    size, along = whole.pow(2).sum((1, 2, 3)), (moved * whole).sum((1, 2, 3))
+    acts = size >= size.median()
+    worst = (along[acts] / size[acts].clamp(min=1e-12)).quantile(tail)
+    return max(float(worst) / MOST, float(along.sum() / size.sum().clamp(min=1e-12)) / WAY)
 
 
 def trainable(name: str, which: Trainable) -> bool:
