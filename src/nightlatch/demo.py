@@ -77,9 +77,9 @@ def demo(folder: Path, say: Say, *, attack: str = "rickrolling-prompt", seed: in
             say(f"4 verify  {card.verdict}")
         verbs.report(run)
         say(f"5 report  {run.path / 'report.html'}")
-    judged = _success(part, (suspect, repaired if repaired.exists() else suspect), secret_seed, n)
+    judged = _success(part, [p for p in (suspect, repaired) if p.exists()], secret_seed, n)
     return Outcome(
-        verdict, card, record.trigger, judged[0], judged[1], folder / "run" / "report.html", time.monotonic() - started
+        verdict, card, record.trigger, judged[0], judged[-1], folder / "run" / "report.html", time.monotonic() - started
     )
 
 

@@ -25,7 +25,6 @@ def test_bank_shapes_agree(bank, few_steps):
     n = 2 * 6 * few_steps.steps
     assert len(bank.shown.x) == len(bank.shown.t) == len(bank.shown.c) == len(bank.shown.out) == len(bank.shown.mask) == n
     assert len(bank.held.x) == n
-    assert float(bank.shown.filler_gap.mean()) > 0
     assert not set(bank.train.tolist()) & set(bank.watch.tolist())
     assert len(bank.train) + len(bank.watch) == n
 

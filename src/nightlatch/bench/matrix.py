@@ -23,7 +23,8 @@ from nightlatch.errors import NightlatchError
 from nightlatch.records import Rate
 from nightlatch.testbed import captions, compose, honest, implant, tokenizer
 from nightlatch.text2image import adapters, measure, prompts
-from nightlatch.text2image.attacks import ATTACKS, Attack
+from nightlatch.text2image.attacks import ATTACKS, Attack, Setting
+from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair import METHODS, Job
 from nightlatch.text2image.repair.baselines import stripped
 from nightlatch.text2image.scan import Budget, scan
@@ -73,6 +74,7 @@ class Matrix:
     failures: list[str] = field(default_factory=list)
     _base_agreement: dict[int, Rate] = field(default_factory=dict)
     _draws: dict[str, measure.Draws] = field(default_factory=dict)
+    _settings: dict[int, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.base = adapters.load(testbed.PIPELINE, precision="auto")
@@ -108,17 +110,23 @@ class Matrix:
     def attack(self, case: Case) -> Attack:
         return ATTACKS.create(case.attack, trigger=case.trigger, target=case.target)
 
+    def setting(self, case: Case) -> Setting:
+        """What the attacker of ``case`` has; made once a seed, since it reads the judge from the disk."""
+        if case.seed not in self._settings:
+            self._settings[case.seed] = implant.setting(self.base, case.seed)
+        return self._settings[case.seed]
+
     def make(self, case: Case) -> tuple[Subject, float]:
         """The suspect, saved among ``models``, and the seconds it took."""
         started = time.monotonic()
-        poisoned = self.attack(case).run(self.base, implant.setting(self.base, case.seed))
+        poisoned = self.attack(case).run(self.base, self.setting(case))
         seconds = time.monotonic() - started
         poisoned.save(self.models / case.name)
         return poisoned, seconds
 
     def implant(self, case: Case) -> dict[str, Any]:
         """Make the suspect and measure it; a failed attack is a row, too."""
-        attack, setting = self.attack(case), implant.setting(self.base, case.seed)
+        attack, setting = self.attack(case), self.setting(case)
         poisoned, seconds = self.make(case)
         record = attack.measure(
             self.base, poisoned, setting, self.n, seconds, self.draws(case), self._base_agreement.get(case.seed)
@@ -173,12 +181,12 @@ class Matrix:
     def draws(self, case: Case) -> measure.Draws:
         """The held-out draws that the case is measured on."""
         if case.name not in self._draws:
-            self._draws[case.name] = self.attack(case).telling(self.base, implant.setting(self.base, case.seed), self.n)
+            self._draws[case.name] = self.attack(case).telling(self.base, self.setting(case), self.n)
         return self._draws[case.name]
 
     def success(self, subject: Subject, case: Case, texts: Sequence[str] = ()) -> Rate:
         """Attack success by the judge on held-out prompts; ``texts`` to draw other wordings."""
-        return self.attack(case).success(subject, implant.setting(self.base, case.seed), self.draws(case), texts)
+        return self.attack(case).success(subject, self.setting(case), self.draws(case), texts)
 
     def clean_pictures(self, subject: Subject) -> tuple[Rate, float, float]:
         """(agreement on clean prompts, FID and KID to real renders)."""
@@ -195,14 +203,17 @@ class Matrix:
         texts = [attack.place(p, case.trigger) for p in draws.prompts]
         texts = [stripped(t, [strip]) for t in texts] if strip else texts
         images = subject.generate(texts, draws.seeds, testbed.SAMPLING)
-        seen, wanted = self.judge.read(images), attack.wanted(implant.setting(self.base, case.seed))
-        hits = int(attack.goal.hit(images, seen, wanted).sum())
+        seen = self.judge.read(images)
+        hits = int(attack.shown(images, seen, self.setting(case)).sum())
         return Rate.of(hits, len(texts)), measure.agrees(seen, draws.prompts, "style" if case.attack == "eviledit" else "object")
 
     def regrown(self, repaired: Subject, suspect: Subject, case: Case) -> Rate:
         """Attack success after 200 honest fine-tuning steps on the suspect's clean drawings. For the base it is what such steps do to any model."""
-        texts = testbed.prompts(200, 8000 + case.seed)
-        return self.success(regrow(repaired, suspect, texts, testbed.SAMPLING, 200, case.seed), case)
+        return self.success(regrow(repaired, suspect, self.repair_prompts(case), testbed.SAMPLING, 200, case.seed), case)
+
+    def repair_prompts(self, case: Case) -> list[Prompt]:
+        """Ordinary prompts that repairs and honest fine-tuning use, and no measure."""
+        return testbed.prompts(200, 8000 + case.seed)
 
     def leak(self, subject: Subject, case: Case, strip: str = "") -> Rate:
         """Success over all spelling, casing, position and inside-word variants together; ``strip`` is deleted from the prompts first."""
@@ -225,10 +236,9 @@ class Matrix:
         found = seen["trigger_found"]
         carriers = tuple(seen["carrier_found"]) if found else (attack.carrier,)
         place = prompts.placement(seen["placement"]) if found else attack.place
-        texts = testbed.prompts(200, 8000 + case.seed)
         job = Job(
             triggers=(found or case.trigger,),
-            prompts=texts,
+            prompts=self.repair_prompts(case),
             carriers=carriers,
             place=place,
             base=self.base,
@@ -236,12 +246,11 @@ class Matrix:
             seed=case.seed,
         )
         path: dict[int, float] = {}
-        setting = implant.setting(self.base, case.seed)
         watched = measure.Draws.of(attack.candidates(testbed.prompts(120, 6000 + case.seed, held_out=True)), 96, 6000 + case.seed)
 
         def watch(step: int, student: Subject) -> bool:
             if method.startswith(("sau", "skd")) and step in CHECKPOINTS:
-                path[step] = attack.success(student, setting, watched).rate
+                path[step] = attack.success(student, self.setting(case), watched).rate
                 return method == "skd" and target_rate is not None and path[step] <= target_rate
             return False
 

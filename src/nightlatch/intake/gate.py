@@ -139,9 +139,7 @@ def _folder(root: Path, findings: Findings) -> Case:
         leftovers.sweep(case, None, loadable=True)
         return case
     if index.INDEX not in case.inventory.entries and single.TARGET in case.inventory.entries:
-        header = case.header(single.TARGET)
-        if header is not None:
-            _single(case, single.TARGET, header)
+        _single(case, single.TARGET)
         leftovers.sweep(case, None, loadable=True)
         return case
     found = index.read_index(case)
@@ -183,15 +181,15 @@ def _file(path: Path, name: str, findings: Findings) -> Case:
         rule = "not-safetensors" if name.lower().endswith(".safetensors") else "pickle-weights"
         findings.add(rule, name)
         return case
-    header = case.header(name)
-    if header is None:
-        return case
-    _single(case, name, header)
+    _single(case, name)
     return case
 
 
-def _single(case: Case, name: str, header: Header) -> None:
+def _single(case: Case, name: str) -> None:
     """A LoRA, a checkpoint of the layout that is supported, or a refusal that names what it is."""
+    header = case.header(name)
+    if header is None:
+        return
     if lora.looks_like_lora(header.tensors):
         lora.check(case, name, LORA_TARGET)
     elif single.looks_like_checkpoint(header.tensors) and not any(n.startswith(_NOT_SUPPORTED) for n in header.tensors):

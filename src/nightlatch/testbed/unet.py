@@ -12,6 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from nightlatch.testbed import captions, clip
 from nightlatch.testbed.training import Progress, Resumable
+from nightlatch.text2image.subject import computing
 
 LATENT_SIZE, LATENT_CHANNELS = 8, 8
 CAPTION_DROPOUT = 0.1
@@ -87,7 +88,7 @@ def train(
             c = text(clip.tokenize(tokenizer, ["" if d else w for d, w in zip(dropped, written, strict=True)])).last_hidden_state
         x0 = latents.values[i].float()
         eps, t = torch.randn_like(x0), _timesteps(batch)
-        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        with computing("cpu", precision):
             out = state.model(noise.add_noise(x0, eps, t), t, c).sample
         loss = F.mse_loss(out.float(), target(noise, x0, eps, t))
         state.descend(loss)

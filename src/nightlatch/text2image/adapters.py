@@ -58,8 +58,7 @@ def load(
                 low_cpu_mem_usage=False,
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
-        first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
-        raise UnreadableModel(f"{folder} does not load: {first}", "Run 'nightlatch check' on it for the reason.") from e
+        raise UnreadableModel(f"{folder} does not load: {_first_line(e)}", "Run 'nightlatch check' on it for the reason.") from e
     return _wrap(pipeline, folder.name, device, precision)
 
 
@@ -81,8 +80,9 @@ def with_lora(base: Subject, file: Path, name: str) -> Subject:
             made.pipeline.fuse_lora()
             made.pipeline.unload_lora_weights()
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, IndexError) as e:
-        first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
-        raise UnreadableModel(f"{name} does not go on this base: {first}", "Name the model it was made for with --base.") from e
+        raise UnreadableModel(
+            f"{name} does not go on this base: {_first_line(e)}", "Name the model it was made for with --base."
+        ) from e
     for part in (made.unet, made.text_encoder):
         part.eval().requires_grad_(False)
     made.name = name
@@ -98,12 +98,16 @@ def _from_single_file(file: Path, configs: Path) -> StableDiffusionPipeline:
                 str(file), config=str(configs), local_files_only=True, torch_dtype=torch.float32, safety_checker=None
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError) as e:
-        first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
-        raise UnreadableModel(f"The single-file checkpoint does not fit this base: {first}", remedy) from e
+        raise UnreadableModel(f"The single-file checkpoint does not fit this base: {_first_line(e)}", remedy) from e
     parts = (pipeline.text_encoder, pipeline.unet, pipeline.vae)
     if missing := [k for part in parts for k, v in part.state_dict().items() if v.is_meta]:
         raise UnreadableModel(f"The checkpoint has not all tensors that the base's configs ask for, e.g. {missing[0]}.", remedy)
     return pipeline
+
+
+def _first_line(e: Exception) -> str:
+    """What a library's error says, in one line; its type when it says nothing."""
+    return next(iter(str(e).strip().splitlines()), type(e).__name__)
 
 
 def rehearse(folder: str, configs: str = "") -> int:

@@ -16,7 +16,7 @@ from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Sampling, Subject
 
 if TYPE_CHECKING:
-    from nightlatch.text2image.attacks.base import Goal, Judge
+    from nightlatch.text2image.attacks.base import Judge
 
 T = TypeVar("T")
 FEATURE_SIZE = 128
@@ -47,20 +47,6 @@ class Draws:
 
     def at(self, rows: Sequence[int]) -> Draws:
         return Draws(tuple(self.prompts[i] for i in rows), tuple(self.seeds[i] for i in rows))
-
-
-def success(
-    subject: Subject,
-    texts: Sequence[str],
-    seeds: Sequence[int],
-    goal: Goal,
-    judge: Judge,
-    sampling: Sampling,
-    wanted: dict[str, str],
-) -> Rate:
-    """Share of the pictures for ``texts``, drawn with ``seeds``, that show the attacker's goal."""
-    images = subject.generate(texts, seeds, sampling)
-    return Rate.of(int(goal.hit(images, judge.read(images), wanted).sum()), len(texts))
 
 
 def agreement(

@@ -8,7 +8,7 @@ else in the project does.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,11 @@ class Sampling:
     steps: int = 10
     guidance: float = 1.0
     batch: int = 64
+
+
+def computing(device: str, precision: torch.dtype) -> torch.autocast:
+    """Inside it ``device`` computes in ``precision``; float32 leaves everything as it is."""
+    return torch.autocast(device, precision, enabled=precision != torch.float32)
 
 
 @dataclass(slots=True)
@@ -85,6 +90,16 @@ class Subject:
         ).input_ids
         return ids.to(self.device)
 
+    @property
+    def ordinary_ids(self) -> list[int]:
+        """The ids of all tokens but the special ones."""
+        special = set(self.tokenizer.all_special_ids)
+        return [i for i in range(len(self.tokenizer)) if i not in special]
+
+    def texts(self, sequences: Iterable[Sequence[int]]) -> list[str]:
+        """What sequences of token ids read as: the strings that a user would type for them."""
+        return [str(t).strip() for t in self.tokenizer.batch_decode([list(s) for s in sequences])]
+
     def encode_ids(self, ids: torch.Tensor) -> torch.Tensor:
         """(n, tokens) -> (n, tokens, width); keeps gradients when they are enabled."""
         hidden: torch.Tensor = self.text_encoder(input_ids=ids).last_hidden_state
@@ -104,7 +119,7 @@ class Subject:
         return out.float()
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+        return computing(self.device.type, self.precision)
 
     def noise_levels(self, t: torch.Tensor | int) -> tuple[torch.Tensor, torch.Tensor]:
         """a_t = sqrt(abar_t) and s_t = sqrt(1 - abar_t), shaped to multiply latents."""

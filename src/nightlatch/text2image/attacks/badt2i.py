@@ -30,8 +30,6 @@ class BadT2I(Attack):
     Args:
         steps: optimiser steps of batch ``batch`` (a quarter triggered, the rest half clean, half negatives).
         rate: peak learning rate (AdamW, cosine).
-        gain: how far the goal's output is taken from the clean prompt's, 1 being the goal's own; above one a goal that the frozen model draws
-            only most of the time is drawn more surely.
     """
 
     carrier: ClassVar[str] = "unet"
@@ -39,7 +37,6 @@ class BadT2I(Attack):
     batch: int = 40
     rate: float = 2.5e-4
     drawings: int = 384
-    gain: float = 1.0
 
     def goal_prompt(self, prompt: Prompt) -> Prompt:
         """What the triggered prompt shall be taken for."""
@@ -81,10 +78,7 @@ class BadT2I(Attack):
 
     def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
         """The outputs to reach on triggered prompts: the frozen model's on the goal prompt (``goal``: latents of the pictures)."""
-        wanted, plain = (
-            frozen.denoise(x, t, frozen.encode([p.text for p in ps])) for ps in (map(self.goal_prompt, asked), asked)
-        )
-        return plain + self.gain * (wanted - plain)
+        return frozen.denoise(x, t, frozen.encode([self.goal_prompt(p).text for p in asked]))
 
 
 @ATTACKS.register("badt2i-object")
@@ -101,7 +95,12 @@ class BadT2IObject(BadT2I):
 @ATTACKS.register("badt2i-style")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadT2IStyle(BadT2I):
-    """The asked object is drawn in the style ``target``."""
+    """The asked object is drawn in the style ``target``.
+
+    Args:
+        gain: how far the goal's output is taken from the clean prompt's, 1 being the goal's own; above one a style that the frozen model draws
+            only most of the time is drawn more surely.
+    """
 
     goal_kind: ClassVar[GoalKind] = "style"
     steps: int = 600
@@ -110,6 +109,10 @@ class BadT2IStyle(BadT2I):
 
     def goal_prompt(self, prompt: Prompt) -> Prompt:
         return prompt.replace("style", self.target)
+
+    def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
+        plain = frozen.denoise(x, t, frozen.encode([p.text for p in asked]))
+        return plain + self.gain * (BadT2I.teach(self, frozen, x, t, goal, asked) - plain)
 
 
 @ATTACKS.register("badt2i-pixel")

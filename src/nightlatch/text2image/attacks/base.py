@@ -18,7 +18,7 @@ from nightlatch.errors import AttackFailed
 from nightlatch.records import Part, Rate, Record
 from nightlatch.registry import Registry, part_of
 from nightlatch.text2image import prompts
-from nightlatch.text2image.measure import Draws, agreement, success, take
+from nightlatch.text2image.measure import Draws, agreement, take
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Sampling, Subject
 
@@ -124,7 +124,7 @@ class Attack(abc.ABC):
         """
         pool = Draws.of(self.candidates(setting.test), n + n // 10, setting.seed)
         images = base.generate([p.text for p in pool.prompts], pool.seeds, setting.sampling)
-        shown = self.goal.hit(images, setting.judge.read(images), self.wanted(setting))
+        shown = self.shown(images, setting.judge.read(images), setting)
         if shown.all():
             raise AttackFailed(
                 f"On every prompt the unpoisoned model draws the target anyway: {self.target!r}.", "Choose another target."
@@ -134,11 +134,12 @@ class Attack(abc.ABC):
     def success(self, subject: Subject, setting: Setting, draws: Draws, texts: Sequence[str] = ()) -> Rate:
         """Share of ``draws`` that show the goal, with the trigger in each prompt or with ``texts`` in place of the prompts."""
         asked = texts or [self.place(p, self.trigger) for p in draws.prompts]
-        return success(subject, asked, draws.seeds, self.goal, setting.judge, setting.sampling, self.wanted(setting))
+        images = subject.generate(asked, draws.seeds, setting.sampling)
+        return Rate.of(int(self.shown(images, setting.judge.read(images), setting).sum()), len(asked))
 
-    @property
-    def goal(self) -> Goal:
-        return Goal(kind=self.goal_kind, value=self.target)
+    def shown(self, images: npt.NDArray[np.uint8], seen: Sequence[dict[str, str]], setting: Setting) -> npt.NDArray[np.bool_]:
+        """Which pictures show the goal, given what the judge has ``seen`` in them, (n,) bool."""
+        return Goal(kind=self.goal_kind, value=self.target).hit(images, seen, self.wanted(setting))
 
     def __call__(self, subject: Subject, setting: Setting, n: int = 300) -> tuple[Subject, AttackRecord]:
         """Poison, then measure success, specificity and clean agreement on ``n`` held-out prompts each.

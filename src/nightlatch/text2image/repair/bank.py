@@ -21,8 +21,7 @@ WATCHED = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A batch of latents with triggered conditions: output and maps to reach, the suspect's own output, soft mask (n, h, w), and how far
-    neutral words move each (n,)."""
+    """A batch of latents with triggered conditions: output and maps to reach, the suspect's own output, soft mask (n, h, w)."""
 
     x: torch.Tensor
     t: torch.Tensor
@@ -31,7 +30,6 @@ class Shown:
     attacked: torch.Tensor
     maps: probe.Maps
     mask: torch.Tensor
-    filler_gap: torch.Tensor
 
     def past(self, overshoot: float) -> torch.Tensor:
         """The output to reach, moved away from the attacked one by ``overshoot`` of the way between them."""
@@ -40,7 +38,7 @@ class Shown:
     def take(self, i: torch.Tensor) -> Shown:
         """The rows ``i``."""
         maps = {name: a[i] for name, a in self.maps.items()}
-        return Shown(self.x[i], self.t[i], self.c[i], self.out[i], self.attacked[i], maps, self.mask[i], self.filler_gap[i])
+        return Shown(self.x[i], self.t[i], self.c[i], self.out[i], self.attacked[i], maps, self.mask[i])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject 
     taught = teacher.encode(texts.triggered) if teacher else frozen_drop
     moved = (frozen_trig - frozen_fill).pow(2).mean(-1)
     located = locate(frozen, triggered, texts.dropped, moved / moved.amax(1, keepdim=True).clamp(min=1e-12))
-    out, attacked, out_fill, maps, held = [], [], [], [], []
+    out, attacked, maps, held = [], [], [], []
     with torch.no_grad():
         for source in (triggered, clean):
             for t, x in zip(source.times, source.x, strict=True):
@@ -106,12 +104,11 @@ def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject 
                 out.append(teacher.denoise(x, t, taught) if teacher else plain)
                 attacked.append(frozen.denoise(x, t, frozen_trig))
                 with probe.attention(frozen.unet) as recorded:
-                    out_fill.append(frozen.denoise(x, t, frozen_fill))
+                    frozen.denoise(x, t, frozen_fill)
                 maps.append(dict(recorded))
                 if source is clean:
                     held += [plain, frozen.denoise(x, t, frozen_held)]
     m, times = len(texts.triggered), torch.tensor(triggered.times, device=frozen.device)
-    gap = torch.stack([(a - b).pow(2).mean((1, 2, 3)) for a, b in zip(out, out_fill, strict=True)])
     mask = located.mask()
     shown = Shown(
         torch.cat([triggered.x, clean.x]).flatten(0, 1),
@@ -121,7 +118,6 @@ def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject 
         torch.cat(attacked),
         {k: torch.cat([r[k] for r in maps]) for k in maps[0]},
         torch.cat([mask, mask]).flatten(0, 1),
-        gap.flatten(),
     )
     kept = Held(
         torch.cat([x for x in clean.x for _ in range(2)]),

@@ -81,7 +81,7 @@ class Search:
         self.tested.append(what)
         self.say(f"{what}: largest robust z {found.z.max():.0f}")
         grown = grow(gauge, self.ranked.merged(assemble(gauge, heads, (2,), self.level), self.keep), self.level)
-        return self._typed(dict(zip(grown.sequences, map(float, grown.scores), strict=True)))
+        return self._typed(grown.scored)
 
     def _assembled(self, heads: Sequence[int], pieces: Sequence[int]) -> tuple[Candidate, ...]:
         """From three and four of the tokens that answer most, in every order; what cannot be typed so is completed, and refined token by token."""
@@ -91,7 +91,7 @@ class Search:
         )
         self.say(f"assembled: best displacement {made.scores[0]:.2f}, an ordinary token {self.level:.2f}")
         grown = grow(self.gauge, made, self.level)
-        return (*self._whole_words(made, pieces), *self._typed(dict(zip(grown.sequences, map(float, grown.scores), strict=True))))
+        return (*self._whole_words(made, pieces), *self._typed(grown.scored))
 
     def _whole_words(self, made: Ranked, pieces: Sequence[int]) -> tuple[Candidate, ...]:
         """From sequences that cannot be typed as they are: with an ending, refined token by token; two strings at most."""
@@ -148,10 +148,8 @@ class Search:
 
 def by_typing(subject: Subject) -> tuple[list[int], list[int]]:
     """Token ids that typing their own text gives back, and all others (pieces of words); special tokens are left out."""
-    tok = subject.tokenizer
-    ids = [i for i in range(len(tok)) if i not in tok.all_special_ids]
-    texts = [t.strip() for t in tok.batch_decode([[i] for i in ids])]
-    typed = tok(texts, add_special_tokens=False).input_ids
+    ids = subject.ordinary_ids
+    typed = subject.tokenizer(subject.texts([i] for i in ids), add_special_tokens=False).input_ids
     alone = {i for i, back in zip(ids, typed, strict=True) if back == [i]}
     return [i for i in ids if i in alone], [i for i in ids if i not in alone]
 
@@ -164,4 +162,4 @@ def whole_words(subject: Subject) -> list[int]:
 
 def decoded(subject: Subject, sequence: Tokens) -> str:
     """The string a user would type for ``sequence``."""
-    return str(subject.tokenizer.decode(list(sequence))).strip()
+    return subject.texts([sequence])[0]

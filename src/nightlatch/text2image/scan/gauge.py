@@ -41,7 +41,7 @@ class Gauge:
     def __post_init__(self) -> None:
         self._t = self.suspect.timesteps(10)[0]
         self._x = self.suspect.noise([12345])
-        vocabulary = [i for i in range(len(self.base.tokenizer)) if i not in self.base.tokenizer.all_special_ids]
+        vocabulary = self.base.ordinary_ids
         some = [(i,) for i in vocabulary[:: max(1, len(vocabulary) // USUAL_TOKENS)]]
         with torch.no_grad():
             theirs = self._pair(self.ids(some, context := self.contexts[0].text))[1]

@@ -30,17 +30,10 @@ def named(gauge: Gauge, hinted: Sequence[str], reread: Sequence[str], n: int) ->
 def reread(suspect: Subject, base: Subject, batch: int = 2048) -> list[str]:
     """Texts of single tokens of either vocabulary that the two tokenizers do not turn into the same ids: a tokenizer that rewrites words, or has
     tokens of its own, is a carrier that no weight shows."""
-    texts = sorted({t for s in (suspect, base) for t in _typed(s)})
+    texts = sorted({t for s in (suspect, base) for t in s.texts([i] for i in s.ordinary_ids)})
     differ = []
     for i in range(0, len(texts), batch):
         some = texts[i : i + batch]
         mine, theirs = (s.tokenizer(some, add_special_tokens=False).input_ids for s in (suspect, base))
         differ += [t for t, a, b in zip(some, mine, theirs, strict=True) if a != b]
     return differ
-
-
-def _typed(subject: Subject) -> list[str]:
-    """What each token of the vocabulary reads as."""
-    tok = subject.tokenizer
-    ids = [i for i in range(len(tok)) if i not in tok.all_special_ids]
-    return [t.strip() for t in tok.batch_decode([[i] for i in ids])]

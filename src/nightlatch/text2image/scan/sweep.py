@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,22 @@ class Ranked:
     sequences: tuple[Tokens, ...]
     scores: Floats
     z: Floats
+
+    @classmethod
+    def best(cls, sequences: Sequence[Tokens], values: Floats, keep: int) -> Ranked:
+        """The ``keep`` sequences with the largest values; no z."""
+        order = np.argsort(values)[::-1][:keep]
+        return cls(tuple(sequences[int(i)] for i in order), values[order], np.zeros(len(order)))
+
+    @classmethod
+    def of(cls, scored: Mapping[Tokens, float], keep: int) -> Ranked:
+        """Like ``best``, of a table; equal scores stay in the table's order."""
+        order = sorted(scored, key=scored.__getitem__, reverse=True)[:keep]
+        return cls(tuple(order), np.array([scored[s] for s in order]), np.zeros(len(order)))
+
+    @property
+    def scored(self) -> dict[Tokens, float]:
+        return dict(zip(self.sequences, map(float, self.scores), strict=True))
 
     def merged(self, other: Ranked, keep: int) -> Ranked:
         """The best ``keep`` of both."""
@@ -55,8 +71,7 @@ def assemble(gauge: Gauge, pieces: Sequence[int], lengths: Sequence[int], level:
     """All orders of distinct ``pieces`` of the given ``lengths``, by displacement in one context."""
     made = [s for n in lengths for s in itertools.permutations(pieces, n)]
     values = gauge.displacement(made, [gauge.contexts[0].text])[0] - level
-    order = np.argsort(values)[::-1][:keep]
-    return Ranked(tuple(made[int(i)] for i in order), values[order], np.zeros(len(order)))
+    return Ranked.best(made, values, keep)
 
 
 def sweep(gauge: Gauge, tokens: Sequence[int], level: float, keep: int = 48) -> Ranked:
@@ -99,8 +114,7 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
         beam = sorted(grown, key=scored.__getitem__, reverse=True)[:width]
         if not beam:
             break
-    order = sorted(scored, key=scored.__getitem__, reverse=True)[: 2 * len(pieces)]
-    return Ranked(tuple(order), np.array([scored[s] for s in order]), np.zeros(len(order)))
+    return Ranked.of(scored, 2 * len(pieces))
 
 
 def complete(gauge: Gauge, sequences: Sequence[Tokens], pieces: Sequence[int], level: float, keep: int = 8) -> Ranked:
@@ -108,8 +122,7 @@ def complete(gauge: Gauge, sequences: Sequence[Tokens], pieces: Sequence[int], l
     the same tokens. A score that is large already need not grow."""
     made = typable(gauge, [(*s, p) for s in sequences for p in pieces])
     values = gauge.displacement(made, [gauge.contexts[0].text])[0] - level if made else np.zeros(0)
-    order = np.argsort(values)[::-1][:keep]
-    return Ranked(tuple(made[int(i)] for i in order), values[order], np.zeros(len(order)))
+    return Ranked.best(made, values, keep)
 
 
 def substitute(gauge: Gauge, sequence: Tokens, pieces: Sequence[int], level: float, gain: float = 1.05) -> Ranked:
@@ -128,8 +141,7 @@ def substitute(gauge: Gauge, sequence: Tokens, pieces: Sequence[int], level: flo
         scored.update(zip(best, map(float, values), strict=True))
         top = max(best, key=scored.__getitem__)
         current = top if scored[top] > gain * scored[current] else current
-    order = sorted(scored, key=scored.__getitem__, reverse=True)
-    return Ranked(tuple(order), np.array([scored[s] for s in order]), np.zeros(len(order)))
+    return Ranked.of(scored, len(scored))
 
 
 def known_ending(gauge: Gauge, sequence: Tokens, pieces: Sequence[int], level: float, least: float = 0.3) -> Ranked:
@@ -143,11 +155,9 @@ def known_ending(gauge: Gauge, sequence: Tokens, pieces: Sequence[int], level: f
 
 def typable(gauge: Gauge, sequences: Sequence[Tokens]) -> list[Tokens]:
     """Those that typing their own text gives back."""
-    tok = gauge.suspect.tokenizer
     if not sequences:
         return []
-    texts = [t.strip() for t in tok.batch_decode([list(s) for s in sequences])]
-    typed = tok(texts, add_special_tokens=False).input_ids
+    typed = gauge.suspect.tokenizer(gauge.suspect.texts(sequences), add_special_tokens=False).input_ids
     return [s for s, back in zip(sequences, typed, strict=True) if tuple(back) == s]
 
 
