@@ -42,7 +42,7 @@ class SAU(Method):
         attention: weight of the attention term.
         prediction: weight of the prediction term.
         hold: weight of the term that holds everything else.
-        overshoot: how far past the disarmed output to aim, as a part of the way back from the attacked one (the idea of ESD, Gandikota et al. 2023).
+        overshoot: how far past the disarmed output to aim, as a part of the way back from the attacked one (1 as in ESD, Gandikota et al. 2023).
         masked: whether the prediction term is weighted by where the trigger acts.
         warm_start: closed-form edit of keys and values first.
         train: which weights may change.
@@ -50,7 +50,7 @@ class SAU(Method):
 
     name: ClassVar[str]
     steps: int = 80
-    least: int = 20
+    least: int = 40
     look: int = 5
     batch: int = 30
     rate: float = 1e-4
@@ -58,7 +58,7 @@ class SAU(Method):
     attention: float = 1.0
     prediction: float = 1.0
     hold: float = 1.0
-    overshoot: float = 0.2
+    overshoot: float = 1.0
     masked: bool = True
     warm_start: bool = True
     train: Trainable = "all"
