@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint bench scanners testbed clean setup
+.PHONY: demo test lint bench scanners lowest testbed clean setup
 
 # The main job on a backdoored model: check, scan, clean, verify, report.
 demo: $(VENV)/.ready
@@ -27,6 +27,13 @@ scanners: $(VENV)/.ready
 	$(PYTHON) -m venv runs/scanners
 	runs/scanners/bin/pip install --quiet picklescan==1.0.5 modelscan==0.8.8 modelaudit==0.2.54
 	PYTHONPATH=tests/intake $(BIN)/python tests/hostile/compare_scanners.py --scanners runs/scanners/bin
+
+# The tests that touch strangers' files, with the oldest libraries that pyproject.toml allows; make test runs them with the newest.
+lowest:
+	$(PYTHON) -m venv runs/lowest
+	runs/lowest/bin/pip install --quiet torch==2.13.0
+	runs/lowest/bin/pip install --quiet --constraint lowest.txt --editable '.[features,dev]'
+	runs/lowest/bin/pytest tests/intake tests/hostile tests/equivalence tests/text2image/test_lora.py tests/text2image/test_single_file.py
 
 testbed: $(VENV)/.ready
 	$(BIN)/nightlatch testbed train --out runs/testbed

@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import settings
 
 from nightlatch import testbed
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Sampling, Subject
 
 torch.set_num_threads(2)
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def tiny_pipeline(prediction: str = "v_prediction", seed: int = 0):  # type: ignore[no-untyped-def]

@@ -167,8 +167,7 @@ def clean(
 
     if out.exists():
         raise UsageError(f"{out} is there already.", "Choose another output folder; nothing is overwritten.")
-    verdict = run.read("verdict", Verdict) if run.wrote("verdict") else None
-    wanted = tuple(triggers) or tuple(t.text for t in (verdict.triggers if verdict else ()))
+    verdict, wanted = asked(run, triggers)
     if verdict and verdict.carriers == ("tokenizer",):
         raise UsageError(
             "The trigger acts in the tokenizer, and no weight differs from the base.",
@@ -215,10 +214,7 @@ def verify(
     from nightlatch.text2image.scan import Budget
     from nightlatch.text2image.verify import verify as measure
 
-    verdict = run.read("verdict", Verdict) if run.wrote("verdict") else None
-    wanted = tuple(triggers) or tuple(t.text for t in (verdict.triggers if verdict else ()))
-    if not wanted:
-        raise UsageError("There is no trigger to verify.", "Run scan into this run folder first, or name one with --trigger.")
+    verdict, wanted = asked(run, triggers)
     (before, _), (after, _) = load(source, settings, base), load(repaired, settings)
     part = prompts.split(settings.texts(), settings.seed)
     unseen = part.held_out[Budget().pictures :] or part.held_out
@@ -271,6 +267,19 @@ def report(run: runs.Run) -> Report:
     )
     report_views.write(made, run.path)
     return made
+
+
+def asked(run: runs.Run, triggers: Sequence[str]) -> tuple[Verdict | None, tuple[str, ...]]:
+    """(what scan said, the triggers to work on: those given, else those that scan found).
+
+    Raises:
+        UsageError: there is none.
+    """
+    verdict = run.read("verdict", Verdict) if run.wrote("verdict") else None
+    wanted = tuple(triggers) or tuple(t.text for t in (verdict.triggers if verdict else ()))
+    if not wanted:
+        raise UsageError("There is no trigger to work on.", "Run scan into this run folder first, or name one with --trigger.")
+    return verdict, wanted
 
 
 def hashes(folder: Path) -> dict[str, str]:

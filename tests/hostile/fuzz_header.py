@@ -16,9 +16,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from nightlatch.intake import bpe, header, jsonread, normalizer, safetext
+from nightlatch import safetext
+from nightlatch.intake import bpe, header, jsonread, normalizer
 from nightlatch.intake.rules import RULES, Findings
-from nightlatch.intake.safetext import show, unshow
+from nightlatch.safetext import show, unshow
 
 
 def fuzz_file(data: bytes) -> None:

@@ -11,7 +11,7 @@ import time
 from typing import Any, NoReturn
 
 from nightlatch.errors import UnreadableModel
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 
 class Panic(BaseException):

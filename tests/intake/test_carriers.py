@@ -11,8 +11,8 @@ from nightlatch.intake.carriers import SubjectHint, subjects
 from nightlatch.intake.case import Case
 from nightlatch.intake.inventory import walk
 from nightlatch.intake.rules import MAX_PER_RULE, Findings
-from nightlatch.intake.safetext import show, unshow
 from nightlatch.records import Manifest
+from nightlatch.safetext import show, unshow
 
 TEXTS = [
     "cat", "c\u0430t", "\u200b", "\U0001f600" * 5, "<b>'x'</b>", "' by '", "'. it replaces '", "a\\u{41}b", "\x1b[2J\n",

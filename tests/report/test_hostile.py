@@ -14,7 +14,7 @@ import pytest
 
 from nightlatch.records import Report
 from nightlatch.report import card, html, jsonview, junit, sarif
-from nightlatch.report.text import hidden
+from nightlatch.safetext import hidden
 
 from .samples import found_and_repaired, refused
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -340,5 +341,6 @@ def write_figures(folder: runs.Run, figures: Path) -> None:
     for table, file in FIGURES.items():
         rows = [{k: v for k, v in r.items() if k != "table"} for r in folder.rows() if r["table"] == table]
         if rows:
+            rows.sort(key=itemgetter("seed", *IDENTITY[table]))
             runs.write_figures(figures / file, rows, "nightlatch bench", 0)
     tables.write(figures, figures.parent / "results.md")

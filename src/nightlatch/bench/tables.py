@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nightlatch.intake.safetext import markdown
 from nightlatch.runs import write_whole
+from nightlatch.safetext import markdown
 
 Row = Mapping[str, Any]
 Cell = Callable[[Row], str]

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from nightlatch.errors import NightlatchError
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 if TYPE_CHECKING:
     from nightlatch import runs, verbs

@@ -19,7 +19,7 @@ def demo(
     setup_seconds: Annotated[float, typer.Option(help="for the figures: how long installation took")] = 0.0,
 ) -> None:
     """The whole job on a model backdoored on the spot."""
-    from nightlatch.report.text import visible
+    from nightlatch.safetext import visible
 
     with reported():
         from nightlatch import demo as job

@@ -69,7 +69,7 @@ def scan(
 ) -> None:
     """Does it hide a backdoor? No trigger, prompt or attack name is given."""
     from nightlatch import verbs
-    from nightlatch.report.text import visible
+    from nightlatch.safetext import visible
 
     with reported():
         if base is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nightlatch.intake.rules import Findings
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 END = "</w>"
 MAX_TOKEN = 512

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from nightlatch.intake.safetext import unshow
 from nightlatch.records import Finding, Manifest
+from nightlatch.safetext import unshow
 
 Kind = Literal["adapter", "variant", "lora", "embedding", "weights", "token", "tokenizer"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nightlatch.intake.case import Case
 from nightlatch.intake.fields import ConfigProblem, Fields
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 MAX_LATENT_SIZE = 512
 MAX_PIXEL_SIZE = 8192

@@ -10,7 +10,7 @@ from nightlatch.intake.expected import PROMISES, Named
 from nightlatch.intake.fields import ConfigProblem, Fields
 from nightlatch.intake.header import Tensor
 from nightlatch.intake.rules import Findings
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 MAX_DEFECTS = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 MAX_BLOCKS = 16
 MAX_WHOLE = 10**18

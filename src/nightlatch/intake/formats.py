@@ -11,8 +11,8 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from nightlatch.intake.rules import RULES
-from nightlatch.intake.safetext import show
 from nightlatch.records import Finding, Manifest
+from nightlatch.safetext import show
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _WIDE = 2_000

@@ -16,8 +16,8 @@ from nightlatch.intake.fields import Fields
 from nightlatch.intake.header import Header, Tensor
 from nightlatch.intake.inventory import Entry, Inventory
 from nightlatch.intake.rules import Findings
-from nightlatch.intake.safetext import display_path, show
 from nightlatch.records import FileEntry, Manifest
+from nightlatch.safetext import display_path, show
 
 _LOG = logging.getLogger(__name__)
 LORA_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")

@@ -23,7 +23,7 @@ from nightlatch import errors
 from nightlatch.errors import NightlatchError, NotScanned
 from nightlatch.intake import jsonread
 from nightlatch.intake.jsonread import Json
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 MAX_ANSWER = 16 << 20
 MAX_SENTENCE = 500

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
 from nightlatch.intake import jsonread
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 MAX_HEADER = 8 << 20
 MAX_TENSORS = 50_000

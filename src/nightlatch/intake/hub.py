@@ -20,8 +20,8 @@ from nightlatch.intake.gate import LORA_NAMES, MAX_PLANNED
 from nightlatch.intake.hubfiles import Listed, Selection
 from nightlatch.intake.index import INDEX
 from nightlatch.intake.rules import Findings, in_order
-from nightlatch.intake.safetext import show
 from nightlatch.records import Finding, Manifest
+from nightlatch.safetext import show
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo

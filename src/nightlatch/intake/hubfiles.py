@@ -13,7 +13,7 @@ from nightlatch.intake.gate import LORA_NAMES
 from nightlatch.intake.index import INDEX
 from nightlatch.intake.inventory import MAX_DEPTH, MAX_ENTRIES, MAX_NAME
 from nightlatch.intake.rules import Findings
-from nightlatch.intake.safetext import is_plain, show
+from nightlatch.safetext import is_plain, show
 
 CARD = "README.md"
 MAX_CARD = 1 << 16

@@ -8,7 +8,7 @@ from typing import Any
 
 from nightlatch.intake.case import Case
 from nightlatch.intake.classes import SUPPORTED, Pipeline, family
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 INDEX = "model_index.json"
 _KNOWN_LIBRARIES = frozenset({"diffusers", "transformers"})

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from nightlatch.intake import kinds
 from nightlatch.intake.rules import Findings
-from nightlatch.intake.safetext import is_plain, show
+from nightlatch.safetext import is_plain, show
 
 MAX_ENTRIES = 5_000
 MAX_DEPTH = 8

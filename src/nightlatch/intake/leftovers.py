@@ -6,7 +6,7 @@ from nightlatch.intake import header, kinds, lora
 from nightlatch.intake.case import Case
 from nightlatch.intake.classes import Pipeline
 from nightlatch.intake.inventory import Entry
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 MAX_ADAPTERS = 20
 _UNNAMED = frozenset({"emb_params", "clip_l", "clip_g"})

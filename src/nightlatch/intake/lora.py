@@ -12,8 +12,8 @@ from typing import Any
 
 from nightlatch.intake.case import Case
 from nightlatch.intake.header import Header, Tensor
-from nightlatch.intake.safetext import show
 from nightlatch.intake.weights import check_metadata, check_tail
+from nightlatch.safetext import show
 
 MAX_SCALE = 1_000.0
 _DOWN = re.compile(r"^(.*?)[._](?:lora_A|lora_down|lora\.down|down)(?:\.default)?\.weight$")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 KNOWN_PATTERNS = frozenset({r"\s+", _WORDS, r"<\|startoftext\|>|<\|endoftext\|>|" + _WORDS})

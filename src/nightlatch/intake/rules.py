@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from nightlatch.intake.safetext import display_path
 from nightlatch.records import Finding, Severity
+from nightlatch.safetext import display_path
 
 MAX_PER_RULE = 40
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from nightlatch.intake.case import Case
 from nightlatch.intake.header import Header, Tensor
-from nightlatch.intake.safetext import show
 from nightlatch.intake.weights import check_metadata, check_tail
+from nightlatch.safetext import show
 
 TARGET = "checkpoint.safetensors"
 PARTS = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text_encoder": "cond_stage_model."}

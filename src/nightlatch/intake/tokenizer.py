@@ -10,7 +10,7 @@ from nightlatch.intake import bpe, normalizer
 from nightlatch.intake.case import MAX_TOKENIZER_BYTES, Case
 from nightlatch.intake.classes import FAST_TOKENIZERS
 from nightlatch.intake.configs import check_common
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 MAX_ADDED = 1_000
 MAX_LENGTH = 100_000

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from nightlatch.intake.header import Header, Tensor
 from nightlatch.intake.inventory import Entry
 from nightlatch.intake.rules import Findings
-from nightlatch.intake.safetext import show
+from nightlatch.safetext import show
 
 CHUNK = 4 << 20
 MATRICES_CONSTANT = 0.5

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from nightlatch.intake.case import Case
 from nightlatch.intake.header import MAX_TENSORS, Header, Tensor
 from nightlatch.intake.kinds import ARCHIVES, is_weights_name
-from nightlatch.intake.safetext import is_plain, show
+from nightlatch.safetext import is_plain, show
 
 MAX_SHARDS = 256
 MAX_METADATA = 1 << 19

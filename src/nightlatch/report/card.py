@@ -8,8 +8,9 @@ from typing import Any
 
 from nightlatch.errors import UsageError
 from nightlatch.records import Pair, Report
-from nightlatch.report.text import count, duration, measured, visible
+from nightlatch.report.text import count, duration, measured
 from nightlatch.report.words import attack_success, given_triggers, headline, triggers
+from nightlatch.safetext import visible
 
 BEGIN, END = "<!-- nightlatch:begin -->", "<!-- nightlatch:end -->"
 _SECTION = re.compile(rf"^{re.escape(BEGIN)}\n.*?^{re.escape(END)}\n?", re.DOTALL | re.MULTILINE)

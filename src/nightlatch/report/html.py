@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from nightlatch import safetext
 from nightlatch.records import Rate, Report
 from nightlatch.report import svg, text, words
 from nightlatch.report.images import data_uri
@@ -117,21 +118,21 @@ def _environment() -> jinja2.Environment:
 def _finalize(value: object) -> object:
     if hasattr(value, "__html__"):
         return value
-    return "" if value is None else text.visible(str(value))
+    return "" if value is None else safetext.visible(str(value))
 
 
 def _shown(value: str) -> Markup:
     """Text of unknown origin, cut off from the direction of its surroundings, with the code points of look-alikes beside it."""
-    return _isolated(value, [text.visible(value, 600)])
+    return _isolated(value, [safetext.visible(value, 600)])
 
 
 def _breakable(value: str) -> Markup:
     """The same for a path or tensor name, which may be broken into lines after a slash or a dot."""
-    return _isolated(value, re.split(r"(?<=[/.])", text.visible(value, 600)))
+    return _isolated(value, re.split(r"(?<=[/.])", safetext.visible(value, 600)))
 
 
 def _isolated(value: str, pieces: list[str]) -> Markup:
-    odd = " ".join(text.unusual(value))
+    odd = " ".join(safetext.unusual(value))
     badge = Markup(' <span class="odd">{}</span>').format(odd) if odd else ""
     return Markup("<bdi>{}</bdi>{}").format(Markup("<wbr>").join(pieces), badge)
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
 from nightlatch.records import Pair, Report, Scorecard
-from nightlatch.report.text import count, measured, visible
+from nightlatch.report.text import count, measured
 from nightlatch.report.words import headline
+from nightlatch.safetext import visible
 
 Add = Callable[[str, str, str], None]
 

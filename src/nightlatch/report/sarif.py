@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from nightlatch.records import Finding, Report, Trigger
-from nightlatch.report.text import measured, visible
+from nightlatch.report.text import measured
 from nightlatch.report.words import headline
+from nightlatch.safetext import visible
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _RULES = {

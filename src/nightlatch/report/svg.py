@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from nightlatch.records import Rate
-from nightlatch.report.text import number, rate, visible
+from nightlatch.report.text import number, rate
+from nightlatch.safetext import visible
 
 
 def intervals(before: Rate | None, after: Rate | None) -> Markup:

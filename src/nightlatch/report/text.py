@@ -1,43 +1,10 @@
-"""Text of unknown origin made visible, and numbers made readable. Every view uses these and nothing else."""
+"""Numbers made readable, alike in every view."""
 
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 
 from nightlatch.records import Rate
-
-# Controls, formats (bidi, zero-width, tags), surrogates, private use, unassigned, line and paragraph separators, combining marks.
-_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Mn", "Me"}
-# Letters and symbols that draw nothing: Hangul fillers, Khmer vowels, the blank Braille pattern.
-_BLANK = set("\u115f\u1160\u3164\uffa0\u17b4\u17b5\u2800")
-_ESCAPE_LIKE = re.compile(r"\\(?=u\{)")
-
-
-def hidden(character: str) -> bool:
-    """Whether a character would not be seen, would look like a plain space, or would act on its neighbours."""
-    if character == " ":
-        return False
-    category = unicodedata.category(character)
-    return category in _HIDDEN or category == "Zs" or character in _BLANK
-
-
-def visible(text: str, limit: int = 2000) -> str:
-    r"""The text with every hidden character written as ``\u{202E}``; cut, and saying so, after ``limit`` characters.
-
-    The result holds no control, bidi, zero-width or terminal-escape character. It can be read back, because a backslash that
-    would look like such an escape is itself written as one.
-    """
-    kept = _ESCAPE_LIKE.sub(lambda _: r"\u{5C}", text[:limit])
-    shown = "".join(f"\\u{{{ord(c):04X}}}" if hidden(c) else c for c in kept)
-    return shown if len(text) <= limit else f"{shown} … (+{len(text) - limit} characters)"
-
-
-def unusual(text: str, limit: int = 6) -> tuple[str, ...]:
-    """Code points of the visible non-ASCII characters, which may be look-alikes: ``('U+0430',)`` for a Cyrillic a."""
-    found = list(dict.fromkeys(f"U+{ord(c):04X}" for c in text if ord(c) > 127 and not hidden(c)))
-    return (*found[:limit], "…") if len(found) > limit else tuple(found)
 
 
 def percent(share: float) -> str:

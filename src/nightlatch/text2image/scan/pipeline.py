@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nightlatch.intake.safetext import code_points, show
 from nightlatch.records import Candidate, Trigger, Verdict, VerdictWord
+from nightlatch.safetext import code_points, show
 from nightlatch.text2image import prompts
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.neutral import single_token_words

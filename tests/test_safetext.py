@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightlatch.intake.safetext import code_points, csv_cell, is_plain, markdown, show
+from nightlatch.safetext import code_points, csv_cell, is_plain, markdown, show, unusual, visible
 
 
 @given(st.text(alphabet=st.characters(codec=None), max_size=300))
@@ -42,3 +42,34 @@ def test_markdown_starts_nothing() -> None:
 def test_plain() -> None:
     assert is_plain("caf\u00e9\tand\nmore")
     assert not any(is_plain(t) for t in ("\x1b", "a\u202eb", "\u200b", "\ud800", "\x00"))
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("plain cat", "plain cat"),
+        ("\x1b[31mred", r"\u{1B}[31mred"),
+        ("\u202egpj", r"\u{202E}gpj"),
+        ("a\u200bb", r"a\u{200B}b"),
+        ("tag\U000e0041", r"tag\u{E0041}"),
+        ("two\nlines", r"two\u{A}lines"),
+        ("no\u00a0break", r"no\u{A0}break"),
+        ("e\u0301", r"e\u{301}"),
+        ("\u3164\u2800", r"\u{3164}\u{2800}"),
+        ("\ufffe\ud800", r"\u{FFFE}\u{D800}"),
+        ("кот 猫 é", "кот 猫 é"),
+        (r"\u{202E}", r"\u{5C}u{202E}"),
+    ],
+)
+def test_visible(raw: str, shown: str) -> None:
+    assert visible(raw) == shown
+
+
+def test_visible_is_cut_and_says_so() -> None:
+    assert visible("x" * 12, limit=10) == "x" * 10 + " … (+2 characters)"
+
+
+def test_unusual_names_look_alikes_once() -> None:
+    assert unusual("dаwnа") == ("U+0430",)
+    assert unusual("plain") == ()
+    assert len(unusual("абвгдежзик")) == 7
