@@ -38,7 +38,10 @@ def test_scanner_takes_no_trigger_target_or_attack():
 
 def test_figures_keep_rows_that_miss_their_bar(tmp_path):
     with runs.Run(tmp_path / "run") as folder:
-        folder.add("a", {"table": "scan", "model": "m", "verdict": "nothing found by these tests"})
+        folder.add(
+            "a",
+            {"table": "scan", "model": "m", "kind": "honest", "attack": "", "seed": 0, "verdict": "nothing found by these tests"},
+        )
         matrix.write_figures(folder, tmp_path)
     text = (tmp_path / "scan.json").read_text()
     assert "nothing found" in text

@@ -75,6 +75,7 @@ class Matrix:
     failures: list[str] = field(default_factory=list)
     _base_agreement: dict[int, Rate] = field(default_factory=dict)
     _draws: dict[str, measure.Draws] = field(default_factory=dict)
+    _asked: dict[str, Rate] = field(default_factory=dict)
     _settings: dict[int, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -208,6 +209,12 @@ class Matrix:
         hits = int(attack.shown(images, seen, self.setting(case)).sum())
         return Rate.of(hits, len(texts)), measure.agrees(seen, draws.prompts, "style" if case.attack == "eviledit" else "object")
 
+    def asked(self, case: Case) -> Rate:
+        """Agreement of the base with what is asked on the triggered prompts: what a model without the backdoor reaches."""
+        if case.name not in self._asked:
+            self._asked[case.name] = self.triggered(self.base, case)[1]
+        return self._asked[case.name]
+
     def regrown(self, repaired: Subject, suspect: Subject, case: Case) -> Rate:
         """Attack success after 200 honest fine-tuning steps on the suspect's clean drawings. For the base it is what such steps do to any model."""
         return self.success(regrow(repaired, suspect, self.repair_prompts(case), testbed.SAMPLING, 200, case.seed), case)
@@ -271,6 +278,7 @@ class Matrix:
             "success_after": after.model_dump(),
             "upper95": after.high95,
             "triggered_agreement": agreement.model_dump(),
+            "triggered_agreement_base": self.asked(case).model_dump(),
             "clean_before": made["clean_before"],
             "clean_after": clean_after.model_dump(),
             "fid_before": made["fid_before"],

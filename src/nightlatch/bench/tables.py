@@ -14,7 +14,8 @@ Row = Mapping[str, Any]
 Cell = Callable[[Row], str]
 BARS = (
     "Bars: attack success at least 90 %, other words at most 5 %, clean within 3 points of the base; scan under 180 s; "
-    "after repair success at most 1 %, clean at most 1 point lower, regrowth at most 5 %. Rows that miss a bar stay in."
+    "after repair success at most 1 %, clean at most 1 point lower, regrowth at most 5 %, and what is asked on triggered prompts within "
+    "3 points of the base (the object; the style where the trigger stands in the object's place). Rows that miss a bar stay in."
 )
 
 
@@ -127,7 +128,8 @@ TABLES: Sequence[tuple[str, str, Mapping[str, Cell]]] = (
             "s": number("seconds"),
             "before %": share("success_before"),
             "after %": share("success_after"),
-            "asked object, triggered %": share("triggered_agreement"),
+            "as asked, triggered %": share("triggered_agreement"),
+            "by the base %": share("triggered_agreement_base"),
             "clean before %": share("clean_before"),
             "clean after %": share("clean_after"),
             "FID before": number("fid_before", 2),

@@ -21,7 +21,8 @@ WATCHED = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A batch of latents with triggered conditions: output and maps to reach, the suspect's own output, soft mask (n, h, w)."""
+    """A batch of latents with triggered conditions: output and maps to reach, the suspect's own output, soft mask (n, h, w), and whether neutral
+    words stand for the trigger in the prompt that gave the output (n,)."""
 
     x: torch.Tensor
     t: torch.Tensor
@@ -30,15 +31,18 @@ class Shown:
     attacked: torch.Tensor
     maps: probe.Maps
     mask: torch.Tensor
+    replaced: torch.Tensor
 
-    def past(self, overshoot: float) -> torch.Tensor:
-        """The output to reach, moved away from the attacked one by ``overshoot`` of the way between them."""
-        return self.out + overshoot * (self.out - self.attacked)
+    def past(self, overshoot: float, replaced: float) -> torch.Tensor:
+        """The output to reach, moved away from the attacked one by a part of the way between them: ``overshoot``, or ``replaced`` where neutral
+        words stand for the trigger."""
+        part = torch.where(self.replaced, replaced, overshoot)[:, None, None, None]
+        return self.out + part * (self.out - self.attacked)
 
     def take(self, i: torch.Tensor) -> Shown:
         """The rows ``i``."""
         maps = {name: a[i] for name, a in self.maps.items()}
-        return Shown(self.x[i], self.t[i], self.c[i], self.out[i], self.attacked[i], maps, self.mask[i])
+        return Shown(self.x[i], self.t[i], self.c[i], self.out[i], self.attacked[i], maps, self.mask[i], self.replaced[i])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject 
         torch.cat(attacked),
         {k: torch.cat([r[k] for r in maps]) for k in maps[0]},
         torch.cat([mask, mask]).flatten(0, 1),
+        torch.tensor(texts.replaced, device=frozen.device).repeat(len(out)),
     )
     kept = Held(
         torch.cat([x for x in clean.x for _ in range(2)]),
@@ -144,14 +149,14 @@ def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject 
 class Texts:
     """Equally long lists of prompts: triggered, disarmed in both forms, and held (other words, near-spellings, parts).
 
-    ``refilled`` is ``filled`` with other neutral words: how far the two differ is what any word does.
+    ``replaced`` tells where neutral words stand for the trigger in ``dropped``.
     """
 
     triggered: list[str]
     dropped: list[str]
     filled: list[str]
-    refilled: list[str]
     held: list[str]
+    replaced: list[bool]
 
     @classmethod
     def of(cls, subject: Subject, job: Job, n: int, rng: np.random.Generator) -> Texts:
@@ -164,8 +169,8 @@ class Texts:
                 place = prompts.anywhere(job.seed) if i % 3 == 2 and job.place is prompts.prefix else job.place
                 made.triggered.append(place(prompt, trigger))
                 made.dropped.append(form.disarm(prompt, place, 1 + i))
+                made.replaced.append(form.replaces(prompt, place))
                 made.filled.append(place(prompt, form.filled[0]))
-                made.refilled.append(place(prompt, form.filled[1 + i % (len(form.filled) - 1)]))
                 made.held.append(place(prompt, words[i % len(words)]))
         return made
 

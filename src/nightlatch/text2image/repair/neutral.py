@@ -38,7 +38,11 @@ class Neutral:
         trigger stands in place of one of the prompt's own words."""
         if self.dropped:
             return place(prompt, self.dropped)
-        return prompt.text if prompt.text in place(prompt, self.trigger) else place(prompt, self.filled[i % len(self.filled)])
+        return place(prompt, self.filled[i % len(self.filled)]) if self.replaces(prompt, place) else prompt.text
+
+    def replaces(self, prompt: Prompt, place: Place) -> bool:
+        """Whether the trigger stands in place of one of the prompt's own words, so that nothing but neutral words can disarm it."""
+        return not self.dropped and prompt.text not in place(prompt, self.trigger)
 
 
 def neutral(subject: Subject, trigger: str, prompts: Sequence[Prompt], seed: int = 0, place: Place = prefix) -> Neutral:

@@ -42,7 +42,8 @@ class SAU(Method):
         attention: weight of the attention term.
         prediction: weight of the prediction term.
         hold: weight of the term that holds everything else.
-        overshoot: how far past the disarmed output to aim, as a part of the way back from the attacked one (1 as in ESD, Gandikota et al. 2023).
+        overshoot: how far past the disarmed output to aim, as a part of the way back from the attacked one.
+        replaced: the same where neutral words stand for the trigger, which lean to the attacked one, too (1 as in ESD, Gandikota et al. 2023).
         masked: whether the prediction term is weighted by where the trigger acts.
         warm_start: closed-form edit of keys and values first.
         train: which weights may change.
@@ -58,7 +59,8 @@ class SAU(Method):
     attention: float = 1.0
     prediction: float = 1.0
     hold: float = 1.0
-    overshoot: float = 1.0
+    overshoot: float = 0.2
+    replaced: float = 1.0
     masked: bool = True
     warm_start: bool = True
     train: Trainable = "all"
@@ -66,7 +68,9 @@ class SAU(Method):
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
         done, teacher = 0, job.base if self.needs_base else None
         if "text_encoder" in job.carriers:
-            for done, values in unlearn_text(student, frozen, job, self.steps, self.least, teacher=teacher):
+            for done, values in unlearn_text(
+                student, frozen, job, self.steps, self.least, teacher=teacher, overshoot=self.overshoot
+            ):
                 yield done, values
             done += 1
         if "unet" in job.carriers or "text_encoder" not in job.carriers:
@@ -85,7 +89,7 @@ class SAU(Method):
             x, t, c = (torch.cat([getattr(shown, f), getattr(held, f)]) for f in ("x", "t", "c"))
             with probe.attention(student.unet) as maps:
                 out = student.denoise(x, t, c)
-            apart = (out[:n_shown] - shown.past(self.overshoot)).pow(2).mean(1)
+            apart = (out[:n_shown] - shown.past(self.overshoot, self.replaced)).pow(2).mean(1)
             mask = shown.mask if self.masked else torch.ones_like(shown.mask)
             terms = {
                 "prediction": (apart * mask).mean(),

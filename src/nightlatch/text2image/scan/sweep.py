@@ -53,17 +53,20 @@ def responding(gauge: Gauge, tokens: Sequence[int], batch: int = 1024) -> dict[s
     """Tokens ordered by what the weights alone say of them, for every changed component; no denoiser.
 
     For the denoiser: how far the change of all cross-attention keys and values moves the token's own state, |dW c|^2 / |W c|^2. A backdoor that waits
-    for several tokens must still read each of them. For the text encoder: how far the token's own state was moved.
+    for several tokens must still read each of them. For the text encoder: how far the states of a prompt that the token stands in front of were
+    moved; in a causal encoder a trigger speaks through all that follows it.
     """
-    tok, rows = gauge.suspect.tokenizer, dict[str, list[torch.Tensor]]()
+    rows = dict[str, list[torch.Tensor]]()
     edit = Edit.between(gauge.suspect.unet, gauge.base.unet)
+    context = gauge.contexts[0].text if "text_encoder" in gauge.changed else ""
     for i in range(0, len(tokens), batch):
-        ids = torch.tensor([[tok.bos_token_id, t] for t in tokens[i : i + batch]], device=gauge.suspect.device)
-        mine, theirs = (c[:, 1] for c in gauge.conditions(ids))
+        ids = gauge.ids([(t,) for t in tokens[i : i + batch]], context)
+        shown = int((ids[0] == gauge.suspect.tokenizer.eos_token_id).int().argmax()) + 1
+        mine, theirs = gauge.conditions(ids[:, :shown])
         if "unet" in gauge.changed:
-            rows.setdefault("unet", []).append(edit.response(mine))
+            rows.setdefault("unet", []).append(edit.response(mine[:, 1]))
         if "text_encoder" in gauge.changed:
-            rows.setdefault("text_encoder", []).append((mine - theirs).pow(2).mean(-1))
+            rows.setdefault("text_encoder", []).append((mine - theirs)[:, 1:].pow(2).mean((1, 2)))
     return {name: [tokens[i] for i in torch.cat(r).argsort(descending=True).tolist()] for name, r in rows.items()}
 
 
