@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 from typing import Any
 
 from arena import Arena, bad
@@ -542,11 +543,64 @@ def lora_rank_is_large(a: Arena) -> None:
     lora(a, change)
 
 
-for _name, _alpha in {"1e9": struct.pack("<f", 1e9), "nan": NAN, "negative": struct.pack("<f", -1.0)}.items():
+for _name, _alpha in {
+    "1e9": struct.pack("<f", 1e9),
+    "nan": NAN,
+    "negative": struct.pack("<f", -1.0),
+    "zero": bytes(4),
+}.items():
 
     @bad("62", "lora-alpha", name=f"lora_alpha_{_name}")
     def lora_alpha(a: Arena, alpha: bytes = _alpha) -> None:
         lora(a, lambda t: t.update({next(iter(t)).split(".lora")[0] + ".alpha": ["F32", [], alpha]}))
+
+
+def lora_settings(a: Arena, **settings: Any) -> None:
+    """The honest LoRA with peft settings in its metadata, as diffusers writes and reads them."""
+    lora(a, lambda t: None)
+    text = json.dumps({f"unet.{k}": v for k, v in {"r": 2, "lora_alpha": 2, **settings}.items()})
+    a.source = Path(a.source)
+    a.source.write_bytes(pack(load_tensors(a.source), {"lora_adapter_metadata": text}))
+
+
+for _name, _rule, _settings in (
+    ("alpha_zero", "lora-alpha", {"lora_alpha": 0}),
+    ("alpha_infinite", "lora-alpha", {"lora_alpha": float("1e9")}),
+    ("alpha_is_text", "lora-alpha", {"lora_alpha": "2"}),
+    ("alpha_pattern_zero", "lora-alpha", {"alpha_pattern": {"to_k": 0.0}}),
+    ("alpha_pattern_regex", "unsupported-option", {"alpha_pattern": {"(a+)+$": 2}}),
+    ("targets_are_a_regex", "unsupported-option", {"target_modules": "(a+)+$"}),
+    ("names_a_module", "unsupported-option", {"megatron_config": {"x": 1}, "megatron_core": "antigravity"}),
+    ("changes_the_base", "unsupported-option", {"init_lora_weights": "pissa"}),
+    ("saves_modules", "unsupported-option", {"modules_to_save": ["conv_in"]}),
+):
+
+    @bad("own", _rule, name=f"lora_metadata_{_name}")
+    def lora_metadata(a: Arena, settings: dict[str, Any] = _settings) -> None:
+        lora_settings(a, **settings)
+
+
+@bad("own", "unsupported-option")
+def lora_metadata_is_broken(a: Arena) -> None:
+    lora(a, lambda t: None)
+    a.source = Path(a.source)
+    a.source.write_bytes(pack(load_tensors(a.source), {"lora_adapter_metadata": '{"unet.lora_alpha": NaN}'}))
+
+
+for _name, _text in {"regex": "(a+)+$", "space": "a b", "ansi": "\x1b[2J", "letter": "\u0430"}.items():
+
+    @bad("own", "lora-names", name=f"lora_names_{_name}")
+    def lora_names(a: Arena, text: str = _text) -> None:
+        lora(a, lambda t: t.update({n.replace("to_k", f"to_k{text}"): t.pop(n) for n in list(t)}))
+
+
+@bad("own", "lora-pair")
+def lora_half_twice(a: Arena) -> None:
+    def change(t: dict[str, Any]) -> None:
+        first = next(n for n in t if "lora_A" in n or "lora.down" in n)
+        t[first.replace(".weight", ".default.weight")] = t[first]
+
+    lora(a, change)
 
 
 @bad("62", "lora-pair")

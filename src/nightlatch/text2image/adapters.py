@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from nightlatch.errors import MissingPart, NotWritten, UnreadableModel, UsageError
 from nightlatch.intake.single import TARGET as SINGLE_TARGET
+from nightlatch.text2image import merged
 from nightlatch.text2image.subject import Subject
 
 SUPPORTED = ("StableDiffusionPipeline",)
@@ -68,6 +69,7 @@ def with_lora(base: Subject, file: Path, name: str) -> Subject:
     Raises:
         MissingPart: peft is not installed.
         UnreadableModel: the LoRA does not fit the base.
+        NotScanned: some of it landed nowhere or changed nothing.
     """
     try:
         import peft  # noqa: F401
@@ -77,14 +79,16 @@ def with_lora(base: Subject, file: Path, name: str) -> Subject:
     try:
         with quiet():
             made.pipeline.load_lora_weights(str(file.parent), weight_name=file.name, local_files_only=True)
+            landed = merged.places(made)
             made.pipeline.fuse_lora()
             made.pipeline.unload_lora_weights()
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, IndexError) as e:
+    except Exception as e:
         raise UnreadableModel(
             f"{name} does not go on this base: {_first_line(e)}", "Name the model it was made for with --base."
         ) from e
     for part in (made.unet, made.text_encoder):
         part.eval().requires_grad_(False)
+    merged.require(base, made, file, landed, name)
     made.name = name
     return made
 
