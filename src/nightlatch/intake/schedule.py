@@ -22,7 +22,9 @@ def check(c: Fields) -> None:
     kept = list(accumulate((1 - b for b in betas(c)), mul))
     zero = c.flag("rescale_betas_zero_snr", False)
     if c.values.get("prediction_type", "epsilon") == "epsilon" and (zero or kept[-1] < LEAST_LAST):
-        raise ConfigProblem("config-value", "Noise is predicted ('epsilon') where nothing but noise is left, which divides by zero.")
+        raise ConfigProblem(
+            "config-value", "Noise is predicted ('epsilon') where nothing but noise is left, which divides by zero."
+        )
     if zero:
         kept = _to_zero(kept)
     for part, low, high in BOUNDS:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from nightlatch.text2image.prompts import Prompt
+from nightlatch.text2image.scan.comparable import finite
 from nightlatch.text2image.subject import Subject
 
 Floats = npt.NDArray[np.float64]
@@ -94,7 +95,8 @@ class Gauge:
         """Clean latents that suspect and base predict under their conditions, (n, channels, h, w) each."""
         x = self._x.expand(len(mine), -1, -1, -1)
         self.forwards += 2 * len(mine)
-        a, b = (s.to_x0(s.denoise(x, self._t, c), x, self._t) for s, c in ((self.suspect, mine), (self.base, theirs)))
+        each = ((self.suspect, mine), (self.base, theirs))
+        a, b = (finite(s.to_x0(s.denoise(x, self._t, c), x, self._t), s) for s, c in each)
         return a, b
 
     def _pair(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
