@@ -125,3 +125,28 @@ def test_lora_without_its_base_says_what_to_add(lora, tmp_path):
     )
     assert done.exit_code == 2
     assert "--base" in done.output
+
+
+def test_lora_is_merged_in_a_guarded_child_first(tiny_folder, lora, tmp_path, monkeypatch):
+    """The child ends before peft reads a name of the file in this process."""
+    from nightlatch import verbs
+
+    monkeypatch.setattr(verbs, "LOAD_SECONDS", 0.05)
+    monkeypatch.setattr(adapters, "with_lora", lambda *a, **k: pytest.fail("merged in the parent"))
+    monkeypatch.setattr(adapters, "load", lambda *a, **k: pytest.fail("loaded in the parent"))
+    done = CliRunner().invoke(app, ["scan", str(lora), "--base", str(tiny_folder), "--run", str(tmp_path / "run")])
+    assert done.exit_code == 2
+    assert "Loading the model took longer" in done.output
+
+
+def test_lora_on_a_lora_names_what_is_needed(lora, tmp_path):
+    done = CliRunner().invoke(app, ["scan", str(lora), "--base", str(lora), "--run", str(tmp_path / "run")])
+    assert done.exit_code == 2
+    assert "is no diffusers folder" in done.output
+
+
+def test_lora_is_scanned_on_its_base(tiny_folder, lora, tmp_path):
+    common = ["--run", str(tmp_path / "run"), "--prompts", "emoji", "--steps", "2", "--guidance", "1"]
+    done = CliRunner().invoke(app, ["scan", str(lora), "--base", str(tiny_folder), *common])
+    assert done.exit_code in (0, 1), done.output
+    assert "fingerprint: unet changed" in done.output
