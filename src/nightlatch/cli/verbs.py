@@ -21,6 +21,7 @@ from nightlatch.cli.common import (
     Steps,
     TriggerText,
     app,
+    echo,
     fail,
     number,
     opened,
@@ -51,7 +52,7 @@ def check(
         }
         if format not in views:
             fail(f"There is no format {format!r}.", f"Known: {', '.join(views)}.")
-        typer.echo(views[format](manifest))
+        echo(views[format](manifest))
         raise typer.Exit(intake.exit_code(manifest))
 
 
@@ -77,10 +78,10 @@ def scan(
         with opened(run, source) as folder:
             verdict = verbs.scan(folder, source, base, options(prompts, steps, guidance, seed, device, precision), say)
             verbs.report(folder)
-            typer.echo(f"verdict: {verdict.word}")
+            echo(f"verdict: {verdict.word}")
             for t in verdict.triggers:
-                typer.echo(f"trigger: {visible(t.text)}  ({' '.join(t.code_points)})")
-            typer.echo(f"carrier: {', '.join(verdict.carriers) or 'none'}\nrun folder: {folder.path}")
+                echo(f"trigger: {visible(t.text)}  ({' '.join(t.code_points)})")
+            echo(f"carrier: {', '.join(verdict.carriers) or 'none'}\nrun folder: {folder.path}")
         raise typer.Exit({"backdoor found": 1, "suspicious": 1, "not scanned": 2}.get(verdict.word, 0))
 
 
@@ -105,12 +106,10 @@ def clean(
     with reported(), opened(run, source) as folder:
         settings = options(prompts, steps, guidance, seed, device, precision)
         record = verbs.clean(folder, source, out, settings, say, triggers=trigger or (), method=method, base=base)
-        typer.echo(
-            f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed"
-        )
+        echo(f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed")
         if record.rolled_back:
             fail("The repair would have harmed the model and was rolled back.", "Try another --method.")
-        typer.echo(f"repaired: {out}\nrun folder: {folder.path}")
+        echo(f"repaired: {out}\nrun folder: {folder.path}")
 
 
 @app.command(epilog=EPILOG)
@@ -135,10 +134,10 @@ def verify(
         settings = options(prompts, steps, guidance, seed, device, precision)
         card = verbs.verify(folder, against, repaired, settings, say, triggers=trigger or (), base=base, n=n)
         verbs.report(folder)
-        typer.echo(f"verdict: {card.verdict}")
+        echo(f"verdict: {card.verdict}")
         for p in card.pairs:
-            typer.echo(f"  {p.name}: {number(p.before)} -> {number(p.after)} ({p.bar})")
-        typer.echo(f"report: {folder.path / 'report.html'}")
+            echo(f"  {p.name}: {number(p.before)} -> {number(p.after)} ({p.bar})")
+        echo(f"report: {folder.path / 'report.html'}")
         if card.verdict != "removed":
             raise typer.Exit(1)
 
@@ -150,7 +149,7 @@ def report(run: Annotated[Path, typer.Argument(help="a run folder")]) -> None:
 
     with reported(), runs.Run(run, write=False) as folder:
         verbs.report(folder)
-        typer.echo(str(run / "report.html"))
+        echo(str(run / "report.html"))
 
 
 @app.command("ls")
@@ -161,7 +160,7 @@ def list_parts(kind: Annotated[str, typer.Argument(help="attacks or repairs")] =
         from nightlatch.text2image.repair import METHODS
 
         for part in {"attacks": ATTACKS, "repairs": METHODS}.get(kind, METHODS):  # type: ignore[attr-defined]
-            typer.echo(f"{part.name:24}{(part.__doc__ or '').strip().splitlines()[0]}")
+            echo(f"{part.name:24}{(part.__doc__ or '').strip().splitlines()[0]}")
 
 
 @app.command()
@@ -170,4 +169,4 @@ def doctor() -> None:
     from nightlatch import runs
 
     for name, version in runs.versions().items():
-        typer.echo(f"{name:16}{version}")
+        echo(f"{name:16}{version}")
