@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from nightlatch import intake, runs
+from nightlatch import intake, runs, seeds
 from nightlatch import report as report_views
 from nightlatch.errors import UsageError
 from nightlatch.intake.gate import LORA_TARGET
@@ -265,6 +265,7 @@ def report(run: runs.Run) -> Report:
             device=on.device,
             dtype=on.dtype,
             started=str(first.get("started", now())),
+            seed=seeds.of(run),
         ),
     )
     report_views.write(made, run.path)

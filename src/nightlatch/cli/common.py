@@ -45,6 +45,10 @@ Prompts = Annotated[str, typer.Option(help="'general', 'emoji', or a file with o
 Steps = Annotated[int, typer.Option(min=2, max=1000, help="DDIM steps")]
 Guidance = Annotated[float, typer.Option(min=1.0, max=30.0, help="classifier-free guidance; 1 is none")]
 Seed = Annotated[int, typer.Option(min=0, max=10**6)]
+RunSeed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=2**31 - 1, help="of all draws; by default the run folder's, else drawn and recorded"),
+]
 Device = Annotated[str, typer.Option(help="torch device")]
 Precision = Annotated[str, typer.Option(help="'fp32', 'bf16', or 'auto': bf16 where the device computes it natively")]
 TriggerText = Annotated[list[str] | None, typer.Option("--trigger", help="a trigger string; may be given several times")]
@@ -135,10 +139,14 @@ def opened(run: Path | None, source: Path) -> Iterator[runs.Run]:
         yield folder
 
 
-def options(prompts: str, steps: int, guidance: float, seed: int, device: str, precision: str) -> verbs.Settings:
-    from nightlatch import verbs
+def options(
+    run: runs.Run, prompts: str, steps: int, guidance: float, seed: int | None, device: str, precision: str
+) -> verbs.Settings:
+    """The settings of a verb in ``run``; without a ``seed`` the run's own is taken, which is drawn the first time."""
+    from nightlatch import seeds, verbs
 
-    return verbs.Settings(prompts=prompts, steps=steps, guidance=guidance, seed=seed, device=device, precision=precision)  # type: ignore[arg-type]
+    settled = seeds.settle(run, seed)
+    return verbs.Settings(prompts=prompts, steps=steps, guidance=guidance, seed=settled, device=device, precision=precision)  # type: ignore[arg-type]
 
 
 def number(value: object) -> str:

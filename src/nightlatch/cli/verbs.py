@@ -16,7 +16,7 @@ from nightlatch.cli.common import (
     Precision,
     Prompts,
     RunFolder,
-    Seed,
+    RunSeed,
     Source,
     Steps,
     TriggerText,
@@ -64,7 +64,7 @@ def scan(
     prompts: Prompts = "general",
     steps: Steps = 10,
     guidance: Guidance = 4.0,
-    seed: Seed = 0,
+    seed: RunSeed = None,
     device: Device = "cpu",
     precision: Precision = "auto",
 ) -> None:
@@ -76,7 +76,7 @@ def scan(
         if base is None:
             fail("scan needs a trusted model to compare with.", "Give one with --base.")
         with opened(run, source) as folder:
-            verdict = verbs.scan(folder, source, base, options(prompts, steps, guidance, seed, device, precision), say)
+            verdict = verbs.scan(folder, source, base, options(folder, prompts, steps, guidance, seed, device, precision), say)
             verbs.report(folder)
             echo(f"verdict: {verdict.word}")
             for t in verdict.triggers:
@@ -96,7 +96,7 @@ def clean(
     prompts: Prompts = "general",
     steps: Steps = 10,
     guidance: Guidance = 4.0,
-    seed: Seed = 0,
+    seed: RunSeed = None,
     device: Device = "cpu",
     precision: Precision = "auto",
 ) -> None:
@@ -104,7 +104,7 @@ def clean(
     from nightlatch import verbs
 
     with reported(), opened(run, source) as folder:
-        settings = options(prompts, steps, guidance, seed, device, precision)
+        settings = options(folder, prompts, steps, guidance, seed, device, precision)
         record = verbs.clean(folder, source, out, settings, say, triggers=trigger or (), method=method, base=base)
         echo(f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed")
         if record.rolled_back:
@@ -123,7 +123,7 @@ def verify(
     prompts: Prompts = "general",
     steps: Steps = 10,
     guidance: Guidance = 4.0,
-    seed: Seed = 0,
+    seed: RunSeed = None,
     device: Device = "cpu",
     precision: Precision = "auto",
 ) -> None:
@@ -131,7 +131,7 @@ def verify(
     from nightlatch import verbs
 
     with reported(), opened(run, repaired) as folder:
-        settings = options(prompts, steps, guidance, seed, device, precision)
+        settings = options(folder, prompts, steps, guidance, seed, device, precision)
         card = verbs.verify(folder, against, repaired, settings, say, triggers=trigger or (), base=base, n=n)
         verbs.report(folder)
         echo(f"verdict: {card.verdict}")

@@ -26,6 +26,7 @@ class Gauge:
         contexts: prompts into which a candidate is put, in front; '' is the candidate alone.
         changed: components that differ; what is the same in both is computed once.
         forwards: denoiser passes used so far, for the record.
+        seed: of the noise, so that no model can know the scan by it.
     """
 
     suspect: Subject
@@ -34,6 +35,7 @@ class Gauge:
     changed: tuple[str, ...]
     batch: int = 128
     forwards: int = 0
+    seed: int = 0
     _x: torch.Tensor = field(init=False)
     _t: int = field(init=False)
     _plain: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
@@ -41,7 +43,7 @@ class Gauge:
 
     def __post_init__(self) -> None:
         self._t = self.suspect.timesteps(10)[0]
-        self._x = self.suspect.noise([12345])
+        self._x = self.suspect.noise([12345 + 1_000_003 * self.seed])
         vocabulary = self.base.ordinary_ids
         some = [(i,) for i in vocabulary[:: max(1, len(vocabulary) // USUAL_TOKENS)]]
         with torch.no_grad():

@@ -124,7 +124,7 @@ def _judged(
             seed=budget.seed,
             not_tested=NOT_TESTED,
         )
-    gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed)
+    gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed, seed=budget.seed)
     edited = weights == ("unet",) and any("closed-form" in r.pattern for r in rows)
     search = Search(gauge, budget.keep, budget.confirm, say, edited)
     words = single_token_words(suspect, np.random.default_rng((budget.seed, 4)), 16)
