@@ -200,6 +200,7 @@ class Environment(Record):
     device: str
     dtype: str
     started: str = Field(description="ISO 8601, UTC")
+    seed: int | None = Field(default=None, description="of the run; what --seed must be given to repeat it")
 
 
 class Report(Record):

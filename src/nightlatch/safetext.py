@@ -42,6 +42,14 @@ def visible(text: str, limit: int = 2000) -> str:
     return shown if len(text) <= limit else f"{shown} … (+{len(text) - limit} characters)"
 
 
+def inert(text: str) -> str:
+    r"""The text with every ``hidden`` character but a line feed written as ``\u{202E}``, uncut; what is escaped already stays as it is.
+
+    For the last step before a terminal: the result may stand for two texts, and acts on nothing.
+    """
+    return "".join(_escaped(c) if c != "\n" and hidden(c) else c for c in text)
+
+
 def hidden(character: str) -> bool:
     """Whether a character would not be seen, would look like a plain space, or would act on its neighbours."""
     if character == " ":

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from nightlatch import intake, runs
+from nightlatch import intake, runs, seeds
 from nightlatch import report as report_views
 from nightlatch.errors import UsageError
 from nightlatch.intake.gate import LORA_TARGET
@@ -111,20 +111,22 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
                 else "a single-file checkpoint, which has no configs and no tokenizer"
             )
             raise UsageError(f"{source} is {what}.", "Name the model it was made from with --base.")
-        if lora and base is not None:
-            subject = adapters.with_lora(load(base, settings)[0], staged.path / LORA_TARGET, Path(source).name)
-            return subject, located.annotated(staged.manifest)
-        configs = stack.enter_context(intake.stage(intake.locate(base).path)).path if single and base is not None else None
-        megabytes = sum(f.size for f in staged.manifest.files) >> 20
+        beside = stack.enter_context(intake.stage(intake.locate(base).path)) if (lora or single) and base is not None else None
+        if beside is not None and not (beside.path / "model_index.json").is_file():
+            raise UsageError(
+                f"{base} is no diffusers folder.", "Name one with --base: a LoRA or a single file needs a whole model."
+            )
+        under = beside.path if beside is not None else None
+        megabytes = sum(f.size for s in (staged, beside) if s is not None for f in s.manifest.files) >> 20
         intake.guarded(
             adapters.rehearse,
             str(staged.path),
-            str(configs or ""),
+            str(under or ""),
             seconds=LOAD_SECONDS + megabytes / 20,
             megabytes=LOAD_MEGABYTES + 6 * megabytes,
             what="Loading the model",
         )
-        subject = adapters.load(staged.path, device=settings.device, precision=settings.precision, configs=configs)
+        subject = adapters.load_staged(staged.path, under, device=settings.device, precision=settings.precision)
         subject.name = Path(source).name
         return subject, located.annotated(staged.manifest)
 
@@ -263,6 +265,7 @@ def report(run: runs.Run) -> Report:
             device=on.device,
             dtype=on.dtype,
             started=str(first.get("started", now())),
+            seed=seeds.of(run),
         ),
     )
     report_views.write(made, run.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 from typing import Any
 
 from arena import Arena, bad
@@ -278,6 +279,21 @@ config_case("52", "config-bound", "large_sample", UC, sample_size=10**6)
 config_case("52", "config-bound", "large_sample_pair", VC, sample_size=[512, 10**6])
 config_case("own", "config-value", "betas_reversed", SC, beta_start=0.02, beta_end=0.001)
 config_case("own", "config-value", "trained_betas", SC, trained_betas=[0.1, "x"])
+config_case("own", "config-value", "zero_snr_and_epsilon", SC, rescale_betas_zero_snr=True, prediction_type="epsilon")
+config_case("own", "config-value", "zero_snr_and_no_prediction_type", SC, rescale_betas_zero_snr=True, prediction_type=None)
+config_case("own", "config-value", "zero_snr_is_text", SC, rescale_betas_zero_snr="no", prediction_type="v_prediction")
+config_case("own", "config-value", "trained_betas_of_one", SC, trained_betas=[1.0] * 1000, prediction_type="v_prediction")
+config_case("own", "config-value", "trained_betas_of_nearly_one", SC, trained_betas=[0.9] * 1000)
+config_case("own", "config-value", "few_trained_betas", SC, trained_betas=[0.01] * 10)
+config_case("own", "config-value", "never_noise", SC, beta_start=1e-8, beta_end=1e-8)
+config_case("own", "config-value", "noise_at_last_only", SC, trained_betas=[1e-5] * 998 + [0.99] * 2)
+config_case("own", "config-value", "never_a_picture", SC, beta_start=0.5, beta_end=0.5, prediction_type="v_prediction")
+config_case("own", "config-value", "few_train_steps", SC, num_train_timesteps=1)
+config_case("own", "config-bound", "steps_far_offset", SC, steps_offset=99)
+config_case("own", "unsupported-option", "predicts_pictures", SC, prediction_type="sample")
+config_case("own", "unsupported-option", "other_betas", SC, beta_schedule="laplace")
+for _shift in (2, -1, 0.5, 1e3):
+    config_case("own", "config-value", f"time_shift_{_shift}", UC, freq_shift=_shift)
 config_case("own", "config-value", "odd_prediction", SC, prediction_type="__import__")
 config_case("own", "config-value", "boolean_width", UC, in_channels=True)
 config_case("own", "config-value", "negative_layers", UC, layers_per_block=-1)
@@ -542,11 +558,64 @@ def lora_rank_is_large(a: Arena) -> None:
     lora(a, change)
 
 
-for _name, _alpha in {"1e9": struct.pack("<f", 1e9), "nan": NAN, "negative": struct.pack("<f", -1.0)}.items():
+for _name, _alpha in {
+    "1e9": struct.pack("<f", 1e9),
+    "nan": NAN,
+    "negative": struct.pack("<f", -1.0),
+    "zero": bytes(4),
+}.items():
 
     @bad("62", "lora-alpha", name=f"lora_alpha_{_name}")
     def lora_alpha(a: Arena, alpha: bytes = _alpha) -> None:
         lora(a, lambda t: t.update({next(iter(t)).split(".lora")[0] + ".alpha": ["F32", [], alpha]}))
+
+
+def lora_settings(a: Arena, **settings: Any) -> None:
+    """The honest LoRA with peft settings in its metadata, as diffusers writes and reads them."""
+    lora(a, lambda t: None)
+    text = json.dumps({f"unet.{k}": v for k, v in {"r": 2, "lora_alpha": 2, **settings}.items()})
+    a.source = Path(a.source)
+    a.source.write_bytes(pack(load_tensors(a.source), {"lora_adapter_metadata": text}))
+
+
+for _name, _rule, _settings in (
+    ("alpha_zero", "lora-alpha", {"lora_alpha": 0}),
+    ("alpha_infinite", "lora-alpha", {"lora_alpha": float("1e9")}),
+    ("alpha_is_text", "lora-alpha", {"lora_alpha": "2"}),
+    ("alpha_pattern_zero", "lora-alpha", {"alpha_pattern": {"to_k": 0.0}}),
+    ("alpha_pattern_regex", "unsupported-option", {"alpha_pattern": {"(a+)+$": 2}}),
+    ("targets_are_a_regex", "unsupported-option", {"target_modules": "(a+)+$"}),
+    ("names_a_module", "unsupported-option", {"megatron_config": {"x": 1}, "megatron_core": "antigravity"}),
+    ("changes_the_base", "unsupported-option", {"init_lora_weights": "pissa"}),
+    ("saves_modules", "unsupported-option", {"modules_to_save": ["conv_in"]}),
+):
+
+    @bad("own", _rule, name=f"lora_metadata_{_name}")
+    def lora_metadata(a: Arena, settings: dict[str, Any] = _settings) -> None:
+        lora_settings(a, **settings)
+
+
+@bad("own", "unsupported-option")
+def lora_metadata_is_broken(a: Arena) -> None:
+    lora(a, lambda t: None)
+    a.source = Path(a.source)
+    a.source.write_bytes(pack(load_tensors(a.source), {"lora_adapter_metadata": '{"unet.lora_alpha": NaN}'}))
+
+
+for _name, _text in {"regex": "(a+)+$", "space": "a b", "ansi": "\x1b[2J", "letter": "\u0430"}.items():
+
+    @bad("own", "lora-names", name=f"lora_names_{_name}")
+    def lora_names(a: Arena, text: str = _text) -> None:
+        lora(a, lambda t: t.update({n.replace("to_k", f"to_k{text}"): t.pop(n) for n in list(t)}))
+
+
+@bad("own", "lora-pair")
+def lora_half_twice(a: Arena) -> None:
+    def change(t: dict[str, Any]) -> None:
+        first = next(n for n in t if "lora_A" in n or "lora.down" in n)
+        t[first.replace(".weight", ".default.weight")] = t[first]
+
+    lora(a, change)
 
 
 @bad("62", "lora-pair")

@@ -23,7 +23,7 @@ from nightlatch.testbed import PIPELINE
 from nightlatch.text2image import adapters
 
 CALL = CliRunner()
-QUICK = ("--prompts", "emoji", "--steps", "2", "--guidance", "1")
+QUICK = ("--prompts", "emoji", "--steps", "2", "--guidance", "1", "--seed", "0")
 SOON = 120.0
 
 

@@ -10,7 +10,7 @@ from peft.utils import get_peft_model_state_dict
 from typer.testing import CliRunner
 
 from nightlatch.cli import app
-from nightlatch.errors import UnreadableModel
+from nightlatch.errors import NotScanned, UnreadableModel
 from nightlatch.text2image import adapters
 from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
 
@@ -49,9 +49,104 @@ def test_lora_for_another_model_is_one_sentence(tiny_v, lora, tmp_path):
         adapters.with_lora(tiny_v, tmp_path / lora.name, "suspect")
 
 
+def renamed(tensors, old, new):
+    return {k.replace(old, new): v for k, v in tensors.items()}
+
+
+def weakened(tensors, factor):
+    return {k: v * factor if "lora_B" in k or ".up." in k else v for k, v in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda t: renamed(t, "unet.", "transformer."), "0 land"),
+        (lambda t: renamed(t, "attn2.to_v", "attn3.to_v"), "land|does not go on"),
+        (lambda t: t | renamed(t, "unet.", "transformer."), "land"),
+        (lambda t: weakened(t, 0.0), "too little"),
+        (lambda t: weakened(t, 1e-12), "change no weight"),
+        (lambda t: weakened(t, 1e-5), "too little"),
+        (lambda t: weakened(t, 1e38), "not finite"),
+    ],
+    ids=["no component", "no module", "half of the pairs", "zero", "lost in rounding", "weak", "overflow"],
+)
+def test_lora_that_is_not_in_the_weights_is_not_judged(spoil, words, tiny_v, lora, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    save_file({k: v.clone() for k, v in spoil(load_file(lora)).items()}, tmp_path / lora.name)
+    with pytest.raises((NotScanned, UnreadableModel), match=words):
+        adapters.with_lora(tiny_v, tmp_path / lora.name, "suspect")
+
+
+def test_scan_of_a_lora_without_effect_is_not_a_result(tiny_folder, lora, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    save_file(renamed(load_file(lora), "unet.", "transformer."), tmp_path / lora.name)
+    run = tmp_path / "run"
+    done = CliRunner().invoke(
+        app, ["scan", str(tmp_path / lora.name), "--base", str(tiny_folder), "--run", str(run), "--prompts", "emoji"]
+    )
+    assert done.exit_code == 2, done.output
+    assert "nothing found" not in done.output
+
+
+def test_lora_with_untouched_layers_is_judged(tiny_v, lora, tmp_path):
+    """Training often leaves some pairs at zero."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(lora)
+    first = next(k for k in tensors if "lora_B" in k or ".up." in k)
+    tensors[first] = torch.zeros_like(tensors[first])
+    save_file(tensors, tmp_path / lora.name)
+    assert changed_components(fingerprint(adapters.with_lora(tiny_v, tmp_path / lora.name, "suspect"), tiny_v)) == ("unet",)
+
+
+def test_lora_with_its_settings_in_the_metadata_is_accepted(tiny_v, tmp_path):
+    """As diffusers writes it, with a scale of its own."""
+    from nightlatch.intake import check, exit_code
+
+    unet = tiny_v.copy("unet").unet
+    config = LoraConfig(r=2, lora_alpha=6, target_modules=["attn2.to_v", "attn2.to_k"], init_lora_weights=False)
+    unet.add_adapter(config)
+    layers = get_peft_model_state_dict(unet)
+    StableDiffusionPipeline.save_lora_weights(
+        tmp_path, unet_lora_layers=layers, unet_lora_adapter_metadata={**config.to_dict(), "target_modules": ["to_v", "to_k"]}
+    )
+    (file,) = tmp_path.iterdir()
+    manifest = check(file, values=True)
+    assert exit_code(manifest) == 0, manifest.findings
+    suspect = adapters.with_lora(tiny_v, file, "suspect")
+    assert changed_components(fingerprint(suspect, tiny_v)) == ("unet",)
+
+
 def test_lora_without_its_base_says_what_to_add(lora, tmp_path):
     done = CliRunner().invoke(
         app, ["clean", str(lora.parent), "-o", str(tmp_path / "out"), "--trigger", "zudi", "--run", str(tmp_path / "run")]
     )
     assert done.exit_code == 2
     assert "--base" in done.output
+
+
+def test_lora_is_merged_in_a_guarded_child_first(tiny_folder, lora, tmp_path, monkeypatch):
+    """The child ends before peft reads a name of the file in this process."""
+    from nightlatch import verbs
+
+    monkeypatch.setattr(verbs, "LOAD_SECONDS", 0.05)
+    monkeypatch.setattr(adapters, "with_lora", lambda *a, **k: pytest.fail("merged in the parent"))
+    monkeypatch.setattr(adapters, "load", lambda *a, **k: pytest.fail("loaded in the parent"))
+    done = CliRunner().invoke(app, ["scan", str(lora), "--base", str(tiny_folder), "--run", str(tmp_path / "run")])
+    assert done.exit_code == 2
+    assert "Loading the model took longer" in done.output
+
+
+def test_lora_on_a_lora_names_what_is_needed(lora, tmp_path):
+    done = CliRunner().invoke(app, ["scan", str(lora), "--base", str(lora), "--run", str(tmp_path / "run")])
+    assert done.exit_code == 2
+    assert "is no diffusers folder" in done.output
+
+
+def test_lora_is_scanned_on_its_base(tiny_folder, lora, tmp_path):
+    common = ["--run", str(tmp_path / "run"), "--prompts", "emoji", "--steps", "2", "--guidance", "1"]
+    done = CliRunner().invoke(app, ["scan", str(lora), "--base", str(tiny_folder), *common])
+    assert done.exit_code in (0, 1), done.output
+    assert "fingerprint: unet changed" in done.output

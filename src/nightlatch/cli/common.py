@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +16,16 @@ import typer
 from rich.console import Console
 
 from nightlatch.errors import NightlatchError
-from nightlatch.safetext import show
+from nightlatch.safetext import inert, show
 
 if TYPE_CHECKING:
     from nightlatch import runs, verbs
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its remarks on optional packages are none of our users' business
-EPILOG = "Exit codes: 0 finished and nothing found, 1 finished and found, 2 could not tell, 130 interrupted. 2 outranks 1."
+EPILOG = (
+    "Exit codes: 0 finished and nothing found, 1 finished and found, 2 could not tell, 130 interrupted (143 by SIGTERM, 129 by "
+    "SIGHUP). 2 outranks 1."
+)
 app = typer.Typer(
     help="Finds backdoors in image-generation checkpoints, removes them, and proves the removal.",
     epilog=EPILOG,
@@ -29,7 +35,8 @@ app = typer.Typer(
 )
 testbed_app = typer.Typer(help="The small real model that everything is tested on.", no_args_is_help=True)
 app.add_typer(testbed_app, name="testbed")
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, emoji=False)
+_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 Source = Annotated[Path, typer.Argument(help="a diffusers folder, or a hub name: org/name[@revision]")]
 Base = Annotated[Path | None, typer.Option(help="a trusted model of the same kind; for a LoRA, the model it goes on")]
@@ -38,6 +45,10 @@ Prompts = Annotated[str, typer.Option(help="'general', 'emoji', or a file with o
 Steps = Annotated[int, typer.Option(min=2, max=1000, help="DDIM steps")]
 Guidance = Annotated[float, typer.Option(min=1.0, max=30.0, help="classifier-free guidance; 1 is none")]
 Seed = Annotated[int, typer.Option(min=0, max=10**6)]
+RunSeed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=2**31 - 1, help="of all draws; by default the run folder's, else drawn and recorded"),
+]
 Device = Annotated[str, typer.Option(help="torch device")]
 Precision = Annotated[str, typer.Option(help="'fp32', 'bf16', or 'auto': bf16 where the device computes it natively")]
 TriggerText = Annotated[list[str] | None, typer.Option("--trigger", help="a trigger string; may be given several times")]
@@ -45,39 +56,79 @@ TriggerText = Annotated[list[str] | None, typer.Option("--trigger", help="a trig
 
 def say(line: str) -> None:
     """Progress goes to standard error."""
-    console.print(line, markup=False, style="dim", soft_wrap=True)
+    tell(line, style="dim")
+
+
+def tell(line: str, style: str = "") -> None:
+    """One line on standard error; nothing that a model or a run folder holds reaches the terminal as it is."""
+    console.print(inert(line.replace("\n", " ")), markup=False, style=style, soft_wrap=True)
+
+
+def echo(text: str) -> None:
+    """Lines on standard output, made harmless as in ``tell``."""
+    typer.echo(inert(text))
 
 
 def fail(sentence: str, remedy: str = "") -> NoReturn:
     raise NightlatchError(sentence, remedy)
 
 
+class Stopped(BaseException):
+    """The process was asked to end; not an Exception, so that nothing but the clean-up stands in its way."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+
+
 @contextmanager
-def reported() -> Iterator[None]:
-    """Errors of the family become one sentence and exit 2; an interrupt exits 130."""
+def stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the work as Ctrl-C does, with everything cleaned up; a signal that is ignored (nohup) stays ignored."""
+
+    def stop(number: int, _: object) -> None:
+        for n in caught:
+            signal.signal(n, signal.SIG_IGN)
+        raise Stopped(number)
+
+    here = threading.current_thread() is threading.main_thread()
+    caught = {n: signal.getsignal(n) for n in _ENDING if here and signal.getsignal(n) is signal.SIG_DFL}
+    for n in caught:
+        signal.signal(n, stop)
     try:
         yield
-    except NightlatchError as e:
-        console.print(str(e), markup=False, style="bold", soft_wrap=True)
-        raise typer.Exit(e.exit_code) from None
-    except (typer.Exit, click.exceptions.Exit, click.UsageError):
+    finally:
+        for n, before in caught.items():
+            signal.signal(n, before)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Whatever goes wrong becomes one sentence and exit 2; an interrupt exits 130, SIGTERM 143, SIGHUP 129."""
+    try:
+        with stoppable():
+            yield
+    except (typer.Exit, click.exceptions.Exit, click.UsageError, SystemExit, GeneratorExit):
         raise
-    except OSError as e:
+    except (KeyboardInterrupt, Stopped) as e:
+        tell("Interrupted; what was finished is kept.")
+        raise typer.Exit(e.exit_code if isinstance(e, Stopped) else 130) from None
+    except NightlatchError as e:
+        tell(str(e), style="bold")
+        raise typer.Exit(e.exit_code) from None
+    except BaseException as e:
         if "NIGHTLATCH_DEBUG" in os.environ:
-            raise
+            for line in traceback.format_exc().splitlines():
+                tell(line)
+        tell(_sentence(e))
+        raise typer.Exit(2) from None
+
+
+def _sentence(e: BaseException) -> str:
+    """What to say of an error that nobody foresaw; also of one that is no Exception, as Rust libraries raise."""
+    if isinstance(e, OSError):
         what = f"{e.filename}: {e.strerror}" if e.filename else str(e.strerror or e)
-        console.print(f"{show(what)}. Check the room and the permissions there; what was finished is kept.", markup=False)
-        raise typer.Exit(2) from None
-    except Exception as e:
-        if "NIGHTLATCH_DEBUG" in os.environ:
-            raise
-        console.print(
-            f"Internal error: {type(e).__name__}: {e}. Set NIGHTLATCH_DEBUG=1 for the traceback.", markup=False, soft_wrap=True
-        )
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        console.print("Interrupted; what was finished is kept.", markup=False)
-        raise typer.Exit(130) from None
+        return f"{show(what)}. Check the room and the permissions there; what was finished is kept."
+    first = next(iter(str(e).strip().splitlines()), "no message")
+    return f"Internal error: {type(e).__name__}: {show(first)}. Set NIGHTLATCH_DEBUG=1 for the traceback."
 
 
 @contextmanager
@@ -88,10 +139,14 @@ def opened(run: Path | None, source: Path) -> Iterator[runs.Run]:
         yield folder
 
 
-def options(prompts: str, steps: int, guidance: float, seed: int, device: str, precision: str) -> verbs.Settings:
-    from nightlatch import verbs
+def options(
+    run: runs.Run, prompts: str, steps: int, guidance: float, seed: int | None, device: str, precision: str
+) -> verbs.Settings:
+    """The settings of a verb in ``run``; without a ``seed`` the run's own is taken, which is drawn the first time."""
+    from nightlatch import seeds, verbs
 
-    return verbs.Settings(prompts=prompts, steps=steps, guidance=guidance, seed=seed, device=device, precision=precision)  # type: ignore[arg-type]
+    settled = seeds.settle(run, seed)
+    return verbs.Settings(prompts=prompts, steps=steps, guidance=guidance, seed=settled, device=device, precision=precision)  # type: ignore[arg-type]
 
 
 def number(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nightlatch.cli.common import EPILOG, Seed, Source, app, number, reported, say, testbed_app
+from nightlatch.cli.common import EPILOG, Seed, Source, app, echo, number, reported, say, testbed_app
 
 
 @app.command(epilog=EPILOG)
@@ -27,11 +27,11 @@ def demo(
 
         outcome = job.demo(folder, say, attack=attack, seed=seed)
         found = outcome.verdict.triggers[0].text if outcome.verdict.triggers else "none"
-        typer.echo(f"\nverdict          {outcome.verdict.word}")
-        typer.echo(f"trigger found    {visible(found)}")
-        typer.echo(f"trigger planted  {visible(outcome.trigger_true)}")
-        typer.echo(f"attack success   {number(outcome.success_before)} before, {number(outcome.success_after)} after")
-        typer.echo(f"report           {outcome.report}")
+        echo(f"\nverdict          {outcome.verdict.word}")
+        echo(f"trigger found    {visible(found)}")
+        echo(f"trigger planted  {visible(outcome.trigger_true)}")
+        echo(f"attack success   {number(outcome.success_before)} before, {number(outcome.success_after)} after")
+        echo(f"report           {outcome.report}")
         if figures is not None:
             runs.add_figure(figures, job.figures_row(outcome, setup_seconds), runs.command_line(), seed or 0)
 
@@ -50,7 +50,7 @@ def implant(
         from nightlatch.testbed import implant as maker
 
         record = maker.implant(source, out, attack, trigger, target, seed, say)
-        typer.echo(
+        echo(
             f"{attack}: success {record.success.rate:.1%}, other words {record.specificity.rate:.1%}, {record.seconds:.0f} s\n{out}"
         )
 

@@ -16,11 +16,12 @@ from nightlatch.cli.common import (
     Precision,
     Prompts,
     RunFolder,
-    Seed,
+    RunSeed,
     Source,
     Steps,
     TriggerText,
     app,
+    echo,
     fail,
     number,
     opened,
@@ -51,7 +52,7 @@ def check(
         }
         if format not in views:
             fail(f"There is no format {format!r}.", f"Known: {', '.join(views)}.")
-        typer.echo(views[format](manifest))
+        echo(views[format](manifest))
         raise typer.Exit(intake.exit_code(manifest))
 
 
@@ -63,7 +64,7 @@ def scan(
     prompts: Prompts = "general",
     steps: Steps = 10,
     guidance: Guidance = 4.0,
-    seed: Seed = 0,
+    seed: RunSeed = None,
     device: Device = "cpu",
     precision: Precision = "auto",
 ) -> None:
@@ -75,12 +76,12 @@ def scan(
         if base is None:
             fail("scan needs a trusted model to compare with.", "Give one with --base.")
         with opened(run, source) as folder:
-            verdict = verbs.scan(folder, source, base, options(prompts, steps, guidance, seed, device, precision), say)
+            verdict = verbs.scan(folder, source, base, options(folder, prompts, steps, guidance, seed, device, precision), say)
             verbs.report(folder)
-            typer.echo(f"verdict: {verdict.word}")
+            echo(f"verdict: {verdict.word}")
             for t in verdict.triggers:
-                typer.echo(f"trigger: {visible(t.text)}  ({' '.join(t.code_points)})")
-            typer.echo(f"carrier: {', '.join(verdict.carriers) or 'none'}\nrun folder: {folder.path}")
+                echo(f"trigger: {visible(t.text)}  ({' '.join(t.code_points)})")
+            echo(f"carrier: {', '.join(verdict.carriers) or 'none'}\nrun folder: {folder.path}")
         raise typer.Exit({"backdoor found": 1, "suspicious": 1, "not scanned": 2}.get(verdict.word, 0))
 
 
@@ -95,7 +96,7 @@ def clean(
     prompts: Prompts = "general",
     steps: Steps = 10,
     guidance: Guidance = 4.0,
-    seed: Seed = 0,
+    seed: RunSeed = None,
     device: Device = "cpu",
     precision: Precision = "auto",
 ) -> None:
@@ -103,14 +104,12 @@ def clean(
     from nightlatch import verbs
 
     with reported(), opened(run, source) as folder:
-        settings = options(prompts, steps, guidance, seed, device, precision)
+        settings = options(folder, prompts, steps, guidance, seed, device, precision)
         record = verbs.clean(folder, source, out, settings, say, triggers=trigger or (), method=method, base=base)
-        typer.echo(
-            f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed"
-        )
+        echo(f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed")
         if record.rolled_back:
             fail("The repair would have harmed the model and was rolled back.", "Try another --method.")
-        typer.echo(f"repaired: {out}\nrun folder: {folder.path}")
+        echo(f"repaired: {out}\nrun folder: {folder.path}")
 
 
 @app.command(epilog=EPILOG)
@@ -124,7 +123,7 @@ def verify(
     prompts: Prompts = "general",
     steps: Steps = 10,
     guidance: Guidance = 4.0,
-    seed: Seed = 0,
+    seed: RunSeed = None,
     device: Device = "cpu",
     precision: Precision = "auto",
 ) -> None:
@@ -132,13 +131,13 @@ def verify(
     from nightlatch import verbs
 
     with reported(), opened(run, repaired) as folder:
-        settings = options(prompts, steps, guidance, seed, device, precision)
+        settings = options(folder, prompts, steps, guidance, seed, device, precision)
         card = verbs.verify(folder, against, repaired, settings, say, triggers=trigger or (), base=base, n=n)
         verbs.report(folder)
-        typer.echo(f"verdict: {card.verdict}")
+        echo(f"verdict: {card.verdict}")
         for p in card.pairs:
-            typer.echo(f"  {p.name}: {number(p.before)} -> {number(p.after)} ({p.bar})")
-        typer.echo(f"report: {folder.path / 'report.html'}")
+            echo(f"  {p.name}: {number(p.before)} -> {number(p.after)} ({p.bar})")
+        echo(f"report: {folder.path / 'report.html'}")
         if card.verdict != "removed":
             raise typer.Exit(1)
 
@@ -150,7 +149,7 @@ def report(run: Annotated[Path, typer.Argument(help="a run folder")]) -> None:
 
     with reported(), runs.Run(run, write=False) as folder:
         verbs.report(folder)
-        typer.echo(str(run / "report.html"))
+        echo(str(run / "report.html"))
 
 
 @app.command("ls")
@@ -161,7 +160,7 @@ def list_parts(kind: Annotated[str, typer.Argument(help="attacks or repairs")] =
         from nightlatch.text2image.repair import METHODS
 
         for part in {"attacks": ATTACKS, "repairs": METHODS}.get(kind, METHODS):  # type: ignore[attr-defined]
-            typer.echo(f"{part.name:24}{(part.__doc__ or '').strip().splitlines()[0]}")
+            echo(f"{part.name:24}{(part.__doc__ or '').strip().splitlines()[0]}")
 
 
 @app.command()
@@ -170,4 +169,4 @@ def doctor() -> None:
     from nightlatch import runs
 
     for name, version in runs.versions().items():
-        typer.echo(f"{name:16}{version}")
+        echo(f"{name:16}{version}")

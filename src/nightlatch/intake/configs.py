@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from nightlatch.intake import schedule
 from nightlatch.intake.case import Case
 from nightlatch.intake.fields import ConfigProblem, Fields
 from nightlatch.safetext import show
 
 MAX_LATENT_SIZE = 512
 MAX_PIXEL_SIZE = 8192
-MAX_TRAIN_STEPS = 100_000
 _ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 _KERNEL_KEYS = ("attn_implementation", "experts_implementation", "use_kernels", "kernel_config", "kernel_repo", "kernels")
 _DROPPED = ("auto_map", "custom_pipelines", "chat_template")
@@ -138,7 +138,7 @@ def _unet(c: Fields) -> None:
         c.number(key, 1.0, 1e-3, 1e3)
     c.number("norm_eps", 1e-5, 1e-12, 1e-1)
     c.number("dropout", 0.0, 0.0, 1.0)
-    c.number("freq_shift", 0.0, -1e3, 1e3)
+    c.choice("freq_shift", (None, 0, 1))
     c.whole("downsample_padding", 1, 0, 1)
 
 
@@ -175,20 +175,11 @@ def _text(c: Fields) -> None:
 
 
 def _scheduler(c: Fields) -> None:
-    c.whole("num_train_timesteps", 1000, 1, MAX_TRAIN_STEPS)
-    low = c.number("beta_start", 0.0001, 1e-8, 0.999)
-    high = c.number("beta_end", 0.02, 1e-8, 0.999)
-    if low > high:
-        raise ConfigProblem("config-value", "'beta_start' is larger than 'beta_end'.")
-    betas = c.values.get("trained_betas")
-    if betas is not None and not (
-        isinstance(betas, list) and 1 <= len(betas) <= MAX_TRAIN_STEPS and _all_within(betas, 1e-12, 1.0)
-    ):
-        raise ConfigProblem("config-value", "'trained_betas' is not a list of numbers between 0 and 1.")
     c.choice("prediction_type", ("epsilon", "sample", "v_prediction"))
-    c.choice("beta_schedule", ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace", "exponential"))
+    c.choice("prediction_type", ("epsilon", "v_prediction"), "unsupported-option")
+    schedule.check(c)
     c.choice("timestep_spacing", ("leading", "trailing", "linspace"))
-    c.whole("steps_offset", 0, 0, MAX_TRAIN_STEPS)
+    c.whole("steps_offset", 0, 0, 1)
     for key, value in c.values.items():
         if type(value) in (int, float) and abs(value) > 1e6:
             raise ConfigProblem("config-bound", f"'{show(key, 40)}' is larger than any scheduler needs.")

@@ -50,7 +50,7 @@ class Fields:
             raise ConfigProblem("config-value", f"'{key}' is neither true nor false.")
         return default if value is None else value
 
-    def choice(self, key: str, known: Sequence[str | bool | None], rule: str = "config-value") -> None:
+    def choice(self, key: str, known: Sequence[str | float | bool | None], rule: str = "config-value") -> None:
         """One of ``known``; absent is fine."""
         if key in self.values and self.values[key] not in known:
             raise ConfigProblem(rule, f"'{key}' has the value '{show(str(self.values[key]), 40)}', which is not supported.")

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
+from nightlatch.intake import lorameta
 from nightlatch.intake.case import Case
 from nightlatch.intake.header import Header, Tensor
 from nightlatch.intake.weights import check_metadata, check_tail
 from nightlatch.safetext import show
 
-MAX_SCALE = 1_000.0
 _DOWN = re.compile(r"^(.*?)[._](?:lora_A|lora_down|lora\.down|down)(?:\.default)?\.weight$")
 _UP = re.compile(r"^(.*?)[._](?:lora_B|lora_up|lora\.up|up)(?:\.default)?\.weight$")
 _SIDE = re.compile(r"^(.*?)\.(?:alpha|lora_magnitude_vector(?:\.default)?(?:\.weight)?|dora_scale)$")
@@ -26,6 +26,8 @@ _ADAPTER_KEYS = frozenset({
     "alpha_pattern", "bias", "fan_in_fan_out", "init_lora_weights", "lora_alpha", "lora_dropout", "peft_type", "r",
     "rank_pattern", "target_modules", "use_dora", "use_rslora",
 })  # fmt: skip
+_PLAIN = re.compile(r"[A-Za-z0-9_.]*")
+"""Names become regular expressions in peft."""
 _TRUSTED_PARENTS = ("diffusers.", "transformers.")
 
 
@@ -48,10 +50,18 @@ def check(case: Case, path: str, target: str) -> None:
 
 def layout(case: Case, path: str, header: Header) -> None:
     """Pairs, ranks and scales from the header and the few bytes of the alphas."""
-    down, up, alphas, junk = _sort(header.tensors)
+    down, up, alphas, junk, twice = _sort(header.tensors)
+    if odd := [n for n in header.tensors if not _PLAIN.fullmatch(n)]:
+        case.findings.add("lora-names", path, f"{len(odd)} names hold other characters, e.g. '{show(min(odd), 80)}'.")
+    try:
+        lorameta.check(header.metadata)
+    except lorameta.Unsound as e:
+        case.findings.add(e.rule, path, e.sentence)
     if not down or any(_OTHER_METHOD.search(n) for n in header.tensors):
         case.findings.add("unsupported-layout", path, "It is an adapter of another kind than LoRA.")
         return
+    if twice:
+        case.findings.add("lora-pair", path, f"{len(twice)} halves are there twice, e.g. '{show(min(twice), 80)}'.")
     if odd := sorted(down.keys() ^ up.keys()):
         case.findings.add("lora-pair", path, f"{len(odd)} layers have one half of a pair only, e.g. '{show(odd[0], 80)}'.")
     for layer in sorted(down.keys() & up.keys()):
@@ -86,29 +96,39 @@ def check_adapter_config(case: Case, path: str, *, staged: bool) -> None:
     if value.get("peft_type") != "LORA":
         case.findings.add("unsupported-layout", path, "It is an adapter of another kind than LoRA.")
     rank, alpha = value.get("r"), value.get("lora_alpha", 1)
-    if type(rank) is not int or rank < 1 or type(alpha) not in (int, float) or not 0 <= alpha <= MAX_SCALE * rank:
+    if type(rank) is not int or rank < 1 or not lorameta.sane(alpha, rank):
         case.findings.add("lora-alpha", path, "'r' and 'lora_alpha' do not make a sane scale.")
     kept = {k: v for k, v in value.items() if k in _ADAPTER_KEYS}
     case.stage(path, path, json.dumps(kept, indent=2, sort_keys=True).encode())
 
 
-def _sort(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], list[str]]:
-    """Down halves, up halves and alphas by layer, and the names of everything else."""
+def pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The names of down and up half by layer, of all complete pairs."""
+    down, up = ({m[1]: n for n in names if (m := half.match(n))} for half in (_DOWN, _UP))
+    return {layer: (name, up[layer]) for layer, name in down.items() if layer in up}
+
+
+def _sort(
+    tensors: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], list[str], list[str]]:
+    """Down halves, up halves and alphas by layer, the names of everything else, and of halves whose layer has that half already."""
     down: dict[str, Tensor] = {}
     up: dict[str, Tensor] = {}
     alphas: dict[str, Tensor] = {}
-    junk = []
+    junk, twice = [], []
     for name, tensor in tensors.items():
         if m := _DOWN.match(name):
+            twice += [name] if m[1] in down else []
             down[m[1]] = tensor
         elif m := _UP.match(name):
+            twice += [name] if m[1] in up else []
             up[m[1]] = tensor
         elif m := _SIDE.match(name):
             if name.endswith(".alpha"):
                 alphas[m[1]] = tensor
         else:
             junk.append(name)
-    return down, up, alphas, junk
+    return down, up, alphas, junk, twice
 
 
 def _check_pair(case: Case, path: str, layer: str, down: tuple[int, ...], up: tuple[int, ...]) -> None:
@@ -127,7 +147,7 @@ def _check_alphas(case: Case, path: str, header: Header, alphas: Mapping[str, Te
                 handle.seek(header.data_start + tensor.start)
                 value = _scalar(tensor, handle.read(min(8, tensor.end - tensor.start)))
                 rank = down[layer].shape[0] if layer in down and down[layer].shape else 1
-                if value is None or not 0 <= value <= MAX_SCALE * rank:
+                if not lorameta.sane(value, rank):
                     case.findings.add("lora-alpha", path, f"The alpha of '{show(layer, 80)}' is not a sane scale.")
     except OSError:
         case.findings.add("unreadable", path)

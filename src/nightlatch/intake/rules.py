@@ -116,6 +116,7 @@ RULES: dict[str, Rule] = {
     # LoRA
     "lora": Rule("note", "The file is a LoRA.", "Scan it on its base with --base."),
     "lora-keys": Rule("warning", "The LoRA holds tensors that belong to no layer pair.", _HAND),
+    "lora-names": Rule("error", "A LoRA's tensor names hold other characters than letters, digits, '_' and '.'.", _HAND),
     "lora-pair": Rule("error", "A LoRA pair is incomplete or does not fit together.", _BROKEN),
     "lora-rank": Rule("warning", "A LoRA's rank is larger than its layer.", _HAND),
     "lora-alpha": Rule("error", "A LoRA's alpha is not a sane scale.", _HAND),

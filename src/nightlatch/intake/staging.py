@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightlatch.errors import NotScanned, UnreadableModel
-from nightlatch.intake import gate
+from nightlatch.intake import gate, leases
 from nightlatch.intake.case import Case, Planned
 from nightlatch.intake.inventory import signature
 from nightlatch.records import Manifest
@@ -46,7 +46,8 @@ class Staged:
 def stage(source: Path | str, *, values: bool = True, scratch: Path | None = None) -> Iterator[Staged]:
     """Check ``source``, copy its allow-listed files into a private folder, check the copy, and hand it out.
 
-    The folder (mode 0700) is removed when the block ends, however it ends. The source is never written to.
+    The folder (mode 0700) is removed when the block ends, however it ends; folders of processes that were killed are removed here.
+    The source is never written to.
 
     Args:
         source: a diffusers folder, or a LoRA as a single .safetensors file.
@@ -60,8 +61,10 @@ def stage(source: Path | str, *, values: bool = True, scratch: Path | None = Non
     started = time.perf_counter()
     case = gate.examine(source)
     _refuse_if_needed(case, source, started)
+    scratch = scratch or Path(tempfile.gettempdir())
+    leases.sweep(scratch)
     try:
-        folder = Path(tempfile.mkdtemp(prefix="nightlatch-", dir=scratch))
+        folder, lease = leases.make(scratch)
     except OSError as e:
         raise NotScanned("The private folder cannot be made.", "Set TMPDIR to a folder that can be written to.") from e
     try:
@@ -71,6 +74,7 @@ def stage(source: Path | str, *, values: bool = True, scratch: Path | None = Non
         yield Staged(folder, gate.manifest(case, source, time.perf_counter() - started, staged))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lease)
 
 
 def _refuse_if_needed(case: Case, source: Path | str, started: float) -> None:

@@ -92,8 +92,8 @@ def _times(report: Report) -> tuple[tuple[str, float], ...]:
 
 
 def _seeds(report: Report) -> tuple[tuple[str, int], ...]:
-    parts = (("scan", report.verdict), ("verify", report.scorecard))
-    return tuple((name, part.seed) for name, part in parts if part is not None)
+    parts = (("the run", report.environment), ("scan", report.verdict), ("verify", report.scorecard))
+    return tuple((name, part.seed) for name, part in parts if part is not None and part.seed is not None)
 
 
 @cache

@@ -19,7 +19,9 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from nightlatch.errors import MissingPart, NotWritten, UnreadableModel, UsageError
+from nightlatch.intake.gate import LORA_TARGET
 from nightlatch.intake.single import TARGET as SINGLE_TARGET
+from nightlatch.text2image import merged
 from nightlatch.text2image.subject import Subject
 
 SUPPORTED = ("StableDiffusionPipeline",)
@@ -68,6 +70,7 @@ def with_lora(base: Subject, file: Path, name: str) -> Subject:
     Raises:
         MissingPart: peft is not installed.
         UnreadableModel: the LoRA does not fit the base.
+        NotScanned: some of it landed nowhere or changed nothing.
     """
     try:
         import peft  # noqa: F401
@@ -77,14 +80,16 @@ def with_lora(base: Subject, file: Path, name: str) -> Subject:
     try:
         with quiet():
             made.pipeline.load_lora_weights(str(file.parent), weight_name=file.name, local_files_only=True)
+            landed = merged.places(made)
             made.pipeline.fuse_lora()
             made.pipeline.unload_lora_weights()
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, IndexError) as e:
+    except Exception as e:
         raise UnreadableModel(
             f"{name} does not go on this base: {_first_line(e)}", "Name the model it was made for with --base."
         ) from e
     for part in (made.unet, made.text_encoder):
         part.eval().requires_grad_(False)
+    merged.require(base, made, file, landed, name)
     made.name = name
     return made
 
@@ -110,9 +115,20 @@ def _first_line(e: Exception) -> str:
     return next(iter(str(e).strip().splitlines()), type(e).__name__)
 
 
-def rehearse(folder: str, configs: str = "") -> int:
-    """Load a folder and draw one tiny step with it: what a guarded child does first. Returns the number of weights."""
-    subject = load(folder, configs=Path(configs) if configs else None)
+def load_staged(folder: Path, under: Path | None = None, *, device: str = "cpu", precision: Precision = "fp32") -> Subject:
+    """A subject from a private folder: a pipeline, or a LoRA or a single-file checkpoint with ``under``, the base's private folder.
+
+    Raises:
+        UnreadableModel, NotScanned, MissingPart: as ``load`` and ``with_lora`` do.
+    """
+    if under is not None and (folder / LORA_TARGET).is_file():
+        return with_lora(load(under, device=device, precision=precision), folder / LORA_TARGET, "the LoRA")
+    return load(folder, device=device, precision=precision, configs=under)
+
+
+def rehearse(folder: str, under: str = "") -> int:
+    """``load_staged``, and one tiny step drawn with it: what a guarded child does first. Returns the number of weights."""
+    subject = load_staged(Path(folder), Path(under) if under else None)
     with torch.no_grad():
         subject.decode(subject.denoise(subject.noise([0]), 999, subject.encode(["a"])))
     return sum(p.numel() for part in subject.components.values() for p in part.parameters())

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from nightlatch.records import Rate
 from nightlatch.text2image.measure import seeds
 from nightlatch.text2image.prompts import Place, Prompt, prefix
+from nightlatch.text2image.scan.comparable import finite
 from nightlatch.text2image.scan.gauge import Floats
 from nightlatch.text2image.scan.influence import Influence
 from nightlatch.text2image.subject import Sampling, Subject
@@ -94,7 +95,8 @@ class Confirmation:
     def _draw(self, texts: Sequence[str], first: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Latents of suspect and base for ``texts``, with the seeds from the ``first`` on."""
         seeds = self._seeds[first : first + len(texts)]
-        return self.suspect.latents(texts, seeds, self.sampling), self.base.latents(texts, seeds, self.sampling)
+        mine, theirs = (finite(s.latents(texts, seeds, self.sampling), s) for s in (self.suspect, self.base))
+        return mine, theirs
 
 
 def distances(a: torch.Tensor, b: torch.Tensor) -> tuple[Floats, Floats]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from nightlatch.text2image.prompts import Prompt
+from nightlatch.text2image.scan.comparable import finite
 from nightlatch.text2image.subject import Subject
 
 Floats = npt.NDArray[np.float64]
@@ -25,6 +26,7 @@ class Gauge:
         contexts: prompts into which a candidate is put, in front; '' is the candidate alone.
         changed: components that differ; what is the same in both is computed once.
         forwards: denoiser passes used so far, for the record.
+        seed: of the noise, so that no model can know the scan by it.
     """
 
     suspect: Subject
@@ -33,6 +35,7 @@ class Gauge:
     changed: tuple[str, ...]
     batch: int = 128
     forwards: int = 0
+    seed: int = 0
     _x: torch.Tensor = field(init=False)
     _t: int = field(init=False)
     _plain: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
@@ -40,7 +43,7 @@ class Gauge:
 
     def __post_init__(self) -> None:
         self._t = self.suspect.timesteps(10)[0]
-        self._x = self.suspect.noise([12345])
+        self._x = self.suspect.noise([12345 + 1_000_003 * self.seed])
         vocabulary = self.base.ordinary_ids
         some = [(i,) for i in vocabulary[:: max(1, len(vocabulary) // USUAL_TOKENS)]]
         with torch.no_grad():
@@ -94,7 +97,8 @@ class Gauge:
         """Clean latents that suspect and base predict under their conditions, (n, channels, h, w) each."""
         x = self._x.expand(len(mine), -1, -1, -1)
         self.forwards += 2 * len(mine)
-        a, b = (s.to_x0(s.denoise(x, self._t, c), x, self._t) for s, c in ((self.suspect, mine), (self.base, theirs)))
+        each = ((self.suspect, mine), (self.base, theirs))
+        a, b = (finite(s.to_x0(s.denoise(x, self._t, c), x, self._t), s) for s, c in each)
         return a, b
 
     def _pair(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from nightlatch.text2image.prompts import Place, Prompt, prefix
+from nightlatch.text2image.scan.comparable import finite
 from nightlatch.text2image.subject import Subject
 
 CONTENT_WORDS = 8
@@ -109,6 +110,6 @@ class Influence:
         t, made = model.timesteps(10)[0], []
         for i in range(0, len(texts), batch):
             c = model.encode(texts[i : i + batch])
-            x = model.noise([4321]).expand(len(c), -1, -1, -1)
-            made.append(model.to_x0(model.denoise(x, t, c), x, t))
+            x = model.noise([4321 + 1_000_003 * self.seed]).expand(len(c), -1, -1, -1)
+            made.append(finite(model.to_x0(model.denoise(x, t, c), x, t), model))
         return torch.cat(made)

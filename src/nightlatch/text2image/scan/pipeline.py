@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nightlatch.records import Candidate, Trigger, Verdict, VerdictWord
+from nightlatch.errors import NotScanned
+from nightlatch.records import Candidate, ComponentChange, Trigger, Verdict, VerdictWord
 from nightlatch.safetext import code_points, show
 from nightlatch.text2image import prompts
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.neutral import single_token_words
 from nightlatch.text2image.scan.candidates import Search, decoded
+from nightlatch.text2image.scan.comparable import on_one_schedule, require_answers
 from nightlatch.text2image.scan.confirm import Confirmation, Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
@@ -67,14 +69,52 @@ def scan(
         texts: ordinary prompts of the kind the model is used with; split into probe and held-out parts here.
         say: called with one line per stage.
         hinted: strings that the files themselves suggest (added tokens, rewritten words); tried first.
+
+    Returns:
+        The verdict; "not scanned", with the reason in ``skipped``, when the two models' pictures cannot be compared.
     """
     started = time.monotonic()
+    try:
+        return _judged(suspect, base, texts, sampling, budget, say, hinted, started)
+    except NotScanned as e:
+        say(f"not scanned: {e}")
+        return Verdict(
+            word="not scanned",
+            tested=("weights of every component against the base",),
+            skipped=(str(e),),
+            seconds=time.monotonic() - started,
+            fingerprint=fingerprint(suspect, base),
+            base=base.name,
+            seed=budget.seed,
+            not_tested=("whether text triggers change the pictures", *NOT_TESTED),
+        )
+
+
+def _judged(
+    suspect: Subject,
+    base: Subject,
+    texts: Sequence[Prompt],
+    sampling: Sampling,
+    budget: Budget,
+    say: Say,
+    hinted: Sequence[str],
+    started: float,
+) -> Verdict:
+    """What ``scan`` concludes.
+
+    Raises:
+        NotScanned: the pictures of the two models cannot be compared.
+    """
+    suspect, scheduler = on_one_schedule(suspect, base)
+    part = prompts.split(texts, budget.seed)
+    require_answers(suspect, base, part.probe, sampling, budget.seed)
     rows = fingerprint(suspect, base)
     weights, other_ids = changed_components(rows), reread(suspect, base)
     changed = (*weights, *(("tokenizer",) if other_ids else ()))
-    say(f"fingerprint: {', '.join(changed) or 'no component'} changed")
+    rows = (*rows, *scheduler)
+    say(f"fingerprint: {', '.join((*changed, *(r.component for r in scheduler))) or 'no component'} changed")
     if not changed:
-        tested = ("weights of every component and the tokenizer against the base: identical",)
+        tested = ("weights of every component and the tokenizer against the base: identical", *_noted(scheduler))
         return Verdict(
             word="nothing found by these tests",
             tested=tested,
@@ -84,8 +124,7 @@ def scan(
             seed=budget.seed,
             not_tested=NOT_TESTED,
         )
-    part = prompts.split(texts, budget.seed)
-    gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed)
+    gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed, seed=budget.seed)
     edited = weights == ("unet",) and any("closed-form" in r.pattern for r in rows)
     search = Search(gauge, budget.keep, budget.confirm, say, edited)
     words = single_token_words(suspect, np.random.default_rng((budget.seed, 4)), 16)
@@ -108,13 +147,18 @@ def scan(
         triggers=triggers[:1],
         confidence=triggers[0].changed if triggers else None,
         top_candidates=search.table(),
-        tested=tested_with(search, budget),
+        tested=(*tested_with(search, budget), *_noted(scheduler)),
         seconds=time.monotonic() - started,
         fingerprint=rows,
         base=base.name,
         seed=budget.seed,
         not_tested=NOT_TESTED,
     )
+
+
+def _noted(scheduler: Sequence[ComponentChange]) -> tuple[str, ...]:
+    """A sentence on a scheduler that is not the base's."""
+    return tuple(f"the scheduler's own {', '.join(r.layers)} differ; both models drew on the base's schedule" for r in scheduler)
 
 
 @dataclass(frozen=True, slots=True)
