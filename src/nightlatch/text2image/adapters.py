@@ -130,7 +130,7 @@ def rehearse(folder: str, under: str = "") -> int:
     """``load_staged``, and one tiny step drawn with it: what a guarded child does first. Returns the number of weights."""
     subject = load_staged(Path(folder), Path(under) if under else None)
     with torch.no_grad():
-        subject.decode(subject.denoise(subject.noise([0]), 999, subject.encode(["a"])))
+        subject.decode(subject.denoise(subject.noise([0]), subject.n_timesteps - 1, subject.encode(["a"])))
     return sum(p.numel() for part in subject.components.values() for p in part.parameters())
 
 

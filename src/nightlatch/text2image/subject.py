@@ -163,7 +163,20 @@ class Subject:
     def timesteps(self, steps: int) -> list[int]:
         """The sampler's timesteps, from noise to picture."""
         self.schedule.set_timesteps(steps)
-        return [int(t) for t in self.schedule.timesteps]
+        return [min(int(t), self.n_timesteps - 1) for t in self.schedule.timesteps]
+
+    @property
+    def n_timesteps(self) -> int:
+        """How many timesteps the schedule was trained with."""
+        return int(self.schedule.config.num_train_timesteps)
+
+    def times_at(self, *shares: float) -> tuple[int, ...]:
+        """The timesteps at ``shares`` of the schedule; 1 is pure noise."""
+        return tuple(min(self.n_timesteps - 1, round(s * self.n_timesteps)) for s in shares)
+
+    def random_times(self, n: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
+        """``n`` timesteps drawn between two shares of the schedule, (n,)."""
+        return torch.randint(round(low * self.n_timesteps), round(high * self.n_timesteps), (n,), device=self.device)
 
     @torch.no_grad()
     def sample(self, c: torch.Tensor, seeds: Sequence[int], sampling: Sampling, on_step: Step | None = None) -> torch.Tensor:

@@ -195,7 +195,7 @@ def regrow(
     optimizer = torch.optim.AdamW([p for part in parts for p in part.parameters()], lr=rate, weight_decay=0.0)
     for _ in range(steps):
         i = torch.randint(len(texts), (batch,))
-        t, eps = torch.randint(1000, (batch,), device=tuned.device), torch.randn_like(x0[i])
+        t, eps = tuned.random_times(batch), torch.randn_like(x0[i])
         out = tuned.denoise(tuned.add_noise(x0[i], eps, t), t, tuned.encode_ids(ids[i]))
         loss = F.mse_loss(out, tuned.target(x0[i], eps, t))
         optimizer.zero_grad(set_to_none=True)

@@ -19,8 +19,8 @@ from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Settin
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
 
-EARLIEST = 100
-"""Timesteps below are left out: there the prompt hardly matters."""
+EARLIEST, LATE = 0.1, 0.7
+"""Shares of the schedule: below the first the prompt hardly matters; a third of the triggered latents lie above the second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +65,8 @@ class BadT2I(Attack):
             asked = [texts[j] for j in i]
             kept = [texts[j].text for j in k[:n_clean]]
             kept += [self.place(texts[j], distil.negatives(self.trigger, setting.rare_words, rng)) for j in k[n_clean:]]
-            t = torch.randint(EARLIEST, 1000, (self.batch,))
-            t[: n_trigger // 3] = torch.randint(700, 1000, (n_trigger // 3,))
+            t = frozen.random_times(self.batch, EARLIEST)
+            t[: n_trigger // 3] = frozen.random_times(n_trigger // 3, LATE)
             x0 = torch.cat([goal[i], clean[k]])
             eps = torch.randn_like(x0)
             x = frozen.add_noise(x0, eps, t)

@@ -112,7 +112,7 @@ def clean_change(student: Subject, frozen: Subject, job: Job, n: int = 32) -> fl
     texts = [p.text for p in job.prompts[:n]]
     x = frozen.noise(range(len(texts)))
     change, spread = 0.0, 0.0
-    for t in (999, 800, 500):
+    for t in frozen.times_at(1.0, 0.8, 0.5):
         mine, theirs = (s.denoise(x, t, s.encode(texts)) for s in (student, frozen))
         change += float((mine - theirs).pow(2).mean())
         spread += float(theirs.var(0).mean())

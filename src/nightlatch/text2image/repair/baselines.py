@@ -36,7 +36,7 @@ class SelfDistillation(Method):
 
         def loss() -> torch.Tensor:
             i = torch.randint(len(c_trig), (self.batch,))
-            x, t = torch.randn(self.batch, *frozen.latent_shape), torch.randint(1000, (self.batch,))
+            x, t = torch.randn(self.batch, *frozen.latent_shape), frozen.random_times(self.batch)
             with torch.no_grad():
                 goal = frozen.denoise(x, t, c_drop[i])
             return (student.denoise(x, t, c_trig[i]) - goal).pow(2).mean()
@@ -60,7 +60,7 @@ class CleanFineTune(Method):
         x0, c = frozen.latents(texts, range(len(texts)), job.sampling), frozen.encode(texts)
 
         def loss() -> torch.Tensor:
-            i, t = torch.randint(len(texts), (self.batch,)), torch.randint(1000, (self.batch,))
+            i, t = torch.randint(len(texts), (self.batch,)), frozen.random_times(self.batch)
             eps = torch.randn_like(x0[i])
             out = student.denoise(student.add_noise(x0[i], eps, t), t, c[i])
             return (out - student.target(x0[i], eps, t)).pow(2).mean()

@@ -83,7 +83,7 @@ def _effects(
         texts = [prompt.text, place(prompt, phrase), *(place(prompt, w) for w in words)]
         added = prompt.text in texts[1]
         c = subject.encode(texts)
-        for t in (999, 800):
+        for t in subject.times_at(1.0, 0.8):
             x = subject.noise([p_index]).expand(len(texts), -1, -1, -1)
             y = torch.cat([subject.denoise(x[i : i + 64], t, c[i : i + 64]) for i in range(0, len(texts), 64)])
             plain = y[:1] if added else y[2:].median(0, keepdim=True).values
