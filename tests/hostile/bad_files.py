@@ -286,6 +286,43 @@ def two_tebibytes(a: Arena) -> None:
     a.write("zz", b"x")
 
 
+@bad("12", "inventory-limit")
+def two_tebibytes_in_the_only_file(a: Arena) -> None:
+    a.source = a.arena / "large"
+    a.source.mkdir()
+    a.file("../large/big.onnx").touch()
+    os.truncate(a.source / "big.onnx", 2 << 40)
+
+
+@bad("12", "link-inside", 1)
+def long_chain_of_links(a: Arena) -> None:
+    a.file("unet/l").mkdir()
+    for i in range(4_000):
+        a.file(f"unet/l/{i}").symlink_to(f"{i + 1}")
+
+
+@bad("12", "inventory-limit")
+def long_chain_into_a_circle(a: Arena) -> None:
+    for i in range(2_000):
+        a.file(f"unet/l{i}").symlink_to(f"l{min(i + 1, 1999)}")
+
+
+@bad("13", "ambiguous-name", 1)
+def names_that_grow_when_normalised(a: Arena) -> None:
+    deep = a.file("/".join(["\ufdfa" * 60] * 6))
+    deep.mkdir(parents=True)
+    for i in range(4_000):
+        (deep / f"\ufdfa{i}").touch()
+    (deep / "A").touch()
+    (deep / "a").touch()
+
+
+@bad("13", "ambiguous-name", 1)
+def folders_differ_in_case(a: Arena) -> None:
+    a.file("UNET").mkdir()
+    a.write("UNET/config.json", b"{}")
+
+
 @bad("13", "ambiguous-name", 1)
 def names_differ_in_case(a: Arena) -> None:
     a.write("unet/Config.json", b"{}")
@@ -590,6 +627,57 @@ def weights_of_half_a_terabyte(a: Arena) -> None:
     size = 512 << 30
     head = json.dumps({"conv_in.weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
     a.sparse(VAE, 8 + len(head) + size, len(head).to_bytes(8, "little") + head)
+
+
+@bad("own", "inventory-limit", name="lora_of_half_a_terabyte")
+def large_lora(a: Arena) -> None:
+    a.source = a.arena / "lora.safetensors"
+    size = 256 << 30
+    half = {"dtype": "F32", "shape": [1, size // 4]}, {"dtype": "F32", "shape": [size // 4, 1]}
+    names = "unet.x.lora_A.weight", "unet.x.lora_B.weight"
+    table = {n: {**h, "data_offsets": [i * size, (i + 1) * size]} for i, (n, h) in enumerate(zip(names, half, strict=True))}
+    head = json.dumps(table).encode()
+    a.sparse("../lora.safetensors", 8 + len(head) + 2 * size, len(head).to_bytes(8, "little") + head)
+
+
+@bad("own", "inventory-limit")
+def checkpoint_of_half_a_terabyte(a: Arena) -> None:
+    a.source = a.arena / "checkpoint.safetensors"
+    size = 512 << 30
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    table = {first: {"dtype": "F32", "shape": [size // 16, 4, 1, 1], "data_offsets": [0, size]}}
+    head = json.dumps(table).encode()
+    a.sparse("../checkpoint.safetensors", 8 + len(head) + size, len(head).to_bytes(8, "little") + head)
+
+
+@bad("own", "extra-weights", 1)
+def weights_in_a_folder_of_a_tool(a: Arena) -> None:
+    a.file(".cache/huggingface").mkdir(parents=True)
+    a.write(".cache/huggingface/pytorch_lora_weights.safetensors", pack({"x": ["F32", [1], bytes(4)]}))
+
+
+@bad("own", "unused-pickle", 1)
+def pickle_in_a_folder_of_a_tool(a: Arena) -> None:
+    a.file("unet/.git").mkdir()
+    a.write("unet/.git/diffusion_pytorch_model.bin", payload(a))
+
+
+@bad("own", "not-entered", 0)
+def many_files_in_a_folder_of_a_tool(a: Arena) -> None:
+    a.file(".git").mkdir()
+    first = a.write(".git/0", b"x")
+    for i in range(1, 6_000):
+        os.link(first, a.file(f".git/{i}"))
+
+
+@bad("own", "tensor-count")
+def very_many_names_in_many_shards(a: Arena) -> None:
+    """As many names as are read, over as many shards as are read; all agree until there are too many tensors."""
+    a.file(UNET).unlink()
+    table = {f"t{i}": f"s{i % 256:03}.safetensors" for i in range(200_000)}
+    for i in range(70):
+        a.write(f"unet/s{i:03}.safetensors", pack({f"t{n}": ["F32", [0], b""] for n in range(i, 200_000, 256)}))
+    a.write(UNET + ".index.json", json.dumps({"weight_map": table}).encode())
 
 
 @bad("own", "extra-weights", 1)

@@ -52,7 +52,7 @@ def test_harmless_files_beside(model: Path) -> None:
     (model / ".git" / "hooks").mkdir(parents=True)
     (model / ".git" / "hooks" / "pre-commit.py").write_text("print()")
     manifest = assert_honest(model)
-    assert rules(manifest, "note") == {"not-staged", "values-scanned"}
+    assert rules(manifest, "note") == {"not-staged", "not-entered", "values-scanned"}
 
 
 def test_older_names_and_files(model: Path) -> None:

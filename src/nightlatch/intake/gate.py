@@ -22,6 +22,7 @@ from nightlatch.safetext import display_path, show
 _LOG = logging.getLogger(__name__)
 LORA_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 MAX_PLANNED = 64 * 10**9
+MAX_LORA = 8 * 10**9
 LORA_TARGET = LORA_NAMES[0]
 _SINGLE_LAYOUTS = (
     ("model.diffusion_model.", "a single-file checkpoint of another kind than Stable Diffusion 1.x or 2.x"),
@@ -71,9 +72,9 @@ def examine(source: Path | str) -> Case:
         return empty
     try:
         if stat.S_ISDIR(mode):
-            return _folder(root, findings)
+            return _limited(_folder(root, findings))
         if stat.S_ISREG(mode):
-            return _file(root, Path(source).name, findings)
+            return _limited(_file(root, Path(source).name, findings))
     except OSError:
         findings.add("unreadable", "", "The source cannot be read.")
         return empty
@@ -161,11 +162,15 @@ def _confirm_complete(case: Case, pipeline: Pipeline | None) -> None:
     )
     if not complete and not case.findings.has("error"):
         case.findings.add("internal", "", "A component was not read and no rule says why.")
+
+
+def _limited(case: Case) -> Case:
+    """The case, with a finding when what would be staged is larger than any model of its kind."""
     size = sum(p.entry.size for p in case.plan.values())
-    if size > MAX_PLANNED:
-        case.findings.add(
-            "inventory-limit", "", f"The weights are {size / 1e9:,.0f} GB; at most {MAX_PLANNED / 1e9:,.0f} are read."
-        )
+    limit = MAX_PLANNED if case.plan.keys().isdisjoint(LORA_NAMES) else MAX_LORA
+    if size > limit:
+        case.findings.add("inventory-limit", "", f"The weights are {size / 1e9:,.0f} GB; at most {limit / 1e9:,.0f} are read.")
+    return case
 
 
 def _lora_name(case: Case) -> str:

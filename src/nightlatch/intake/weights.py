@@ -87,7 +87,8 @@ def _explain_missing(case: Case, folder: str) -> None:
     """Why there are no weights: a pickle, an archive, or nothing at all."""
     files = list(case.inventory.files(folder))
     pickles = [e for e in files if e.kind == "pickle" or (is_weights_name(e.name) and e.kind in ("zip", "tar", "binary", "text"))]
-    archives = [e for e in files if e.kind in ARCHIVES and e not in pickles]
+    taken = {e.path for e in pickles}
+    archives = [e for e in files if e.kind in ARCHIVES and e.path not in taken]
     pointers = [e for e in files if e.kind == "lfs-pointer"]
     for rule, found in (("pickle-weights", pickles), ("archive-weights", archives), ("lfs-pointer", pointers)):
         for entry in found:
@@ -113,10 +114,13 @@ def _sharded(case: Case, folder: str, index: str) -> Mapping[str, Tensor] | None
     if len(shards) > MAX_SHARDS:
         case.findings.add("shard-index", path, f"It names {len(shards):,} files; at most {MAX_SHARDS} are read.")
         return None
+    listed: dict[str, set[str]] = {shard: set() for shard in shards}
+    for tensor, shard in table.items():
+        listed[shard].add(tensor)
     tensors: dict[str, Tensor] = {}
     case.component_files[folder] = [f"{folder}/{s}" for s in shards]
-    for shard in shards:
-        if not _add_shard(case, f"{folder}/{shard}", {k for k, v in table.items() if v == shard}, tensors):
+    for shard, named in listed.items():
+        if not _add_shard(case, f"{folder}/{shard}", named, tensors):
             return None
     case.stage(path, path)
     return tensors
