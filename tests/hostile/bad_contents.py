@@ -564,6 +564,13 @@ def added_id_beyond_the_table(a: Arena) -> None:
     edit_json(a.file(TOKENIZER), lambda v: v["added_tokens"].append({"id": 99_999, "content": "sks"}))
 
 
+@bad("58", "token-range")
+def id_beyond_the_table_with_a_decoy(a: Arena) -> None:
+    """A further tensor that is called like the embedding and is large enough."""
+    id_beyond_the_table(a)
+    edit_tensors(a.file(TEXT), lambda t: t.update({"zz.token_embedding.weight": ["F16", [2 * 10**6, 1], bytes(4 * 10**6)]}))
+
+
 @bad("60", "json")
 def tokenizer_is_broken(a: Arena) -> None:
     a.write(TOKENIZER, a.file(TOKENIZER).read_bytes()[:-5])

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import pickletools
 import socket
 import tarfile
 import zipfile
@@ -54,6 +55,65 @@ def only_a_pickle(a: Arena) -> None:
 @bad("2", "unused-pickle", 1)
 def pickle_beside(a: Arena) -> None:
     a.write("unet/diffusion_pytorch_model.bin", payload(a))
+
+
+def gif_pickle(a: Arena) -> bytes:
+    """A pickle whose first opcode is a float, so that it begins as a picture does."""
+    return b"GIF89a\0\0\0" + b"0" + payload(a)[2:]
+
+
+@bad("2", "unused-pickle", 1)
+def pickle_that_begins_as_a_picture(a: Arena) -> None:
+    assert [op.name for op, _, _ in pickletools.genops(gif_pickle(a))][-1] == "STOP"
+    a.write("unet/diffusion_pytorch_model.bin", gif_pickle(a))
+
+
+@bad("1", "pickle-weights")
+def only_a_pickle_that_begins_as_a_picture(a: Arena) -> None:
+    a.file(UNET).unlink()
+    a.write("unet/diffusion_pytorch_model.bin", gif_pickle(a))
+
+
+@bad("4", "pickle-weights")
+def single_ckpt_that_begins_as_a_picture(a: Arena) -> None:
+    a.source = a.write("model.ckpt", gif_pickle(a))
+
+
+for _name, _start in {"json": b"{}", "program": b"MZ\0\0", "script": b"#!/bin/sh\n", "text": b"I1\n."}.items():
+
+    @bad("2", "unused-pickle", 1, name=f"pickle_name_on_{_name}")
+    def pickle_name(a: Arena, start: bytes = _start) -> None:
+        a.write("unet/diffusion_pytorch_model.bin", start)
+
+
+def array(descr: str, padding: int = 0) -> bytes:
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': (1,), {' ' * padding}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+for _name, _data in {
+    "": array("'|O'"), "_inside": array("[('a', '<f4'), ('b', 'O')]"), "_escaped": array(r"'|\x4f'"), "_by_name": array("'object'"),
+    "_late": array("'<f4'", 600),
+}.items():  # fmt: skip
+
+    @bad("own", "unused-pickle", 1, name=f"array_of_objects{_name}")
+    def array_of_objects(a: Arena, data: bytes = _data) -> None:
+        a.write("unet/data.npy", data + payload(a))
+
+
+@bad("own", "other-format", 0)
+def array_of_numbers(a: Arena) -> None:
+    a.write("unet/data.npy", array("'<f4'") + bytes(4))
+
+
+@bad("own", "unused-archive", 1)
+def archive_behind_one_byte(a: Arena) -> None:
+    a.write("unet/data", b"\0" + torch_zip(a))
+
+
+@bad("own", "unused-archive", 1)
+def archive_behind_a_picture_and_before_a_byte(a: Arena) -> None:
+    a.write("picture.gif", b"GIF89a" + torch_zip(a) + b"\0")
 
 
 @bad("3", "not-safetensors")
@@ -394,6 +454,13 @@ for _name in ("pipeline.py", "setup.py", "conftest.py", "unet/modeling.py", "run
         a.write(name, code(a).encode())
 
 
+for _name in ("cmd", "vbs", "hta", "pyw", "jar", "lnk", "desktop", "command"):
+
+    @bad("18", "unused-code", 1, name=f"stray_{_name}")
+    def stray_script(a: Arena, name: str = _name) -> None:
+        a.write(f"unet/run.{name}", b"x")
+
+
 @bad("own", "unused-code", 1)
 def program_without_a_name(a: Arena) -> None:
     a.write("unet/data", b"\x7fELF" + bytes(60))
@@ -456,6 +523,21 @@ def template_file(a: Arena) -> None:
 @bad("25", "connected-pipeline", 1)
 def card_names_another_model(a: Arena) -> None:
     a.write("README.md", b"---\nlicense: mit\nprior:\n- someone/other\n---\n# model\n")
+
+
+for _name, _key in {
+    "quoted": '"prior":', "single_quoted": "'prior' :", "escaped": '"pr\\x69or":', "in_braces": "{license: mit, prior:", "tagged": "!!str prior:",
+    "asked": "? prior\n:", "far_down": "a: |\n" + " x\n" * 40_000 + "prior:",
+}.items():  # fmt: skip
+
+    @bad("25", "connected-pipeline", 1, name=f"card_key_{_name}")
+    def card_key(a: Arena, key: str = _key) -> None:
+        a.write("README.md", f"---\n{key} [someone/other]{'}' * key.startswith('{')}\n---\n# model\n".encode())
+
+
+@bad("25", "connected-pipeline", 1)
+def card_begins_with_blank_lines(a: Arena) -> None:
+    a.write("README.md", b" \n---\nlicense: mit\r\n---x: y\r\nprior: [someone/other]\r\n---\n")
 
 
 def shard_index(a: Arena, folder: str, name: str, target: str) -> None:
@@ -684,6 +766,30 @@ def very_many_names_in_many_shards(a: Arena) -> None:
 def many_long_headers_beside(a: Arena) -> None:
     for i in range(12):
         a.sparse(f"extra{i}.safetensors", 9 << 20, (7 << 20).to_bytes(8, "little") + b'{"__metadata__":{"a":"')
+
+
+@bad("23", "adapter-module")
+def adapter_behind_decoys(a: Arena) -> None:
+    for i in range(60):
+        a.file(f"a{i}").mkdir()
+        a.write(f"a{i}/adapter_config.json", b"{}")
+    adapter_names_a_module(a)
+
+
+@bad("own", "extra-weights", 1)
+def lora_beside_the_feature_extractor(a: Arena) -> None:
+    a.file("feature_extractor").mkdir()
+    set_keys(a.file("model_index.json"), feature_extractor=["transformers", "CLIPImageProcessor"])
+    lora_beside(a)
+    a.file("pytorch_lora_weights.safetensors").rename(a.file("feature_extractor/pytorch_lora_weights.safetensors"))
+
+
+@bad("own", "link-outside")
+def single_file_is_a_link(a: Arena) -> None:
+    weights = a.outside / "lora.safetensors"
+    weights.write_bytes((a.built / "lora" / "pytorch_lora_weights.safetensors").read_bytes())
+    a.source = a.arena / "lora.safetensors"
+    a.source.symlink_to(weights)
 
 
 @bad("own", "hidden-adapter", 1)

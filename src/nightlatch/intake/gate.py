@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from nightlatch.intake import configs, crosscheck, index, inventory, leftovers, lora, single, tokenizer, values, weights
+from nightlatch.intake import configs, crosscheck, index, inventory, kinds, leftovers, lora, single, tokenizer, values, weights
 from nightlatch.intake.case import Case
 from nightlatch.intake.classes import Pipeline
 from nightlatch.intake.fields import Fields
@@ -73,6 +73,9 @@ def examine(source: Path | str) -> Case:
     try:
         if stat.S_ISDIR(mode):
             return _limited(_folder(root, findings))
+        if stat.S_ISREG(mode) and _leads_away(Path(source), root):
+            findings.add("link-outside", "", "It is a link to a file in another folder.")
+            return empty
         if stat.S_ISREG(mode):
             return _limited(_file(root, Path(source).name, findings))
     except OSError:
@@ -84,6 +87,16 @@ def examine(source: Path | str) -> Case:
         return empty
     findings.add("special-file", "", "The source is a FIFO, socket or device.")
     return empty
+
+
+def _leads_away(source: Path, file: Path) -> bool:
+    """Whether ``source`` is a link to a ``file`` of another folder; a Hub cache's link to its own blobs is not."""
+    if not source.is_symlink():
+        return False
+    folder = source.parent.resolve()
+    snapshots = next((p for p in folder.parents if p.name == "snapshots" and p.parent.name.startswith("models--")), None)
+    stores = [snapshots.parent / "blobs", snapshots.parent.parent / "blobs" / file.name[:2]] if snapshots else []
+    return file.parent not in (folder, *stores)
 
 
 def scan_values(case: Case) -> values.Throughput:
@@ -182,9 +195,10 @@ def _file(path: Path, name: str, findings: Findings) -> Case:
     """A single file, called ``name`` in the records: only its own bytes are looked at, not its neighbours."""
     case = Case(inventory.single(path, name), findings)
     entry = case.inventory.entries[name]
-    if entry.kind == "pickle" or (not name.lower().endswith(".safetensors") and entry.kind in ("zip", "binary", "tar", "empty")):
-        rule = "not-safetensors" if name.lower().endswith(".safetensors") else "pickle-weights"
-        findings.add(rule, name)
+    named, opaque = name.lower().endswith(".safetensors"), entry.kind in ("zip", "binary", "tar", "empty")
+    pickle = kinds.is_pickle(name, entry.kind) and entry.kind != "safetensors"
+    if pickle or (opaque and not named):
+        findings.add("not-safetensors" if named else "pickle-weights", name)
         return case
     _single(case, name)
     return case
@@ -228,9 +242,13 @@ def _components(case: Case, pipeline: Pipeline, chosen: Mapping[str, str]) -> No
 
 
 def _tables(tensors: Mapping[str, Tensor]) -> tuple[int | None, int | None]:
-    """Rows of the token and of the position embedding, as the weights hold them."""
-    rows = {n.rsplit(".", 2)[-2]: t.shape[0] for n, t in tensors.items() if n.endswith("_embedding.weight") and t.shape}
-    return rows.get("token_embedding"), rows.get("position_embedding")
+    """Rows of the token and of the position embedding, as the weights hold them under the names that the class reads."""
+
+    def rows(table: str) -> int | None:
+        names = (f"{prefix}embeddings.{table}.weight" for prefix in ("", "text_model."))
+        return next((tensors[n].shape[0] for n in names if n in tensors and tensors[n].shape), None)
+
+    return rows("token_embedding"), rows("position_embedding")
 
 
 def _fit(case: Case, loaded: Mapping[str, Fields]) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -166,7 +166,7 @@ def _glance(descriptor: int, folder: str, findings: Findings) -> None:
     findings.add("not-entered", folder, f"'{show(folder, 60)}' is not looked into{more}.")
 
 
-def _names(descriptor: int, prefix: str, depth: int) -> Iterator[str]:
+def _names(descriptor: int, prefix: str, depth: int) -> Generator[str, None, None]:
     """Paths of everything below a folder, links not followed, at most ``MAX_DEPTH`` levels deep."""
     with os.scandir(descriptor) as listing:
         for item in listing:
