@@ -234,6 +234,20 @@ for _dtype, _width in (("I64", 8), ("F8_E4M3", 1), ("BOOL", 1)):
         edit_tensors(a.file(UNET), lambda t: t.update({"conv_in.bias": [dtype, [8], bytes(8 * width)]}))
 
 
+@bad("45", "dtype", 1)
+def lora_is_not_floating_point(a: Arena) -> None:
+    def change(t: dict[str, Any]) -> None:
+        t.update({k: ["I8", s, b[: len(b) // 4]] for k, (_, s, b) in t.items()})
+
+    lora(a, change)
+
+
+@bad("45", "dtype")
+def checkpoint_is_not_floating_point(a: Arena) -> None:
+    a.source = a.arena / "checkpoint.safetensors"
+    a.source.write_bytes(pack({"model.diffusion_model.input_blocks.0.0.weight": ["I32", [1, 4, 1, 1], bytes(16)]}))
+
+
 @bad("46", "degenerate")
 def unet_is_zero(a: Arena) -> None:
     edit_tensors(a.file(UNET), lambda t: t.update({k: [d, s, bytes(len(b))] for k, (d, s, b) in t.items()}))

@@ -72,12 +72,12 @@ def examine(source: Path | str) -> Case:
         return empty
     try:
         if stat.S_ISDIR(mode):
-            return _limited(_folder(root, findings))
+            return _completed(_folder(root, findings))
         if stat.S_ISREG(mode) and _leads_away(Path(source), root):
             findings.add("link-outside", "", "It is a link to a file in another folder.")
             return empty
         if stat.S_ISREG(mode):
-            return _limited(_file(root, Path(source).name, findings))
+            return _completed(_file(root, Path(source).name, findings))
     except OSError:
         findings.add("unreadable", "", "The source cannot be read.")
         return empty
@@ -177,8 +177,11 @@ def _confirm_complete(case: Case, pipeline: Pipeline | None) -> None:
         case.findings.add("internal", "", "A component was not read and no rule says why.")
 
 
-def _limited(case: Case) -> Case:
-    """The case, with a finding when what would be staged is larger than any model of its kind."""
+def _completed(case: Case) -> Case:
+    """The case, with findings about size and types of what would be staged; components were compared with their configs before."""
+    for target in (*LORA_NAMES, single.TARGET):
+        if target in case.plan and (header := case.headers.get(path := case.plan[target].entry.path)):
+            crosscheck.check_types(header.tensors, path, case.findings)
     size = sum(p.entry.size for p in case.plan.values())
     limit = MAX_PLANNED if case.plan.keys().isdisjoint(LORA_NAMES) else MAX_LORA
     if size > limit:

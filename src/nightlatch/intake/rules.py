@@ -94,7 +94,7 @@ RULES: dict[str, Rule] = {
     "range": Rule("warning", "A value overflows half precision.", "Load the model in 32-bit precision."),
     "degenerate": Rule("error", "A component is constant: there is nothing to judge.", _BROKEN),
     "constant-tensor": Rule("note", "Some weight matrices are constant.", ""),
-    "values-scanned": Rule("note", "Every value was read.", ""),
+    "values-scanned": Rule("note", "The values were read.", ""),
     # configs against weights
     "json": Rule("error", "A JSON file cannot be read.", _BROKEN),
     "config-missing": Rule("error", "A component has no config.", _BROKEN),
