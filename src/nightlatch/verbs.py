@@ -28,6 +28,8 @@ R = TypeVar("R", bound=Record)
 DEFAULT_PROMPTS = 900
 LOAD_SECONDS, LOAD_MEGABYTES = 120, 8000
 """What loading a small model may take, libraries included; larger models get more by their size."""
+MAX_LOAD_SECONDS, MAX_LOAD_MEGABYTES = 1800, 128_000
+"""What loading any model may take."""
 
 
 class Evidence(Record):
@@ -115,18 +117,24 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
             subject = adapters.with_lora(load(base, settings)[0], staged.path / LORA_TARGET, Path(source).name)
             return subject, located.annotated(staged.manifest)
         configs = stack.enter_context(intake.stage(intake.locate(base).path)).path if single and base is not None else None
-        megabytes = sum(f.size for f in staged.manifest.files) >> 20
+        seconds, megabytes = load_limits(staged.manifest)
         intake.guarded(
             adapters.rehearse,
             str(staged.path),
             str(configs or ""),
-            seconds=LOAD_SECONDS + megabytes / 20,
-            megabytes=LOAD_MEGABYTES + 6 * megabytes,
+            seconds=seconds,
+            megabytes=megabytes,
             what="Loading the model",
         )
         subject = adapters.load(staged.path, device=settings.device, precision=settings.precision, configs=configs)
         subject.name = Path(source).name
         return subject, located.annotated(staged.manifest)
+
+
+def load_limits(manifest: Manifest) -> tuple[float, int]:
+    """(seconds, megabytes) that loading may take, by the size of what was staged; what lies beside it gives nothing."""
+    staged = sum(f.size for f in manifest.files if f.staged) >> 20
+    return min(MAX_LOAD_SECONDS, LOAD_SECONDS + staged / 20), min(MAX_LOAD_MEGABYTES, LOAD_MEGABYTES + 6 * staged)
 
 
 def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) -> Verdict:
