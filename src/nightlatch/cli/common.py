@@ -12,7 +12,7 @@ import click
 import typer
 from rich.console import Console
 
-from nightlatch.errors import NightlatchError
+from nightlatch.errors import NightlatchError, out_of_memory
 from nightlatch.safetext import show
 
 if TYPE_CHECKING:
@@ -71,6 +71,9 @@ def reported() -> Iterator[None]:
     except Exception as e:
         if "NIGHTLATCH_DEBUG" in os.environ:
             raise
+        if shortage := out_of_memory(e):
+            console.print(str(shortage), markup=False, style="bold", soft_wrap=True)
+            raise typer.Exit(shortage.exit_code) from None
         console.print(
             f"Internal error: {type(e).__name__}: {e}. Set NIGHTLATCH_DEBUG=1 for the traceback.", markup=False, soft_wrap=True
         )
