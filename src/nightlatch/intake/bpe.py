@@ -132,14 +132,13 @@ def _unreachable(merges: list[Pair]) -> list[str]:
     (Sennrich et al. 2016); any other split of a token is an edit, after which its word is cut into other pieces.
     """
     ranks = {pair: rank for rank, pair in enumerate(merges)}
+    twice = [left + right for rank, (left, right) in enumerate(merges) if ranks[left, right] != rank]
     made: dict[str, tuple[str, str, int]] = {}
     odd: dict[str, None] = {}
     for rank, pair in enumerate(merges):
         left, right = pair
         token = left + right
-        if ranks[pair] != rank:
-            odd[token] = None
-        elif token not in made or token in odd:
+        if token not in made or token in odd:
             whole = all(part in made or _is_letter(part) for part in pair) and not left.endswith(END)
             if whole and not _crossed(left, right, rank, ranks, made):
                 made[token] = (left, right, rank)
@@ -147,7 +146,7 @@ def _unreachable(merges: list[Pair]) -> list[str]:
             else:
                 made.setdefault(token, (left, right, rank))
                 odd[token] = None
-    return list(odd)
+    return list(dict.fromkeys([*twice, *odd]))
 
 
 def _crossed(left: str, right: str, rank: int, ranks: Mapping[Pair, int], made: Mapping[str, tuple[str, str, int]]) -> bool:
