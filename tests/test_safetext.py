@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightlatch.safetext import code_points, csv_cell, is_plain, markdown, show, unusual, visible
+from nightlatch.safetext import code_points, csv_cell, is_plain, markdown, sarif_text, show, unusual, visible
 
 
 @given(st.text(alphabet=st.characters(codec=None), max_size=300))
@@ -37,6 +37,10 @@ def test_csv_cells_are_no_formulas(text: str) -> None:
 
 def test_markdown_starts_nothing() -> None:
     assert markdown("<b>|[x](y)`#") == "\\<b\\>\\|\\[x\\]\\(y\\)\\`\\#"
+
+
+def test_sarif_messages_hold_no_link_and_no_placeholder() -> None:
+    assert sarif_text(r"[x](https://e.org) {0} \u{41}") == r"\[x\](https://e.org) {{0}} \\u{{41}}"
 
 
 def test_plain() -> None:

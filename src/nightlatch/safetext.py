@@ -90,6 +90,11 @@ def markdown(text: str, limit: int = 200) -> str:
     return "".join("\\" + c if c in _MARKDOWN else c for c in show(text, limit))
 
 
+def sarif_text(text: str) -> str:
+    """Harmless ``text`` as plain words of a SARIF 2.1.0 message: no link (3.11.6) and no placeholder (3.11.5) in it."""
+    return "".join("\\" + c if c in "[]\\" else 2 * c if c in "{}" else c for c in text)
+
+
 def is_plain(text: str) -> bool:
     """Whether ``text`` holds no control, direction, zero-width or surrogate character (tab and newline are fine)."""
     return (text.isascii() and text.isprintable()) or all(c in "\t\n\r" or unicodedata.category(c) not in _ACTING for c in text)

@@ -28,6 +28,8 @@ R = TypeVar("R", bound=Record)
 DEFAULT_PROMPTS = 900
 LOAD_SECONDS, LOAD_MEGABYTES = 120, 8000
 """What loading a small model may take, libraries included; larger models get more by their size."""
+MAX_LOAD_SECONDS, MAX_LOAD_MEGABYTES = 1800, 128_000
+"""What loading any model may take."""
 
 
 class Evidence(Record):
@@ -117,18 +119,24 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
                 f"{base} is no diffusers folder.", "Name one with --base: a LoRA or a single file needs a whole model."
             )
         under = beside.path if beside is not None else None
-        megabytes = sum(f.size for s in (staged, beside) if s is not None for f in s.manifest.files) >> 20
+        seconds, megabytes = load_limits(*(s.manifest for s in (staged, beside) if s is not None))
         intake.guarded(
             adapters.rehearse,
             str(staged.path),
             str(under or ""),
-            seconds=LOAD_SECONDS + megabytes / 20,
-            megabytes=LOAD_MEGABYTES + 6 * megabytes,
+            seconds=seconds,
+            megabytes=megabytes,
             what="Loading the model",
         )
         subject = adapters.load_staged(staged.path, under, device=settings.device, precision=settings.precision)
         subject.name = Path(source).name
         return subject, located.annotated(staged.manifest)
+
+
+def load_limits(*manifests: Manifest) -> tuple[float, int]:
+    """(seconds, megabytes) that loading may take, by the size of what was staged; what lies beside it gives nothing."""
+    staged = sum(f.size for m in manifests for f in m.files if f.staged) >> 20
+    return min(MAX_LOAD_SECONDS, LOAD_SECONDS + staged / 20), min(MAX_LOAD_MEGABYTES, LOAD_MEGABYTES + 6 * staged)
 
 
 def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) -> Verdict:

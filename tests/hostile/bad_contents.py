@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,20 @@ for _dtype, _width in (("I64", 8), ("F8_E4M3", 1), ("BOOL", 1)):
         edit_tensors(a.file(UNET), lambda t: t.update({"conv_in.bias": [dtype, [8], bytes(8 * width)]}))
 
 
+@bad("45", "dtype", 1)
+def lora_is_not_floating_point(a: Arena) -> None:
+    def change(t: dict[str, Any]) -> None:
+        t.update({k: ["I8", s, b[: len(b) // 4]] for k, (_, s, b) in t.items()})
+
+    lora(a, change)
+
+
+@bad("45", "dtype")
+def checkpoint_is_not_floating_point(a: Arena) -> None:
+    a.source = a.arena / "checkpoint.safetensors"
+    a.source.write_bytes(pack({"model.diffusion_model.input_blocks.0.0.weight": ["I32", [1, 4, 1, 1], bytes(16)]}))
+
+
 @bad("46", "degenerate")
 def unet_is_zero(a: Arena) -> None:
     edit_tensors(a.file(UNET), lambda t: t.update({k: [d, s, bytes(len(b))] for k, (d, s, b) in t.items()}))
@@ -446,6 +461,122 @@ def two_vocabularies_disagree(a: Arena) -> None:
     a.write("tokenizer/merges.txt", ("#version: 0.2\n" + "\n".join(map(" ".join, model["merges"]))).encode())
 
 
+def split_files(a: Arena, merges: list[list[str]] | None = None) -> None:
+    """vocab.json and merges.txt beside tokenizer.json, as older libraries want them."""
+    model = json.loads(a.file(TOKENIZER).read_text())["model"]
+    a.write("tokenizer/vocab.json", json.dumps(model["vocab"]).encode())
+    pairs = model["merges"] if merges is None else merges
+    a.write("tokenizer/merges.txt", ("#version: 0.2\n" + "\n".join(map(" ".join, pairs)) + "\n").encode())
+
+
+_REWRITES: dict[str, Callable[[Any], Any]] = {
+    "no_merges": lambda v: v["model"].update(merges=[]),
+    "last_merge_removed": lambda v: v["model"]["merges"].pop() and None,
+    "merge_listed_again_later": lambda v: v["model"]["merges"].append(v["model"]["merges"][0]),
+    "merges_ignored": lambda v: v["model"].update(ignore_merges=True),
+    "no_end_of_word": lambda v: v["model"].pop("end_of_word_suffix") and None,
+    "start_has_another_id": lambda v: v["post_processor"].update(cls=["<|startoftext|>", 70]),
+    "end_has_another_id": lambda v: v["post_processor"].update(sep=["<|endoftext|>", 70]),
+    "normalizer_is_null": lambda v: v.update(normalizer=None),
+    "normalizer_keeps_capitals": lambda v: v["normalizer"]["normalizers"].pop() and None,
+    "pre_tokenizer_is_null": lambda v: v.update(pre_tokenizer=None),
+    "pre_tokenizer_without_bytes": lambda v: v["pre_tokenizer"]["pretokenizers"].pop() and None,
+    "post_processor_is_null": lambda v: v.update(post_processor=None),
+}
+for _name, _change in _REWRITES.items():
+
+    @bad("own", "tokenizer-rewrite", 1, name=f"tokenizer_{_name}")
+    def rewriting(a: Arena, change: Callable[[Any], Any] = _change) -> None:
+        generic(a)
+        edit_json(a.file(TOKENIZER), change)
+
+
+@bad("own", "tokenizer-rewrite", 1)
+def start_and_end_swap_ids(a: Arena) -> None:
+    def swap(v: Any) -> None:
+        first, last = "<|startoftext|>", "<|endoftext|>"
+        vocab = v["model"]["vocab"]
+        vocab[first], vocab[last] = vocab[last], vocab[first]
+        v["added_tokens"] = [{**t, "id": vocab[t["content"]]} for t in v["added_tokens"]]
+        v["post_processor"].update(cls=[first, vocab[first]], sep=[last, vocab[last]])
+
+    edit_json(a.file(TOKENIZER), swap)
+
+
+@bad("own", "tokenizer-rewrite", 1)
+def merge_split_otherwise(a: Arena) -> None:
+    """The same tokens with the same ids, one of them joined from other halves, so that its word is cut into pieces."""
+
+    def split(v: Any) -> None:
+        v["model"]["merges"][v["model"]["merges"].index(["ca", "t</w>"])] = ["c", "at</w>"]
+        v["model"]["merges"].append(["a", "t</w>"])
+        v["model"]["vocab"]["at</w>"] = len(v["model"]["vocab"])
+
+    edit_json(a.file(TOKENIZER), split)
+    edit_tensors(a.file(TEXT), lambda t: t.update(widened(t, 6000)))
+    set_keys(a.file(TC), vocab_size=6000)
+
+
+@bad("own", "tokenizer-rewrite", 1)
+def large_vocabulary_of_another_kind(a: Arena) -> None:
+    """Ids turned around: CLIP's tokens, none of them where CLIP has it."""
+
+    def turn(v: Any) -> None:
+        vocab = v["model"]["vocab"]
+        more = {f"w{i}</w>": len(vocab) + i for i in range(5000)}
+        v["model"].update(vocab={k: 5000 + len(vocab) - 1 - n for k, n in (vocab | more).items()})
+        v["added_tokens"] = [{**t, "id": v["model"]["vocab"][t["content"]]} for t in v["added_tokens"]]
+
+    edit_json(a.file(TOKENIZER), turn)
+    edit_tensors(a.file(TEXT), lambda t: t.update(widened(t, 6000)))
+    set_keys(a.file(TC), vocab_size=6000)
+
+
+def widened(tensors: dict[str, Any], rows: int) -> dict[str, Any]:
+    """The token embedding with more rows."""
+    name = "embeddings.token_embedding.weight"
+    dtype, (_, width), data = tensors[name]
+    return {name: [dtype, [rows, width], (data * rows)[: 4 * rows * width]]}
+
+
+@bad("own", "tokenizer-rewrite", 1)
+def two_lists_of_merges_disagree(a: Arena) -> None:
+    merges = json.loads(a.file(TOKENIZER).read_text())["model"]["merges"]
+    split_files(a, [*merges[1:], merges[0]])
+
+
+@bad("own", "tokenizer-rewrite", 1)
+def merges_beside_a_whole_tokenizer(a: Arena) -> None:
+    a.write("tokenizer/merges.txt", b"#version: 0.2\nc a\n")
+
+
+@bad("own", "tokenizer-map")
+def merge_of_an_unknown_part(a: Arena) -> None:
+    edit_json(a.file(TOKENIZER), lambda v: v["model"]["vocab"].pop("ca") and None)
+
+
+@bad("own", "tokenizer-map")
+def second_version_line_hides_a_merge(a: Arena) -> None:
+    split_files(a)
+    path = a.file("tokenizer/merges.txt")
+    path.write_text(path.read_text() + "#version x\n")
+
+
+@bad("own", "config-bound")
+def merges_of_many_lines(a: Arena) -> None:
+    split_files(a, [["a", "b"]] * 200_000)
+
+
+@bad("own", "config-bound")
+def merges_of_many_bytes(a: Arena) -> None:
+    split_files(a, [["a" * 1000, "b" * 1000]] * 2000)
+
+
+@bad("own", "config-bound")
+def many_merges_in_one_file(a: Arena) -> None:
+    edit_json(a.file(TOKENIZER), lambda v: v["model"].update(merges=["a b"] * 200_000))
+
+
 @bad("57", "tokenizer-regex")
 def catastrophic_pattern(a: Arena) -> None:
     generic(a)
@@ -461,6 +592,13 @@ def id_beyond_the_table(a: Arena) -> None:
 @bad("58", "token-range")
 def added_id_beyond_the_table(a: Arena) -> None:
     edit_json(a.file(TOKENIZER), lambda v: v["added_tokens"].append({"id": 99_999, "content": "sks"}))
+
+
+@bad("58", "token-range")
+def id_beyond_the_table_with_a_decoy(a: Arena) -> None:
+    """A further tensor that is called like the embedding and is large enough."""
+    id_beyond_the_table(a)
+    edit_tensors(a.file(TEXT), lambda t: t.update({"zz.token_embedding.weight": ["F16", [2 * 10**6, 1], bytes(4 * 10**6)]}))
 
 
 @bad("60", "json")

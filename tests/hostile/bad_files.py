@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import pickletools
 import socket
 import tarfile
 import zipfile
@@ -54,6 +55,65 @@ def only_a_pickle(a: Arena) -> None:
 @bad("2", "unused-pickle", 1)
 def pickle_beside(a: Arena) -> None:
     a.write("unet/diffusion_pytorch_model.bin", payload(a))
+
+
+def gif_pickle(a: Arena) -> bytes:
+    """A pickle whose first opcode is a float, so that it begins as a picture does."""
+    return b"GIF89a\0\0\0" + b"0" + payload(a)[2:]
+
+
+@bad("2", "unused-pickle", 1)
+def pickle_that_begins_as_a_picture(a: Arena) -> None:
+    assert [op.name for op, _, _ in pickletools.genops(gif_pickle(a))][-1] == "STOP"
+    a.write("unet/diffusion_pytorch_model.bin", gif_pickle(a))
+
+
+@bad("1", "pickle-weights")
+def only_a_pickle_that_begins_as_a_picture(a: Arena) -> None:
+    a.file(UNET).unlink()
+    a.write("unet/diffusion_pytorch_model.bin", gif_pickle(a))
+
+
+@bad("4", "pickle-weights")
+def single_ckpt_that_begins_as_a_picture(a: Arena) -> None:
+    a.source = a.write("model.ckpt", gif_pickle(a))
+
+
+for _name, _start in {"json": b"{}", "program": b"MZ\0\0", "script": b"#!/bin/sh\n", "text": b"I1\n."}.items():
+
+    @bad("2", "unused-pickle", 1, name=f"pickle_name_on_{_name}")
+    def pickle_name(a: Arena, start: bytes = _start) -> None:
+        a.write("unet/diffusion_pytorch_model.bin", start)
+
+
+def array(descr: str, padding: int = 0) -> bytes:
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': (1,), {' ' * padding}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+for _name, _data in {
+    "": array("'|O'"), "_inside": array("[('a', '<f4'), ('b', 'O')]"), "_escaped": array(r"'|\x4f'"), "_by_name": array("'object'"),
+    "_late": array("'<f4'", 600),
+}.items():  # fmt: skip
+
+    @bad("own", "unused-pickle", 1, name=f"array_of_objects{_name}")
+    def array_of_objects(a: Arena, data: bytes = _data) -> None:
+        a.write("unet/data.npy", data + payload(a))
+
+
+@bad("own", "other-format", 0)
+def array_of_numbers(a: Arena) -> None:
+    a.write("unet/data.npy", array("'<f4'") + bytes(4))
+
+
+@bad("own", "unused-archive", 1)
+def archive_behind_one_byte(a: Arena) -> None:
+    a.write("unet/data", b"\0" + torch_zip(a))
+
+
+@bad("own", "unused-archive", 1)
+def archive_behind_a_picture_and_before_a_byte(a: Arena) -> None:
+    a.write("picture.gif", b"GIF89a" + torch_zip(a) + b"\0")
 
 
 @bad("3", "not-safetensors")
@@ -286,6 +346,43 @@ def two_tebibytes(a: Arena) -> None:
     a.write("zz", b"x")
 
 
+@bad("12", "inventory-limit")
+def two_tebibytes_in_the_only_file(a: Arena) -> None:
+    a.source = a.arena / "large"
+    a.source.mkdir()
+    a.file("../large/big.onnx").touch()
+    os.truncate(a.source / "big.onnx", 2 << 40)
+
+
+@bad("12", "link-inside", 1)
+def long_chain_of_links(a: Arena) -> None:
+    a.file("unet/l").mkdir()
+    for i in range(4_000):
+        a.file(f"unet/l/{i}").symlink_to(f"{i + 1}")
+
+
+@bad("12", "inventory-limit")
+def long_chain_into_a_circle(a: Arena) -> None:
+    for i in range(2_000):
+        a.file(f"unet/l{i}").symlink_to(f"l{min(i + 1, 1999)}")
+
+
+@bad("13", "ambiguous-name", 1)
+def names_that_grow_when_normalised(a: Arena) -> None:
+    deep = a.file("/".join(["\ufdfa" * 60] * 6))
+    deep.mkdir(parents=True)
+    for i in range(4_000):
+        (deep / f"\ufdfa{i}").touch()
+    (deep / "A").touch()
+    (deep / "a").touch()
+
+
+@bad("13", "ambiguous-name", 1)
+def folders_differ_in_case(a: Arena) -> None:
+    a.file("UNET").mkdir()
+    a.write("UNET/config.json", b"{}")
+
+
 @bad("13", "ambiguous-name", 1)
 def names_differ_in_case(a: Arena) -> None:
     a.write("unet/Config.json", b"{}")
@@ -357,6 +454,13 @@ for _name in ("pipeline.py", "setup.py", "conftest.py", "unet/modeling.py", "run
         a.write(name, code(a).encode())
 
 
+for _name in ("cmd", "vbs", "hta", "pyw", "jar", "lnk", "desktop", "command"):
+
+    @bad("18", "unused-code", 1, name=f"stray_{_name}")
+    def stray_script(a: Arena, name: str = _name) -> None:
+        a.write(f"unet/run.{name}", b"x")
+
+
 @bad("own", "unused-code", 1)
 def program_without_a_name(a: Arena) -> None:
     a.write("unet/data", b"\x7fELF" + bytes(60))
@@ -419,6 +523,21 @@ def template_file(a: Arena) -> None:
 @bad("25", "connected-pipeline", 1)
 def card_names_another_model(a: Arena) -> None:
     a.write("README.md", b"---\nlicense: mit\nprior:\n- someone/other\n---\n# model\n")
+
+
+for _name, _key in {
+    "quoted": '"prior":', "single_quoted": "'prior' :", "escaped": '"pr\\x69or":', "in_braces": "{license: mit, prior:", "tagged": "!!str prior:",
+    "asked": "? prior\n:", "far_down": "a: |\n" + " x\n" * 40_000 + "prior:",
+}.items():  # fmt: skip
+
+    @bad("25", "connected-pipeline", 1, name=f"card_key_{_name}")
+    def card_key(a: Arena, key: str = _key) -> None:
+        a.write("README.md", f"---\n{key} [someone/other]{'}' * key.startswith('{')}\n---\n# model\n".encode())
+
+
+@bad("25", "connected-pipeline", 1)
+def card_begins_with_blank_lines(a: Arena) -> None:
+    a.write("README.md", b" \n---\nlicense: mit\r\n---x: y\r\nprior: [someone/other]\r\n---\n")
 
 
 def shard_index(a: Arena, folder: str, name: str, target: str) -> None:
@@ -592,10 +711,85 @@ def weights_of_half_a_terabyte(a: Arena) -> None:
     a.sparse(VAE, 8 + len(head) + size, len(head).to_bytes(8, "little") + head)
 
 
+@bad("own", "inventory-limit", name="lora_of_half_a_terabyte")
+def large_lora(a: Arena) -> None:
+    a.source = a.arena / "lora.safetensors"
+    size = 256 << 30
+    half = {"dtype": "F32", "shape": [1, size // 4]}, {"dtype": "F32", "shape": [size // 4, 1]}
+    names = "unet.x.lora_A.weight", "unet.x.lora_B.weight"
+    table = {n: {**h, "data_offsets": [i * size, (i + 1) * size]} for i, (n, h) in enumerate(zip(names, half, strict=True))}
+    head = json.dumps(table).encode()
+    a.sparse("../lora.safetensors", 8 + len(head) + 2 * size, len(head).to_bytes(8, "little") + head)
+
+
+@bad("own", "inventory-limit")
+def checkpoint_of_half_a_terabyte(a: Arena) -> None:
+    a.source = a.arena / "checkpoint.safetensors"
+    size = 512 << 30
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    table = {first: {"dtype": "F32", "shape": [size // 16, 4, 1, 1], "data_offsets": [0, size]}}
+    head = json.dumps(table).encode()
+    a.sparse("../checkpoint.safetensors", 8 + len(head) + size, len(head).to_bytes(8, "little") + head)
+
+
+@bad("own", "extra-weights", 1)
+def weights_in_a_folder_of_a_tool(a: Arena) -> None:
+    a.file(".cache/huggingface").mkdir(parents=True)
+    a.write(".cache/huggingface/pytorch_lora_weights.safetensors", pack({"x": ["F32", [1], bytes(4)]}))
+
+
+@bad("own", "unused-pickle", 1)
+def pickle_in_a_folder_of_a_tool(a: Arena) -> None:
+    a.file("unet/.git").mkdir()
+    a.write("unet/.git/diffusion_pytorch_model.bin", payload(a))
+
+
+@bad("own", "not-entered", 0)
+def many_files_in_a_folder_of_a_tool(a: Arena) -> None:
+    a.file(".git").mkdir()
+    first = a.write(".git/0", b"x")
+    for i in range(1, 6_000):
+        os.link(first, a.file(f".git/{i}"))
+
+
+@bad("own", "tensor-count")
+def very_many_names_in_many_shards(a: Arena) -> None:
+    """As many names as are read, over as many shards as are read; all agree until there are too many tensors."""
+    a.file(UNET).unlink()
+    table = {f"t{i}": f"s{i % 256:03}.safetensors" for i in range(200_000)}
+    for i in range(70):
+        a.write(f"unet/s{i:03}.safetensors", pack({f"t{n}": ["F32", [0], b""] for n in range(i, 200_000, 256)}))
+    a.write(UNET + ".index.json", json.dumps({"weight_map": table}).encode())
+
+
 @bad("own", "extra-weights", 1)
 def many_long_headers_beside(a: Arena) -> None:
     for i in range(12):
         a.sparse(f"extra{i}.safetensors", 9 << 20, (7 << 20).to_bytes(8, "little") + b'{"__metadata__":{"a":"')
+
+
+@bad("23", "adapter-module")
+def adapter_behind_decoys(a: Arena) -> None:
+    for i in range(60):
+        a.file(f"a{i}").mkdir()
+        a.write(f"a{i}/adapter_config.json", b"{}")
+    adapter_names_a_module(a)
+
+
+@bad("own", "extra-weights", 1)
+def lora_beside_the_feature_extractor(a: Arena) -> None:
+    a.file("feature_extractor").mkdir()
+    set_keys(a.file("model_index.json"), feature_extractor=["transformers", "CLIPImageProcessor"])
+    lora_beside(a)
+    a.file("pytorch_lora_weights.safetensors").rename(a.file("feature_extractor/pytorch_lora_weights.safetensors"))
+
+
+@bad("own", "link-outside")
+def single_file_is_a_link(a: Arena) -> None:
+    weights = a.outside / "lora.safetensors"
+    weights.write_bytes((a.built / "lora" / "pytorch_lora_weights.safetensors").read_bytes())
+    a.source = a.arena / "lora.safetensors"
+    a.source.symlink_to(weights)
 
 
 @bad("own", "hidden-adapter", 1)

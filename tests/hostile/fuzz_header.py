@@ -86,16 +86,16 @@ def fuzz_tokenizer(data: bytes) -> None:
         findings.add(rule, "tokenizer.json", sentence)
     model = value.get("model")
     if isinstance(model, dict):
-        merged = bpe.merged_from_list(model.get("merges"))
-        if merged is not None and isinstance(model.get("vocab"), dict):
-            bpe.check(findings, "tokenizer.json", model["vocab"], merged, 100)
+        merges = bpe.merges_from_list(model.get("merges"))
+        if merges is not None and isinstance(model.get("vocab"), dict):
+            bpe.check(findings, bpe.Table("tokenizer.json", model["vocab"], merges), 100)
     assert all(harmless(f.sentence) for f in findings.result())
 
 
 def fuzz_merges(data: bytes) -> None:
     """A merges.txt, and any text on its way to a terminal and back."""
-    merged = bpe.merged_from_text(data)
-    assert merged is None or all(isinstance(m, str) for m in merged)
+    merges = bpe.merges_from_text(data)
+    assert merges is None or all(a and b for a, b in merges)
     text = data.decode("utf-8", "surrogateescape")
     shown = show(text, 10 * len(text) + 20)
     assert harmless(shown)

@@ -17,9 +17,11 @@ import misbehaving
 import pytest
 from arena import hears_interrupts
 
+from nightlatch import verbs
 from nightlatch.errors import NotScanned, UnreadableModel
 from nightlatch.intake import guard
 from nightlatch.intake.guard import guarded
+from nightlatch.records import FileEntry, Manifest
 
 HERE = Path(__file__).parent
 
@@ -164,3 +166,12 @@ def test_the_child_does_not_outlive_its_parent(tmp_path: Path, number: signal.Si
     assert parent.returncode != 0
     assert number != signal.SIGINT or "KeyboardInterrupt" in said
     assert gone(child)
+
+
+@pytest.mark.parametrize(
+    ("staged", "size", "limits"),
+    [(False, 1 << 40, (120, 8000)), (True, 2000 << 20, (220, 20_000)), (True, 1 << 40, (1800, 128_000))],
+)
+def test_limits_grow_with_what_is_staged_only(staged: bool, size: int, limits: tuple[float, int]) -> None:
+    manifest = Manifest(source="x", files=(FileEntry(path="a", size=size, kind="binary", staged=staged),))
+    assert verbs.load_limits(manifest) == limits

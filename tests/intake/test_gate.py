@@ -198,6 +198,14 @@ def test_a_constant_matrix_is_a_note(model: Path) -> None:
     assert "constant-tensor" in {f.rule for f in manifest.findings}
 
 
+@pytest.mark.parametrize(("dtype", "words"), [("F32", "Every value of 3 files"), ("I64", "except 1 tensors of types")])
+def test_what_was_not_read_is_not_claimed(model: Path, dtype: str, words: str) -> None:
+    width = {"F32": 4, "I64": 8}[dtype]
+    edit_tensors(model / UNET, lambda t: t.update({"conv_in.bias": [dtype, [8], b"\x01" * 8 * width]}))
+    (note,) = (f.sentence for f in check(model, values=True).findings if f.rule == "values-scanned")
+    assert words in note
+
+
 def nasty() -> Manifest:
     finding = Finding(rule="odd-name", severity="warning", file=NASTY, sentence=NASTY + "\n]]>&", remedy=NASTY)
     other = Finding(rule="not-in-the-table", severity="error", file="", sentence="x")
@@ -225,6 +233,13 @@ def test_sarif(model: Path) -> None:
     assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "unet/extra.bin"
     again = json.loads(formats.sarif(check(model)))["runs"][0]["results"][0]
     assert again["partialFingerprints"] == result["partialFingerprints"]
+
+
+def test_sarif_messages_hold_no_link_and_no_placeholder() -> None:
+    finding = Finding(rule="odd-[x](y)", severity="warning", file="", sentence="'[click](https://e.org)' and {0}.", remedy="")
+    run = json.loads(formats.sarif(Manifest(source="x", findings=(finding,))))["runs"][0]
+    assert run["results"][0]["message"]["text"] == r"'\[click\](https://e.org)' and {{0}}."
+    assert run["tool"]["driver"]["rules"][-1]["shortDescription"]["text"] == r"odd-\[x\](y)"
 
 
 def test_junit(model: Path) -> None:

@@ -52,7 +52,7 @@ def test_harmless_files_beside(model: Path) -> None:
     (model / ".git" / "hooks").mkdir(parents=True)
     (model / ".git" / "hooks" / "pre-commit.py").write_text("print()")
     manifest = assert_honest(model)
-    assert rules(manifest, "note") == {"not-staged", "values-scanned"}
+    assert rules(manifest, "note") == {"not-staged", "not-entered", "values-scanned"}
 
 
 def test_older_names_and_files(model: Path) -> None:
@@ -164,6 +164,7 @@ def large_vocabulary(model: dict[str, Any], full: dict[str, Any]) -> None:
     model.update(vocab={t: i for i, t in enumerate(tokens)}, merges=[f"{a} {b}" for a, b in merges])
     for token, number in zip(full["added_tokens"], (len(tokens) - 2, len(tokens) - 1), strict=True):
         token["id"] = number
+        full["post_processor"]["cls" if "start" in token["content"] else "sep"][1] = number
 
 
 def test_a_full_size_folder_is_checked_quickly(built: Path, model: Path) -> None:

@@ -122,6 +122,14 @@ def test_sarif_holds_no_hidden_character_and_no_foreign_address(hostile: Report)
         assert ".." not in place["uri"].split("/")
 
 
+def test_sarif_messages_hold_no_link_and_no_placeholder(hostile: Report) -> None:
+    run = json.loads(sarif.render(hostile))["runs"][0]
+    messages = [r["message"]["text"] for r in (*run["results"], *run["invocations"][0]["toolExecutionNotifications"])]
+    for text in messages:
+        bare = re.sub(r"\\[\[\]\\]|\{\{|\}\}", "", text)
+        assert not set("[]{}\\") & set(bare), text
+
+
 def test_junit_keeps_its_shape(hostile: Report, tame: Report) -> None:
     text = junit.render(hostile)
     root = ET.fromstring(text)

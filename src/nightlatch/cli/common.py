@@ -15,7 +15,7 @@ import click
 import typer
 from rich.console import Console
 
-from nightlatch.errors import NightlatchError
+from nightlatch.errors import NightlatchError, out_of_memory
 from nightlatch.safetext import inert, show
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ def reported() -> Iterator[None]:
 
 def _sentence(e: BaseException) -> str:
     """What to say of an error that nobody foresaw; also of one that is no Exception, as Rust libraries raise."""
+    if shortage := out_of_memory(e):
+        return str(shortage)
     if isinstance(e, OSError):
         what = f"{e.filename}: {e.strerror}" if e.filename else str(e.strerror or e)
         return f"{show(what)}. Check the room and the permissions there; what was finished is kept."

@@ -1,15 +1,31 @@
-"""Byte-pair vocabularies: one id per token, no id beyond the table, ids in the order in which CLIP gives them."""
+"""Byte-pair vocabularies: one id per token, every token made by its merges and by nothing else, as CLIP's is built."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from itertools import chain, pairwise
+from typing import Any, NamedTuple, TypeAlias
 
 from nightlatch.intake.rules import Findings
 from nightlatch.safetext import show
 
 END = "</w>"
+START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
+STANDARD_SPECIAL = frozenset({START_TOKEN, END_TOKEN, "<|pad|>", "<s>", "</s>", "<unk>", "<pad>", "!"})
 MAX_TOKEN = 512
+MAX_MERGES = 100_000
+SMALL = 5_000
+"""Vocabularies of a real model are larger; smaller ones, as tests have, need not begin with the bytes."""
+
+Pair: TypeAlias = tuple[str, str]
+
+
+class Table(NamedTuple):
+    """One vocabulary (token to id) with the merges that belong to it, in order; ``path`` is where it was read."""
+
+    path: str
+    vocab: Mapping[str, Any]
+    merges: list[Pair]
 
 
 def byte_characters() -> list[str]:
@@ -18,28 +34,34 @@ def byte_characters() -> list[str]:
     return [chr(b) for b in plain] + [chr(256 + i) for i in range(256 - len(plain))]
 
 
-def merged_from_text(data: bytes) -> list[str] | None:
-    """The tokens that a merges.txt makes, in order; None when a line is not a pair."""
+def merges_from_text(data: bytes) -> list[Pair] | None:
+    """The pairs of a merges.txt, in order; None when a line is not a pair. Only the first line may be a version."""
     try:
         lines = data.decode("utf-8").split("\n")
     except UnicodeDecodeError:
         return None
-    return merged_from_list([line.rstrip("\r") for line in lines if line.strip() and not line.startswith("#version")])
+    if lines[0].startswith("#version"):
+        del lines[0]
+    if any(line.startswith("#version") for line in lines):
+        return None
+    return merges_from_list([line.rstrip("\r") for line in lines if line.strip()])
 
 
-def merged_from_list(value: Any) -> list[str] | None:
-    """The tokens that merges written as 'a b' or as ['a', 'b'] make, in order; None when an item is neither."""
+def merges_from_list(value: Any) -> list[Pair] | None:
+    """The pairs of merges written as 'a b' or as ['a', 'b'], in order; None when an item is neither."""
     if not isinstance(value, list):
         return None
     types = {*map(type, value)}
     if types <= {str}:
-        return [pair.replace(" ", "") for pair in value] if {pair.count(" ") for pair in value} <= {1} else None
-    sound = types == {list} and {*map(len, value)} == {2} and {type(text) for pair in value for text in pair} == {str}
-    return list(map("".join, value)) if sound else None
+        value = [pair.split(" ") for pair in value]
+    elif types != {list} or {type(text) for pair in value for text in pair} != {str}:
+        return None
+    return list(map(tuple, value)) if {*map(len, value)} <= {2} and all(map(all, value)) else None
 
 
-def check(findings: Findings, path: str, vocab: Mapping[str, Any], merged: list[str], rows: int | None) -> bool:
-    """Findings for one vocabulary and the tokens its merges make; ``rows`` of the embedding table. False: it is no map at all."""
+def check(findings: Findings, table: Table, rows: int | None) -> bool:
+    """Findings for one vocabulary and its merges; ``rows`` of the embedding table. False: it is no map at all."""
+    path, vocab, merges = table
     ids = list(vocab.values())
     if not ids or not {*map(type, ids)} <= {int} or min(ids) < 0 or len(set(ids)) != len(ids):
         findings.add("tokenizer-map", path, "Its ids are not one distinct whole number per token.")
@@ -50,27 +72,96 @@ def check(findings: Findings, path: str, vocab: Mapping[str, Any], merged: list[
     if rows is not None and max(ids) >= rows:
         last = show(str(max(ids)), 30)
         findings.add("token-range", path, f"The id {last} lies beyond the {rows:,} rows of the embedding table.")
-    joined = list(dict.fromkeys(merged))
-    if not vocab.keys() >= set(joined):
-        findings.add("tokenizer-map", path, "A merge makes a token that the vocabulary does not hold.")
+    if not vocab.keys() >= {*map("".join, merges), *chain.from_iterable(merges)}:
+        findings.add("tokenizer-map", path, "A merge joins or makes a token that the vocabulary does not hold.")
         return False
-    if odd := _out_of_order(vocab, joined):
-        sentence = f"{len(odd)} tokens have other ids than the order of CLIP's vocabulary gives them, e.g. '{show(odd[0], 200)}'."
-        findings.add("tokenizer-rewrite", path, sentence)
+    for what, odd in (
+        ("have other ids than the order of CLIP's vocabulary gives them", _out_of_order(vocab, merges)),
+        ("are made by no merge", _unmade(vocab, merges)),
+        ("do not come from their own letters when the merges are applied", _unreachable(merges)),
+    ):
+        if odd:
+            findings.add("tokenizer-rewrite", path, f"{len(odd)} tokens {what}, e.g. '{show(odd[0], 200)}'.")
+    if not _built_like_clip(vocab) and len(vocab) > SMALL:
+        findings.add("tokenizer-rewrite", path, "Its vocabulary does not begin with the 512 byte tokens of CLIP's.")
     return True
 
 
-def _out_of_order(vocab: Mapping[str, int], joined: list[str]) -> list[str]:
-    """Tokens whose id is not where CLIP's construction puts it: 256 bytes, 256 final bytes, then one per merge.
+def _canonical() -> list[str]:
+    """The first 512 tokens of CLIP's vocabulary: every byte bare, then every byte at the end of a word."""
+    characters = byte_characters()
+    return [*characters, *(c + END for c in characters)]
+
+
+def _built_like_clip(vocab: Mapping[str, int]) -> bool:
+    """Whether nearly all byte tokens have the ids that they have in CLIP's vocabulary."""
+    tokens = _canonical()
+    return sum(vocab.get(token) == i for i, token in enumerate(tokens)) > 0.9 * len(tokens)
+
+
+def _out_of_order(vocab: Mapping[str, int], merges: list[Pair]) -> list[str]:
+    """Tokens whose id is not where CLIP's construction puts it: 256 bytes, 256 final bytes, one per merge, start and end.
 
     Vocabularies that do not begin with the bytes are only asked that later merges have larger ids.
     """
-    characters = byte_characters()
-    canonical = [*characters, *(c + END for c in characters)]
-    in_place = sum(vocab.get(token) == i for i, token in enumerate(canonical))
-    if in_place > 0.9 * len(canonical):
-        tokens = [*canonical, *joined]
+    joined = list(dict.fromkeys(map("".join, merges)))
+    if _built_like_clip(vocab):
+        tokens = [*_canonical(), *joined, *(t for t in (START_TOKEN, END_TOKEN) if t in vocab)]
         got = list(map(vocab.get, tokens))
         return [] if got == list(range(len(tokens))) else [t for i, (t, n) in enumerate(zip(tokens, got, strict=True)) if n != i]
     ids = [vocab[token] for token in joined]
-    return [token for token, here, after in zip(joined, ids, ids[1:], strict=False) if here > after]
+    return [token for token, (here, after) in zip(joined, pairwise(ids), strict=False) if here > after]
+
+
+def _unmade(vocab: Mapping[str, int], merges: list[Pair]) -> list[str]:
+    """Tokens of several letters that no merge makes, so that no prompt gives them; small vocabularies may have some beside merges."""
+    if merges and not _built_like_clip(vocab):
+        return []
+    rest = vocab.keys() - set(map("".join, merges)) - STANDARD_SPECIAL
+    return sorted(token for token in rest if not _is_letter(token))
+
+
+def _is_letter(token: str) -> bool:
+    return len(token) == 1 or (len(token) == 1 + len(END) and token.endswith(END))
+
+
+def _unreachable(merges: list[Pair]) -> list[str]:
+    """Tokens that byte-pair encoding of their own letters does not end with, and pairs that are listed twice.
+
+    In a learned encoding every part is made before it is joined, and no earlier merge reaches across the seam of a pair
+    (Sennrich et al. 2016); any other split of a token is an edit, after which its word is cut into other pieces.
+    """
+    ranks = {pair: rank for rank, pair in enumerate(merges)}
+    twice = [left + right for rank, (left, right) in enumerate(merges) if ranks[left, right] != rank]
+    made: dict[str, tuple[str, str, int]] = {}
+    odd: dict[str, None] = {}
+    for rank, (left, right) in enumerate(merges):
+        token = left + right
+        if token not in made or token in odd:
+            whole = (left in made or _is_letter(left)) and (right in made or _is_letter(right)) and not left.endswith(END)
+            if whole and not _crossed(left, right, rank, ranks, made):
+                made[token] = (left, right, rank)
+                odd.pop(token, None)
+            else:
+                made.setdefault(token, (left, right, rank))
+                odd[token] = None
+    return list(dict.fromkeys([*twice, *odd]))
+
+
+def _crossed(left: str, right: str, rank: int, ranks: Mapping[Pair, int], made: Mapping[str, tuple[str, str, int]]) -> bool:
+    """Whether an earlier merge joins the pieces on both sides of the seam before ``left`` and ``right`` are complete.
+
+    Walks back in time from the complete halves, undoing the younger piece at the seam; of equals the left one is older.
+    """
+    left_end = right_end = rank
+    while True:
+        before, after = made.get(left), made.get(right)
+        if before is not None and (after is None or before[2] > after[2]):
+            left, left_end = before[1], before[2]
+        elif after is not None:
+            right, right_end = after[0], after[2]
+        else:
+            return False
+        at = ranks.get((left, right), rank)
+        if at < left_end and (at < right_end or at == right_end < rank):
+            return True

@@ -14,6 +14,7 @@ from nightlatch.safetext import show
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 MAX_DEFECTS = 16
+_COUNTERS = ("position_ids", "model_ema.num_updates")
 _INDEXED = re.compile(r"(?:blocks|resnets|attentions|samplers|layers)\.\d+")
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _OLD_VAE = re.compile(r"(mid_block\.attentions\.0)\.(query|key|value|proj_attn)\.")
@@ -75,9 +76,17 @@ def _compare_rest(cls: str, held: Mapping[str, Tensor], expected: set[str], path
         findings.add(
             "extra-keys", path, f"{len(extra)} tensors belong to no layer of {cls}: {shown}{', ...' if len(extra) > 3 else ''}."
         )
-    odd = [n for n in expected if n in held and held[n].dtype not in FLOATS]
+    check_types({n: held[n] for n in expected if n in held}, path, findings)
+
+
+def check_types(tensors: Mapping[str, Tensor], path: str, findings: Findings) -> None:
+    """A finding for weights that are not floating point; counters that training code saves beside them may be whole numbers."""
+    odd = [n for n, t in tensors.items() if t.dtype not in FLOATS and not n.endswith(_COUNTERS)]
     if odd:
-        findings.add("dtype", path, f"{len(odd)} tensors are not floating point, e.g. '{min(odd)}' is {held[min(odd)].dtype}.")
+        first = min(odd)
+        findings.add(
+            "dtype", path, f"{len(odd)} tensors are not floating point, e.g. '{show(first, 80)}' is {tensors[first].dtype}."
+        )
 
 
 def _modern_names(cls: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

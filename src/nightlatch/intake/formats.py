@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from nightlatch.intake.rules import RULES
 from nightlatch.records import Finding, Manifest
-from nightlatch.safetext import show
+from nightlatch.safetext import sarif_text, show
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _WIDE = 2_000
@@ -84,7 +84,7 @@ def _summary(manifest: Manifest) -> str:
 
 def _sarif_rule(rule: str) -> dict[str, Any]:
     if rule not in RULES:
-        return {"id": show(rule), "shortDescription": {"text": show(rule)}}
+        return {"id": show(rule), "shortDescription": {"text": sarif_text(show(rule))}}
     severity, description, remedy = RULES[rule]
     made: dict[str, Any] = {"id": rule, "shortDescription": {"text": description}, "defaultConfiguration": {"level": severity}}
     if remedy:
@@ -100,7 +100,7 @@ def _sarif_result(finding: Finding, position: int, source: str) -> dict[str, Any
         "ruleId": show(finding.rule),
         "ruleIndex": position,
         "level": finding.severity,
-        "message": {"text": text},
+        "message": {"text": sarif_text(text)},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": quote(file, errors="backslashreplace")}}}],
         "partialFingerprints": {"nightlatchFinding/v1": hashlib.sha256(key).hexdigest()},
     }

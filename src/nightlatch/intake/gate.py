@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from nightlatch.intake import configs, crosscheck, index, inventory, leftovers, lora, single, tokenizer, values, weights
+from nightlatch.intake import configs, crosscheck, index, inventory, kinds, leftovers, lora, single, tokenizer, values, weights
 from nightlatch.intake.case import Case
 from nightlatch.intake.classes import Pipeline
 from nightlatch.intake.fields import Fields
@@ -22,6 +22,7 @@ from nightlatch.safetext import display_path, show
 _LOG = logging.getLogger(__name__)
 LORA_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 MAX_PLANNED = 64 * 10**9
+MAX_LORA = 8 * 10**9
 LORA_TARGET = LORA_NAMES[0]
 _SINGLE_LAYOUTS = (
     ("model.diffusion_model.", "a single-file checkpoint of another kind than Stable Diffusion 1.x or 2.x"),
@@ -71,9 +72,12 @@ def examine(source: Path | str) -> Case:
         return empty
     try:
         if stat.S_ISDIR(mode):
-            return _folder(root, findings)
+            return _completed(_folder(root, findings))
+        if stat.S_ISREG(mode) and _leads_away(Path(source), root):
+            findings.add("link-outside", "", "It is a link to a file in another folder.")
+            return empty
         if stat.S_ISREG(mode):
-            return _file(root, Path(source).name, findings)
+            return _completed(_file(root, Path(source).name, findings))
     except OSError:
         findings.add("unreadable", "", "The source cannot be read.")
         return empty
@@ -83,6 +87,16 @@ def examine(source: Path | str) -> Case:
         return empty
     findings.add("special-file", "", "The source is a FIFO, socket or device.")
     return empty
+
+
+def _leads_away(source: Path, file: Path) -> bool:
+    """Whether ``source`` is a link to a ``file`` of another folder; a Hub cache's link to its own blobs is not."""
+    if not source.is_symlink():
+        return False
+    folder = source.parent.resolve()
+    snapshots = next((p for p in folder.parents if p.name == "snapshots" and p.parent.name.startswith("models--")), None)
+    stores = [snapshots.parent / "blobs", snapshots.parent.parent / "blobs" / file.name[:2]] if snapshots else []
+    return file.parent not in (folder, *stores)
 
 
 def scan_values(case: Case) -> values.Throughput:
@@ -161,11 +175,18 @@ def _confirm_complete(case: Case, pipeline: Pipeline | None) -> None:
     )
     if not complete and not case.findings.has("error"):
         case.findings.add("internal", "", "A component was not read and no rule says why.")
+
+
+def _completed(case: Case) -> Case:
+    """The case, with findings about size and types of what would be staged; components were compared with their configs before."""
+    for target in (*LORA_NAMES, single.TARGET):
+        if target in case.plan and (header := case.headers.get(path := case.plan[target].entry.path)):
+            crosscheck.check_types(header.tensors, path, case.findings)
     size = sum(p.entry.size for p in case.plan.values())
-    if size > MAX_PLANNED:
-        case.findings.add(
-            "inventory-limit", "", f"The weights are {size / 1e9:,.0f} GB; at most {MAX_PLANNED / 1e9:,.0f} are read."
-        )
+    limit = MAX_PLANNED if case.plan.keys().isdisjoint(LORA_NAMES) else MAX_LORA
+    if size > limit:
+        case.findings.add("inventory-limit", "", f"The weights are {size / 1e9:,.0f} GB; at most {limit / 1e9:,.0f} are read.")
+    return case
 
 
 def _lora_name(case: Case) -> str:
@@ -177,9 +198,10 @@ def _file(path: Path, name: str, findings: Findings) -> Case:
     """A single file, called ``name`` in the records: only its own bytes are looked at, not its neighbours."""
     case = Case(inventory.single(path, name), findings)
     entry = case.inventory.entries[name]
-    if entry.kind == "pickle" or (not name.lower().endswith(".safetensors") and entry.kind in ("zip", "binary", "tar", "empty")):
-        rule = "not-safetensors" if name.lower().endswith(".safetensors") else "pickle-weights"
-        findings.add(rule, name)
+    named, opaque = name.lower().endswith(".safetensors"), entry.kind in ("zip", "binary", "tar", "empty")
+    pickle = kinds.is_pickle(name, entry.kind) and entry.kind != "safetensors"
+    if pickle or (opaque and not named):
+        findings.add("not-safetensors" if named else "pickle-weights", name)
         return case
     _single(case, name)
     return case
@@ -223,9 +245,13 @@ def _components(case: Case, pipeline: Pipeline, chosen: Mapping[str, str]) -> No
 
 
 def _tables(tensors: Mapping[str, Tensor]) -> tuple[int | None, int | None]:
-    """Rows of the token and of the position embedding, as the weights hold them."""
-    rows = {n.rsplit(".", 2)[-2]: t.shape[0] for n, t in tensors.items() if n.endswith("_embedding.weight") and t.shape}
-    return rows.get("token_embedding"), rows.get("position_embedding")
+    """Rows of the token and of the position embedding, as the weights hold them under the names that the class reads."""
+
+    def rows(table: str) -> int | None:
+        names = (f"{prefix}embeddings.{table}.weight" for prefix in ("", "text_model."))
+        return next((tensors[n].shape[0] for n in names if n in tensors and tensors[n].shape), None)
+
+    return rows("token_embedding"), rows("position_embedding")
 
 
 def _fit(case: Case, loaded: Mapping[str, Fields]) -> None:

@@ -13,8 +13,12 @@ from nightlatch.safetext import show
 INDEX = "model_index.json"
 _KNOWN_LIBRARIES = frozenset({"diffusers", "transformers"})
 _PRIVATE_KEYS = frozenset({"_class_name", "_diffusers_version", "_name_or_path", "_commit_hash", "_commit"})
-_CARD_KEY = re.compile(r"^prior\s*:", re.M)
-_CARD_LIMIT = 1 << 16
+_CARD_END = re.compile(r"[\r\n]---(?:[\r\n]|\Z)")
+_CARD_KEY = re.compile(
+    r"""(?:^|[{,\r])[ \t\r\n]{0,99}(?:\?[ \t]{1,9})?(?:[&!]\S{0,99}[ \t]{1,9}){0,3}["']?prior["']?\s{0,99}:""", re.M
+)
+_CARD_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U(000[0-9a-fA-F]{5}))")
+_CARD_LIMIT = 1 << 20
 
 
 def read_index(case: Case) -> tuple[Pipeline, dict[str, str]] | None:
@@ -38,13 +42,14 @@ def read_index(case: Case) -> tuple[Pipeline, dict[str, str]] | None:
 
 
 def check_card(case: Case) -> None:
-    """A README whose front matter names another pipeline to fetch."""
+    """A README whose front matter names another pipeline to fetch, in whichever way YAML may write the key."""
     entry = case.inventory.entries.get("README.md")
     data = case.read("README.md", _CARD_LIMIT) if entry is not None and entry.kind in ("text", "json") else None
     if data is None:
         return
-    front = data.decode("utf-8", "replace").split("\n---", 1)[0] if data.startswith(b"---") else ""
-    if _CARD_KEY.search(front):
+    text = data.decode("utf-8", "replace").lstrip()
+    front = _CARD_END.split(text, maxsplit=1)[0].removeprefix("---") if text.startswith("---") else ""
+    if _CARD_KEY.search(_CARD_ESCAPE.sub(lambda m: chr(int(m[m.lastindex or 1], 16)), front)):
         case.findings.add("connected-pipeline", "README.md")
 
 

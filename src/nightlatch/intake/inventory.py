@@ -6,9 +6,11 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from nightlatch.intake import kinds
@@ -19,6 +21,7 @@ MAX_ENTRIES = 5_000
 MAX_DEPTH = 8
 MAX_NAME = 200
 MAX_TOTAL = 1 << 40
+MAX_GLANCE = 2_000
 NOT_ENTERED = frozenset({".git", ".cache"})
 _SHARED_BLOB = re.compile(r"[0-9a-f]{64}")
 _MARKUP = re.compile(r"[<>\"`|]|^[=+@-]|\\")
@@ -129,14 +132,55 @@ def _walk(inventory: Inventory, descriptor: int, prefix: str, findings: Findings
                 continue
             inventory.entries[path] = entry
             inventory.total += entry.size if entry.kind not in ("link", "folder") else 0
-            if entry.kind == "folder" and item.name not in NOT_ENTERED:
-                below = os.open(item.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+            if inventory.total > MAX_TOTAL:
+                findings.add("inventory-limit", "", "Its files are larger than 1 TiB together.")
+                inventory.stopped = True
+            elif entry.kind == "folder":
+                below = _open_folder(item.name, descriptor)
                 try:
-                    _walk(inventory, below, path + "/", findings)
+                    if item.name in NOT_ENTERED:
+                        _glance(below, path, findings)
+                    else:
+                        _walk(inventory, below, path + "/", findings)
                 finally:
                     os.close(below)
             if inventory.stopped:
                 return
+
+
+def _open_folder(name: str, descriptor: int) -> int:
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+
+
+def _glance(descriptor: int, folder: str, findings: Findings) -> None:
+    """A tool's own folder: only names are read, the first 2,000, and those of weights become findings."""
+    seen = 0
+    with closing(_names(descriptor, f"{folder}/", 0)) as names:
+        for path in islice(names, MAX_GLANCE):
+            seen += 1
+            if path.lower().endswith((".safetensors", "/adapter_config.json")):
+                findings.add("extra-weights", path, "It lies in a folder that is not looked into.")
+            elif kinds.is_weights_name(path):
+                findings.add("unused-pickle", path, "Its name is a pickle's, in a folder that is not looked into.")
+    more = f"; only the first {MAX_GLANCE:,} names in it were read" if seen == MAX_GLANCE else ""
+    findings.add("not-entered", folder, f"'{show(folder, 60)}' is not looked into{more}.")
+
+
+def _names(descriptor: int, prefix: str, depth: int) -> Generator[str, None, None]:
+    """Paths of everything below a folder, links not followed, at most ``MAX_DEPTH`` levels deep."""
+    with os.scandir(descriptor) as listing:
+        for item in listing:
+            yield prefix + item.name
+            if depth >= MAX_DEPTH or not item.is_dir(follow_symlinks=False):
+                continue
+            try:
+                below = _open_folder(item.name, descriptor)
+            except OSError:
+                continue
+            try:
+                yield from _names(below, f"{prefix}{item.name}/", depth + 1)
+            finally:
+                os.close(below)
 
 
 def _within_limits(inventory: Inventory, path: str, name: str, findings: Findings) -> bool:
@@ -149,8 +193,6 @@ def _within_limits(inventory: Inventory, path: str, name: str, findings: Finding
         reason = f"A name is longer than {MAX_NAME} bytes: '{show(name, 40)}'."
     elif any("\udc80" <= c <= "\udcff" for c in name):
         reason = f"A name is not UTF-8: '{show(name, 40)}'."
-    elif inventory.total > MAX_TOTAL:
-        reason = "Its files are larger than 1 TiB together."
     if reason:
         findings.add("inventory-limit", "", reason)
         inventory.stopped = True
@@ -215,22 +257,33 @@ def _content_kind(root: Path, path: str, name: str, size: int) -> str:
 
 
 def _ambiguous(inventory: Inventory, findings: Findings) -> None:
-    """Names that one file system keeps apart and another takes for the same."""
-    seen: dict[str, str] = {}
+    """Names that one file system keeps apart and another takes for the same; each name is normalised once."""
+    nodes: dict[tuple[int, str], int] = {}
+    place = {"": 0}
+    seen: dict[int, str] = {}
     for path in inventory.entries:
-        other = seen.setdefault(unicodedata.normalize("NFKC", path).casefold(), path)
+        parent, _, name = path.rpartition("/")
+        at = place.get(parent, 0)
+        for part in unicodedata.normalize("NFKC", name).casefold().split("/"):
+            at = nodes.setdefault((at, part), len(nodes) + 1)
+        place[path] = at
+        other = seen.setdefault(at, path)
         if other != path:
             findings.add("ambiguous-name", path, f"It differs from '{show(other, 100)}' only in case or Unicode form.")
 
 
 def _circles(inventory: Inventory, findings: Findings) -> None:
-    """Links that lead to each other, to themselves or to a folder that they lie in."""
-    for path, target in inventory.links.items():
-        seen = {path}
-        while target in inventory.links and target not in seen:
-            seen.add(target)
-            target = inventory.links[target]
-        if target in seen or target == "." or path.startswith(f"{target}/"):
+    """Links that lead to each other, to themselves or to a folder that they lie in; every link is followed once."""
+    ends: dict[str, str] = {}
+    for path in inventory.links:
+        chain: dict[str, None] = {}
+        at = path
+        while at in inventory.links and at not in ends and at not in chain:
+            chain[at] = None
+            at = inventory.links[at]
+        ends |= dict.fromkeys(chain, "" if at in chain else ends.get(at, at))
+    for path, end in ends.items():
+        if end in ("", ".") or path.startswith(f"{end}/"):
             findings.add("inventory-limit", path, "It is a link that leads in a circle.")
 
 

@@ -15,24 +15,15 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xca\xfe\xba\xbe", "program"), (b"#!", "script"),
 )  # fmt: skip
 ARCHIVES = frozenset({"zip", "7z", "gzip", "bzip2", "xz", "zstd", "rar", "tar"})
-PICKLE_NAMES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".t7")
+NOT_FILES = frozenset({"folder", "link", "fifo", "socket", "device", "special"})
+PICKLE_NAMES = (
+    ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".t7", ".pk", ".pt2", ".ptl", ".torch", ".sav", ".mar",
+)  # fmt: skip
 CODE_NAMES = (
-    ".py",
-    ".pyc",
-    ".pyd",
-    ".pyx",
-    ".pth.py",
-    ".so",
-    ".dll",
-    ".dylib",
-    ".exe",
-    ".sh",
-    ".bat",
-    ".ps1",
-    ".js",
-    ".ipynb",
-    ".whl",
-)
+    ".py", ".pyw", ".pyc", ".pyd", ".pyx", ".pyz", ".so", ".dll", ".dylib", ".exe", ".com", ".scr", ".msi", ".sh", ".bash", ".zsh",
+    ".bat", ".cmd", ".ps1", ".psm1", ".vbs", ".vbe", ".wsf", ".hta", ".js", ".mjs", ".cjs", ".jse", ".jar", ".lnk", ".url", ".reg",
+    ".desktop", ".command", ".scpt", ".appimage", ".ipynb", ".whl",
+)  # fmt: skip
 OTHER_WEIGHTS = (
     ".onnx",
     ".msgpack",
@@ -65,7 +56,7 @@ def classify(path: str, head: bytes, size: int) -> str:
         return "pickle"
     for magic, kind in _MAGIC:
         if head.startswith(magic):
-            return kind
+            return kind if kind != "numpy" or _is_plain_array(head) else "pickle"
     if head[257:262] == b"ustar":
         return "tar"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -76,6 +67,11 @@ def classify(path: str, head: bytes, size: int) -> str:
 def is_weights_name(name: str) -> bool:
     """Whether a loader would take the name for PyTorch weights that are not safetensors."""
     return name.lower().endswith(PICKLE_NAMES)
+
+
+def is_pickle(name: str, kind: str) -> bool:
+    """Whether a loader might unpickle the file: by its content, or by its name whatever it begins with (a pickle may begin as a GIF)."""
+    return kind == "pickle" or (is_weights_name(name) and kind != "lfs-pointer" and kind not in NOT_FILES)
 
 
 def is_code(name: str, kind: str) -> bool:
@@ -91,6 +87,14 @@ def is_other_weights(name: str, kind: str) -> bool:
 def _is_safetensors(head: bytes, size: int) -> bool:
     """A header length below 4 GiB that the file can hold, then '{'; no other magic number agrees with both."""
     return len(head) > 8 and head[8:9] == b"{" and 2 <= struct.unpack("<Q", head[:8])[0] <= min(size - 8, 1 << 32)
+
+
+def _is_plain_array(head: bytes) -> bool:
+    """Whether a NumPy file's header, seen whole, names no Python objects, which NumPy would unpickle."""
+    start = 10 if head[6:7] == b"\x01" else 12
+    header = head[start : start + int.from_bytes(head[8:start], "little")]
+    whole = len(header) == int.from_bytes(head[8:start], "little")
+    return whole and not any(mark in header for mark in (b"O", b"object", b"\\"))
 
 
 def _text_kind(name: str, head: bytes) -> str:

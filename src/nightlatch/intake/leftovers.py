@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
 from nightlatch.intake import header, kinds, lora
 from nightlatch.intake.case import Case
 from nightlatch.intake.classes import Pipeline
 from nightlatch.intake.inventory import Entry
+from nightlatch.intake.weights import ends_as_archive
 from nightlatch.safetext import show
 
 MAX_ADAPTERS = 20
 _UNNAMED = frozenset({"emb_params", "clip_l", "clip_g"})
-_SKIPPED = frozenset({"folder", "link", "fifo", "socket", "device", "special"})
-_NEVER_WEIGHTS = frozenset({"image", "json", "lfs-pointer", "python", "script", "program"})
+_NEVER_LOADED = frozenset({"safety_checker", "image_encoder"})
+_THEIR_WEIGHTS = re.compile(r"model(\.[A-Za-z0-9_-]{1,20})?(-\d{5}-of-\d{5})?\.safetensors")
 
 
 def sweep(case: Case, pipeline: Pipeline | None, *, loadable: bool) -> None:
     """Findings for all entries that no rule has dealt with; ``loadable``: whether there is something beside them to load."""
     planned = {p.entry.path for p in case.plan.values()}
     harmless: list[str] = []
-    for entry in case.inventory.entries.values():
-        if entry.path in case.handled or entry.path in planned or entry.kind in _SKIPPED:
+    for entry in sorted(case.inventory.entries.values(), key=lambda e: not _is_applied(e, pipeline)):
+        if entry.path in case.handled or entry.path in planned or entry.kind in kinds.NOT_FILES:
             continue
         if not _judge(case, entry, pipeline, loadable):
             harmless.append(entry.path)
@@ -29,23 +32,35 @@ def sweep(case: Case, pipeline: Pipeline | None, *, loadable: bool) -> None:
         case.findings.add("not-staged", "", f"Not needed to load, so not staged: {shown}{more}.")
 
 
+def _is_applied(entry: Entry, pipeline: Pipeline | None) -> bool:
+    """Whether it is an adapter's config where a loader looks for one; these come first, so that no decoy uses up the places."""
+    return entry.name == "adapter_config.json" and (not entry.parent or (pipeline is not None and entry.parent in pipeline.slots))
+
+
 def _judge(case: Case, entry: Entry, pipeline: Pipeline | None, loadable: bool) -> bool:
     """Whether the entry led to a finding of its own."""
     name, kind, path = entry.name.lower(), entry.kind, entry.path
     if name == "adapter_config.json":
-        if case.findings.count("hidden-adapter") < MAX_ADAPTERS:
+        known = case.findings.count("hidden-adapter") < MAX_ADAPTERS
+        if known:
             lora.check_adapter_config(case, path, staged=False)
-        case.findings.add("hidden-adapter", path)
-    elif kinds.is_code(name, kind):
+        case.findings.add("hidden-adapter", path, "" if known else f"It is beyond the first {MAX_ADAPTERS} and was not read.")
+        return True
+    code, pickle = kinds.is_code(name, kind), kinds.is_pickle(name, kind)
+    if code:
         case.findings.add("unused-code", path)
-    elif name.endswith(".safetensors"):
+    if name.endswith(".safetensors"):
         return _judge_safetensors(case, entry, pipeline)
-    elif kind == "pickle" or (kinds.is_weights_name(name) and kind not in _NEVER_WEIGHTS):
+    if pickle:
         case.findings.add("unused-pickle" if loadable else "pickle-weights", path)
-    elif kind in kinds.ARCHIVES:
+    if code or pickle:
+        return True
+    if kind in kinds.ARCHIVES:
         case.findings.add("unused-archive" if loadable else "archive-weights", path)
     elif name.endswith((".jinja", ".jinja2")):
         case.findings.add("template", path)
+    elif ends_as_archive(case, path):
+        case.findings.add("unused-archive", path, "It does not begin as an archive, and archive readers open it as one.")
     elif kinds.is_other_weights(name, kind):
         case.findings.add("other-format", path)
     else:
@@ -60,7 +75,9 @@ def _judge_safetensors(case: Case, entry: Entry, pipeline: Pipeline | None) -> b
         case.findings.add("not-safetensors", entry.path, f"It is named .safetensors; its content: {entry.kind}.")
         return True
     folder = entry.parent
-    if pipeline is not None and (folder in pipeline.optional or (folder in pipeline.slots and case.findings.has("error"))):
+    if folder in _NEVER_LOADED and _THEIR_WEIGHTS.fullmatch(entry.name):
+        return False
+    if pipeline is not None and folder in pipeline.slots and case.findings.has("error"):
         return False
     case.findings.add("extra-weights", entry.path, f"{_what(case, entry)} lies beside the model and is a subject of its own.")
     return True

@@ -12,6 +12,7 @@ KNOWN_PATTERNS = frozenset({r"\s+", _WORDS, r"<\|startoftext\|>|<\|endoftext\|>|
 _HARMLESS = ("NFC", "Lowercase")
 _WHITESPACE = {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}
 _SPLITS = [{"type": "Split", "pattern": {"Regex": p}, "behavior": "Removed", "invert": True} for p in sorted(KNOWN_PATTERNS)]
+_ENDS = (("<|startoftext|>", "<|endoftext|>"), ("<s>", "</s>"))
 MAX_STEPS = 64
 MAX_SHOWN = 200
 
@@ -22,14 +23,19 @@ def differences(full: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for pattern in _patterns(full.get(part)):
             if pattern not in KNOWN_PATTERNS:
                 yield "tokenizer-regex", f"Its {part} holds a pattern that CLIP's has not, '{show(pattern, 40)}'."
-    for step in _steps(full.get("normalizer"), "normalizers"):
+    before = _steps(full.get("normalizer"), "normalizers")
+    for step in before:
         if not (isinstance(step, dict) and (step == _WHITESPACE or step.get("type") in _HARMLESS)):
             yield "tokenizer-rewrite", f"Its normalizer changes prompts: {_describe(step)}."
-    for step in _steps(full.get("pre_tokenizer"), "pretokenizers"):
+    if _WHITESPACE not in before or not {*_HARMLESS} <= {s.get("type") for s in before if isinstance(s, dict)}:
+        yield "tokenizer-rewrite", "Its normalizer lacks a step of CLIP's: composed characters, single spaces, lower case."
+    splits = _steps(full.get("pre_tokenizer"), "pretokenizers")
+    for step in splits:
         if not (isinstance(step, dict) and (step in _SPLITS or _is_byte_level(step))):
             yield "tokenizer-rewrite", f"Its pre-tokenizer is not CLIP's: {_describe(step)}."
-    after = full.get("post_processor")
-    if after is not None and not _is_start_and_end(after):
+    if len(splits) != 2 or splits[0] not in _SPLITS:
+        yield "tokenizer-rewrite", "Its pre-tokenizer does not cut prompts into words and then bytes, as CLIP's does."
+    if not _is_start_and_end(full.get("post_processor"), _ids(full)):
         yield "tokenizer-rewrite", "Its post-processor adds other tokens than CLIP's start and end."
 
 
@@ -44,12 +50,13 @@ def _steps(value: Any, key: str) -> list[Any]:
 
 
 def _patterns(value: Any) -> Iterator[str]:
-    """Every regular expression below ``value``."""
-    stack = [value]
-    while stack:
+    """The regular expressions below ``value``; the first ones if there are very many."""
+    stack, seen = [value], 0
+    while stack and seen < MAX_STEPS:
         item = stack.pop()
         if isinstance(item, dict):
             if isinstance(item.get("Regex"), str):
+                seen += 1
                 yield item["Regex"]
             stack.extend(item.values())
         elif isinstance(item, list):
@@ -70,8 +77,17 @@ def _is_byte_level(step: dict[str, Any]) -> bool:
     return step.get("type") == "ByteLevel" and step.get("add_prefix_space") is False
 
 
-def _is_start_and_end(after: Any) -> bool:
+def _ids(full: dict[str, Any]) -> dict[str, Any]:
+    """The id of every start or end token, as the vocabulary or the added tokens give it."""
+    model, added = full.get("model"), full.get("added_tokens")
+    vocab = model.get("vocab") if isinstance(model, dict) else None
+    ids = {t: vocab[t] for pair in _ENDS for t in pair if t in vocab} if isinstance(vocab, dict) else {}
+    listed = [t for t in added if isinstance(t, dict)] if isinstance(added, list) else []
+    return {**ids, **{text: t.get("id") for t in listed for pair in _ENDS for text in pair if t.get("content") == text}}
+
+
+def _is_start_and_end(after: Any, ids: dict[str, Any]) -> bool:
+    """Whether a post-processor adds the start and the end token, each under its own id."""
     if not isinstance(after, dict) or after.get("type") not in ("RobertaProcessing", "BertProcessing"):
         return False
-    ends = [pair[0] if isinstance(pair, list) and pair else None for pair in (after.get("cls"), after.get("sep"))]
-    return ends in (["<|startoftext|>", "<|endoftext|>"], ["<s>", "</s>"])
+    return any([after.get("cls"), after.get("sep")] == [[text, ids.get(text, -1)] for text in pair] for pair in _ENDS)

@@ -41,6 +41,7 @@ RULES: dict[str, Rule] = {
     "local-first": Rule("note", "A folder of that name is here and was taken.", "Write './' in front of a path to be clear."),
     "not-fetched": Rule("note", "Files of the hub repository that loading does not need were not fetched.", ""),
     "not-staged": Rule("note", "Files that loading does not need are not staged.", ""),
+    "not-entered": Rule("note", "A folder of a version-control or download tool is not looked into.", ""),
     "pickle-weights": Rule("error", "The weights are a pickle, and loading a pickle can run code.", _SAFE),
     "unused-pickle": Rule("warning", "A pickle lies beside the weights.", _DROP),
     "archive-weights": Rule("error", "The weights are packed in an archive.", _SAFE),
@@ -93,7 +94,7 @@ RULES: dict[str, Rule] = {
     "range": Rule("warning", "A value overflows half precision.", "Load the model in 32-bit precision."),
     "degenerate": Rule("error", "A component is constant: there is nothing to judge.", _BROKEN),
     "constant-tensor": Rule("note", "Some weight matrices are constant.", ""),
-    "values-scanned": Rule("note", "Every value was read.", ""),
+    "values-scanned": Rule("note", "The values were read.", ""),
     # configs against weights
     "json": Rule("error", "A JSON file cannot be read.", _BROKEN),
     "config-missing": Rule("error", "A component has no config.", _BROKEN),

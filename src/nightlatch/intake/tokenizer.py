@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nightlatch.intake import bpe, normalizer
+from nightlatch.intake.bpe import STANDARD_SPECIAL, Pair, Table
 from nightlatch.intake.case import MAX_TOKENIZER_BYTES, Case
 from nightlatch.intake.classes import FAST_TOKENIZERS
 from nightlatch.intake.configs import check_common
@@ -15,8 +16,9 @@ from nightlatch.safetext import show
 MAX_ADDED = 1_000
 MAX_LENGTH = 100_000
 MAX_SHOWN = 200
-STANDARD_SPECIAL = frozenset({"<|startoftext|>", "<|endoftext|>", "<|pad|>", "<s>", "</s>", "<unk>", "<pad>", "!"})
+MAX_MERGES_BYTES = 2 << 20
 _FILES = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json")
+_NOT_CLIPS = ("dropout", "continuing_subword_prefix", "ignore_merges", "byte_fallback")
 _SPECIAL_KEYS = ("bos_token", "eos_token", "pad_token", "unk_token")
 _CONFIG_KEYS = frozenset({
     "add_prefix_space", "added_tokens_decoder", "backend", "bos_token", "clean_up_tokenization_spaces", "do_lower_case",
@@ -38,26 +40,43 @@ def check(case: Case, folder: str, cls: str, rows: int | None, positions: int | 
     if full is None and vocab is None:
         case.findings.add("tokenizer-missing", folder)
         return
-    tables: list[tuple[str, dict[str, int], list[str]]] = []
+    tables: list[Table] = []
     if full is not None and (table := _from_full(case, f"{folder}/tokenizer.json", full, cls)):
-        tables.append((f"{folder}/tokenizer.json", *table))
-    if vocab is not None:
-        merges = bpe.merged_from_text(case.read(f"{folder}/merges.txt", MAX_TOKENIZER_BYTES) or b"")
-        tables.append((f"{folder}/vocab.json", vocab, merges or []))
-        if merges is None:
-            case.findings.add("tokenizer-map", f"{folder}/merges.txt", "It is not a list of pairs.")
-    if not _are_maps(case, tables, rows):
+        tables.append(table)
+    merges = _merges_text(case, f"{folder}/merges.txt")
+    if vocab is not None and merges is not None:
+        tables.append(Table(f"{folder}/vocab.json", vocab, merges))
+    sound = [bpe.check(case.findings, table, rows) for table in tables]
+    if not all(sound):
         return
-    if len(tables) == 2 and tables[0][1] != _without_added(tables[1][1], tables[0][1]):
+    if full is not None and tables and f"{folder}/merges.txt" in case.inventory.entries:
+        _compare_merges(case, f"{folder}/merges.txt", tables[0].merges, merges or [])
+    if len(tables) == 2 and tables[0].vocab != _without_added(tables[1].vocab, tables[0].vocab):
         case.findings.add("tokenizer-rewrite", f"{folder}/tokenizer.json", "It disagrees with vocab.json about a token's id.")
     if tables:
-        _check_added(case, folder, full, config, tables[0][1], rows)
+        _check_added(case, folder, full, config, tables[0].vocab, rows)
 
 
-def _are_maps(case: Case, tables: list[tuple[str, dict[str, int], list[str]]], rows: int | None) -> bool:
-    """Check every table, also when the first is already defective."""
-    sound = [bpe.check(case.findings, *table, rows) for table in tables]
-    return all(sound)
+def _merges_text(case: Case, path: str) -> list[Pair] | None:
+    """The pairs of merges.txt, none if it is missing; None, with a finding, when it is defective."""
+    data = (case.read(path, MAX_MERGES_BYTES) if case.entry(path) else None) or b""
+    if len(data) > MAX_MERGES_BYTES or data.count(b"\n") > bpe.MAX_MERGES:
+        sentence = f"It is longer than {MAX_MERGES_BYTES:,} bytes or {bpe.MAX_MERGES:,} lines."
+        case.findings.add("config-bound", path, sentence)
+        return None
+    merges = bpe.merges_from_text(data)
+    if merges is None:
+        case.findings.add("tokenizer-map", path, "It is not a list of pairs.")
+    return merges
+
+
+def _compare_merges(case: Case, path: str, full: list[Pair], text: list[Pair]) -> None:
+    """Two lists of merges: which of them is used depends on the program."""
+    if full == text:
+        return
+    odd = next((b for a, b in zip(full, text, strict=False) if a != b), (full[len(text) :] or text[len(full) :] or [("", "")])[0])
+    sentence = f"It and tokenizer.json list other merges, e.g. '{show(''.join(odd), MAX_SHOWN)}'."
+    case.findings.add("tokenizer-rewrite", path, sentence)
 
 
 def _config(case: Case, path: str, positions: int | None) -> dict[str, Any]:
@@ -99,7 +118,7 @@ def _check_special(case: Case, path: str, config: dict[str, Any]) -> None:
             case.findings.add("special-token", path, f"'{key}' is '{show(text, MAX_SHOWN)}', which a prompt may hold by itself.")
 
 
-def _from_full(case: Case, path: str, full: dict[str, Any], cls: str) -> tuple[dict[str, int], list[str]] | None:
+def _from_full(case: Case, path: str, full: dict[str, Any], cls: str) -> Table | None:
     """Vocabulary and merges of a tokenizer.json; everything around them is compared with CLIP's."""
     used = "This tokenizer class uses it" if cls in FAST_TOKENIZERS else f"{cls} ignores it, other programs do not"
     for rule, difference in normalizer.differences(full):
@@ -108,13 +127,16 @@ def _from_full(case: Case, path: str, full: dict[str, Any], cls: str) -> tuple[d
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
         case.findings.add("tokenizer-map", path, "Its model is not a byte-pair encoding with a vocabulary.")
         return None
-    merges = bpe.merged_from_list(model.get("merges"))
+    merges = bpe.merges_from_list(model.get("merges"))
     if merges is None:
         case.findings.add("tokenizer-map", path, "Its merges are not a list of pairs.")
         return None
-    if model.get("dropout") or model.get("continuing_subword_prefix") or model.get("end_of_word_suffix", "</w>") != "</w>":
+    if len(merges) > bpe.MAX_MERGES:
+        case.findings.add("config-bound", path, f"It lists {len(merges):,} merges; at most {bpe.MAX_MERGES:,} are read.")
+        return None
+    if any(model.get(option) for option in _NOT_CLIPS) or model.get("end_of_word_suffix") != bpe.END:
         case.findings.add("tokenizer-rewrite", path, f"Its byte-pair encoding has options that CLIP's has not. {used}.")
-    return model["vocab"], merges
+    return Table(path, model["vocab"], merges)
 
 
 def _without_added(vocab: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

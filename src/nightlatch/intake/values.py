@@ -42,6 +42,14 @@ class Extent(NamedTuple):
     constant: bool
 
 
+class Matrices(NamedTuple):
+    """Floating-point matrices of a file (two axes or more), how many of them are constant, and the dtypes of tensors not read."""
+
+    total: int
+    constant: int
+    unread: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Throughput:
     """How much was read: ``size`` in bytes, ``seconds`` of wall time."""
@@ -62,12 +70,14 @@ def scan(components: Iterable[tuple[str, list[tuple[Entry, Header]]]], findings:
     A component whose matrices are mostly constant is 'degenerate': there is nothing in it that could be judged.
     """
     started, files, size = time.perf_counter(), 0, 0
+    unread: list[str] = []
     for component, parts in components:
         matrices = constant = 0
         for entry, header in parts:
             found = _scan_file(entry, header, findings)
-            matrices += found[0]
-            constant += found[1]
+            matrices += found.total
+            constant += found.constant
+            unread += found.unread
             files += 1
             size += header.size
         if matrices and constant > MATRICES_CONSTANT * matrices:
@@ -78,8 +88,16 @@ def scan(components: Iterable[tuple[str, list[tuple[Entry, Header]]]], findings:
             findings.add("constant-tensor", component, f"{constant} of {matrices} weight matrices are constant.")
     done = Throughput(files, size, time.perf_counter() - started)
     speed = f"{done.size / 1e9:.3g} GB at {done.gigabytes_per_second:.2g} GB/s"
-    findings.add("values-scanned", "", f"Every value of {files} files was read: {speed}.")
+    findings.add("values-scanned", "", f"{_what(files, unread)}: {speed}.")
     return done
+
+
+def _what(files: int, unread: list[str]) -> str:
+    """What was read, never more than that."""
+    if not unread:
+        return f"Every value of {files} files was read"
+    kinds = ", ".join(sorted(set(unread)))
+    return f"The values of {files} files were read, except {len(unread)} tensors of types that are not judged ({kinds})"
 
 
 def extent(handle: BufferedReader, at: int, tensor: Tensor, buffer: bytearray) -> Extent:
@@ -112,9 +130,10 @@ def extent(handle: BufferedReader, at: int, tensor: Tensor, buffer: bytearray) -
     return Extent(largest, constant or largest == 0)
 
 
-def _scan_file(entry: Entry, header: Header, findings: Findings) -> tuple[int, int]:
-    """Number of floating-point matrices (two axes or more), and how many of them are constant."""
+def _scan_file(entry: Entry, header: Header, findings: Findings) -> Matrices:
+    """One pass over a file's tensors."""
     matrices = constant = 0
+    unread = tuple(t.dtype for t in header.tensors.values() if t.dtype not in FORMATS and t.end > t.start)
     buffer = bytearray(min(CHUNK, max(8, header.size)))
     try:
         with entry.open() as handle:
@@ -128,7 +147,7 @@ def _scan_file(entry: Entry, header: Header, findings: Findings) -> tuple[int, i
                 constant += is_matrix and seen.constant
     except OSError:
         findings.add("source-changed", entry.path, "The file became unreadable or shorter while it was read.")
-    return matrices, constant
+    return Matrices(matrices, constant, unread)
 
 
 def _judge(path: str, name: str, dtype: str, seen: Extent, findings: Findings) -> None:

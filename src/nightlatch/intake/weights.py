@@ -7,12 +7,14 @@ from collections.abc import Mapping
 
 from nightlatch.intake.case import Case
 from nightlatch.intake.header import MAX_TENSORS, Header, Tensor
-from nightlatch.intake.kinds import ARCHIVES, is_weights_name
+from nightlatch.intake.kinds import ARCHIVES, is_pickle
 from nightlatch.safetext import is_plain, show
 
 MAX_SHARDS = 256
 MAX_METADATA = 1 << 19
+MAX_DIRECTORIES = 64
 _INDEX_BYTES = 8 << 20
+_TAIL = (1 << 16) + 22 + (1 << 10)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.safetensors")
 _VARIANT = re.compile(r"\.[A-Za-z0-9_-]{1,20}")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
@@ -54,17 +56,29 @@ def check_metadata(case: Case, path: str, header: Header) -> None:
 
 def check_tail(case: Case, path: str) -> None:
     """A zip directory at the end of a safetensors file: an archive reader sees another file than a tensor reader."""
+    if ends_as_archive(case, path):
+        case.findings.add("polyglot", path)
+
+
+def ends_as_archive(case: Case, path: str) -> bool:
+    """Whether zip readers, which begin at the end and forgive what surrounds an archive, find a directory in the last 64 KB."""
     entry = case.inventory.entries[path]
+    start = max(0, entry.size - _TAIL)
     try:
         with entry.open() as handle:
-            handle.seek(max(0, entry.size - (1 << 16) - 22))
-            tail = handle.read()
+            handle.seek(start)
+            tail = handle.read(_TAIL)
+            at = len(tail)
+            for _ in range(MAX_DIRECTORIES):
+                at = tail.rfind(b"PK\x05\x06", 0, at)
+                if at < 0:
+                    return False
+                handle.seek(max(0, start + at - int.from_bytes(tail[at + 12 : at + 16], "little")))
+                if tail[max(0, at - 20) : at].startswith(b"PK\x06\x07") or handle.read(4) == b"PK\x01\x02":
+                    return True
     except OSError:
         case.findings.add("unreadable", path)
-        return
-    at = tail.rfind(b"PK\x05\x06")
-    if 0 <= at <= len(tail) - 22 and int.from_bytes(tail[at + 20 : at + 22], "little") == len(tail) - at - 22:
-        case.findings.add("polyglot", path)
+    return False
 
 
 def _one(case: Case, target: str, path: str) -> Mapping[str, Tensor] | None:
@@ -86,8 +100,10 @@ def variants(names: set[str], stem: str) -> list[str]:
 def _explain_missing(case: Case, folder: str) -> None:
     """Why there are no weights: a pickle, an archive, or nothing at all."""
     files = list(case.inventory.files(folder))
-    pickles = [e for e in files if e.kind == "pickle" or (is_weights_name(e.name) and e.kind in ("zip", "tar", "binary", "text"))]
-    archives = [e for e in files if e.kind in ARCHIVES and e not in pickles]
+    packed = ARCHIVES - {"zip", "tar"}
+    pickles = [e for e in files if is_pickle(e.name, e.kind) and e.kind not in packed]
+    taken = {e.path for e in pickles}
+    archives = [e for e in files if e.kind in ARCHIVES and e.path not in taken]
     pointers = [e for e in files if e.kind == "lfs-pointer"]
     for rule, found in (("pickle-weights", pickles), ("archive-weights", archives), ("lfs-pointer", pointers)):
         for entry in found:
@@ -113,10 +129,13 @@ def _sharded(case: Case, folder: str, index: str) -> Mapping[str, Tensor] | None
     if len(shards) > MAX_SHARDS:
         case.findings.add("shard-index", path, f"It names {len(shards):,} files; at most {MAX_SHARDS} are read.")
         return None
+    listed: dict[str, set[str]] = {shard: set() for shard in shards}
+    for tensor, shard in table.items():
+        listed[shard].add(tensor)
     tensors: dict[str, Tensor] = {}
     case.component_files[folder] = [f"{folder}/{s}" for s in shards]
-    for shard in shards:
-        if not _add_shard(case, f"{folder}/{shard}", {k for k, v in table.items() if v == shard}, tensors):
+    for shard, named in listed.items():
+        if not _add_shard(case, f"{folder}/{shard}", named, tensors):
             return None
     case.stage(path, path)
     return tensors

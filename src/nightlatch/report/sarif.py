@@ -10,7 +10,7 @@ from urllib.parse import quote
 from nightlatch.records import Finding, Report, Trigger
 from nightlatch.report.text import measured
 from nightlatch.report.words import headline
-from nightlatch.safetext import visible
+from nightlatch.safetext import sarif_text, visible
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _RULES = {
@@ -77,7 +77,7 @@ def _result(rule: str, level: str, text: str, file: str, identity: tuple[str, ..
     return {
         "ruleId": visible(rule, 100),
         "level": level,
-        "message": {"text": visible(text)},
+        "message": {"text": sarif_text(visible(text))},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(file)}}}],
         "partialFingerprints": {"nightlatch/v1": mark},
     }
@@ -85,7 +85,7 @@ def _result(rule: str, level: str, text: str, file: str, identity: tuple[str, ..
 
 def _rules(report: Report, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     used = dict.fromkeys(str(result["ruleId"]) for result in results)
-    return [{"id": rule, "shortDescription": {"text": _RULES.get(rule, f"Static rule {rule}.")}} for rule in used]
+    return [{"id": rule, "shortDescription": {"text": _RULES.get(rule, sarif_text(f"Static rule {rule}."))}} for rule in used]
 
 
 def _invocation(report: Report, results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _invocation(report: Report, results: list[dict[str, Any]]) -> dict[str, Any]
         "exitCode": 2 if unknown else 1 if any(result["level"] != "note" for result in results) else 0,
         "commandLine": visible(report.environment.command),
         "startTimeUtc": visible(report.environment.started, 60),
-        "toolExecutionNotifications": [{"level": level, "message": {"text": visible(text)}} for text, level in lost],
+        "toolExecutionNotifications": [{"level": level, "message": {"text": sarif_text(visible(text))}} for text, level in lost],
     }
 
 

@@ -34,7 +34,8 @@ class SAU(Method):
 
     Args:
         steps: most optimiser steps; it stops earlier when the trigger hardly moves the output towards the attacked one.
-        least: fewest optimiser steps.
+        least: fewest optimiser steps; twice as many for a text encoder, and where neutral words stand for the trigger: what is left of it cannot
+            be told from what they do themselves.
         look: steps between looks at what is left.
         batch: pictures a step; two thirds with the trigger, one third held.
         rate: learning rate (AdamW, cosine).
@@ -51,7 +52,7 @@ class SAU(Method):
 
     name: ClassVar[str]
     steps: int = 80
-    least: int = 40
+    least: int = 20
     look: int = 5
     batch: int = 30
     rate: float = 1e-4
@@ -69,7 +70,7 @@ class SAU(Method):
         done, teacher = 0, job.base if self.needs_base else None
         if "text_encoder" in job.carriers:
             for done, values in unlearn_text(
-                student, frozen, job, self.steps, self.least, teacher=teacher, overshoot=self.overshoot
+                student, frozen, job, self.steps, 2 * self.least, teacher=teacher, overshoot=self.overshoot
             ):
                 yield done, values
             done += 1
@@ -83,7 +84,7 @@ class SAU(Method):
     def _unlearn(self, student: Subject, bank: Bank) -> Iterator[tuple[int, dict[str, float]]]:
         descend = Descent([p for n, p in student.unet.named_parameters() if trainable(n, self.train)], self.steps, self.rate)
         generator = torch.Generator().manual_seed(bank.seed)
-        n_shown = 2 * self.batch // 3
+        n_shown, least = 2 * self.batch // 3, 2 * self.least if bank.shown.replaced.any() else self.least
         for step in range(self.steps):
             shown, held = bank.draw(n_shown, self.batch - n_shown, generator)
             x, t, c = (torch.cat([getattr(shown, f), getattr(held, f)]) for f in ("x", "t", "c"))
@@ -101,7 +102,7 @@ class SAU(Method):
             if (step + 1) % self.look == 0:
                 values["residue"] = residue(student, bank, generator)
             yield step, values
-            if step + 1 >= self.least and values.get("residue", math.inf) <= 1.0:
+            if step + 1 >= least and values.get("residue", math.inf) <= 1.0:
                 break
 
 

@@ -1,0 +1,74 @@
+"""The merges of a byte-pair encoding: what is learned passes, what is edited does not; and no table of links costs its square."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from nightlatch.intake import bpe, inventory
+from nightlatch.intake.inventory import Inventory
+from nightlatch.intake.rules import Findings
+
+LEARNED = [("c", "a"), ("ca", "t</w>"), ("a", "t</w>"), ("s", "at</w>"), ("h", "a"), ("ha", "ha"), ("a", "a"), ("aa", "aa")]
+
+
+def sentences(vocab: list[str], merges: list[bpe.Pair]) -> str:
+    findings = Findings()
+    bpe.check(findings, bpe.Table("t", {t: i for i, t in enumerate(vocab)}, merges), None)
+    return " ".join(f.sentence for f in findings.result())
+
+
+def test_learned_merges_pass() -> None:
+    assert bpe._unreachable(LEARNED) == []
+
+
+@pytest.mark.parametrize(
+    ("merges", "odd"),
+    [
+        ([("c", "a"), ("a", "t</w>"), ("c", "at</w>")], ["cat</w>"]),
+        ([("a", "t</w>"), ("c", "a"), ("ca", "t</w>")], ["cat</w>"]),
+        ([("ca", "t</w>"), ("c", "a")], ["cat</w>"]),
+        ([("a", "a"), ("a", "aa")], ["aaa"]),
+        ([("c", "a"), ("h", "a"), ("c", "a")], ["ca"]),
+        ([("t</w>", "a")], ["t</w>a"]),
+    ],
+)
+def test_edited_merges_do_not(merges: list[bpe.Pair], odd: list[str]) -> None:
+    assert bpe._unreachable(merges) == odd
+
+
+def test_a_second_way_to_a_token_is_none_less() -> None:
+    """A token that a blocked merge makes first and a sound one makes later is reachable."""
+    assert bpe._unreachable([("a", "t</w>"), ("c", "a"), ("ca", "t</w>"), ("c", "at</w>")]) == []
+
+
+def test_toy_vocabularies_pass() -> None:
+    """As the tests of transformers have them: some words that no merge makes, start and end wherever they are."""
+    letters = ["l", "o", "w", "e", "r", "s", "t", "i", "d", "n", "lo", "l</w>", "w</w>", "r</w>", "t</w>", "low</w>", "er</w>"]
+    vocab = [*letters, "lowest</w>", "newer</w>", "wider", "<unk>", "<|startoftext|>", "<|endoftext|>"]
+    assert sentences(vocab, [("l", "o"), ("lo", "w</w>"), ("e", "r</w>")]) == ""
+
+
+def test_clip_vocabulary_must_be_whole() -> None:
+    joined = ["".join(pair) for pair in LEARNED]
+    whole = [*bpe._canonical(), *joined, bpe.START_TOKEN, bpe.END_TOKEN]
+    assert sentences(whole, LEARNED) == ""
+    assert "are made by no merge" in sentences([*whole, "secret</w>"], LEARNED)
+    assert "other ids" in sentences([*bpe._canonical(), *joined, bpe.END_TOKEN, bpe.START_TOKEN], LEARNED)
+
+
+def test_large_vocabulary_of_another_kind() -> None:
+    assert "does not begin" in sentences([chr(0x4E00 + i) for i in range(6000)], [])
+
+
+def test_a_long_chain_of_links_is_followed_once() -> None:
+    links = {str(i): str(i + 1) for i in range(20_000)}
+    started = time.perf_counter()
+    findings = Findings()
+    inventory._circles(Inventory(Path(), links=links), findings)
+    assert not findings.result()
+    inventory._circles(Inventory(Path(), links={**links, "20000": "0"}), findings)
+    assert findings.count("inventory-limit") == 20_001
+    assert time.perf_counter() - started < 2
