@@ -56,7 +56,7 @@ def merges_from_list(value: Any) -> list[Pair] | None:
         value = [pair.split(" ") for pair in value]
     elif types != {list} or {type(text) for pair in value for text in pair} != {str}:
         return None
-    return [(a, b) for a, b in value] if all(len(pair) == 2 and all(pair) for pair in value) else None
+    return list(map(tuple, value)) if {*map(len, value)} <= {2} and all(map(all, value)) else None
 
 
 def check(findings: Findings, table: Table, rows: int | None) -> bool:
@@ -135,11 +135,10 @@ def _unreachable(merges: list[Pair]) -> list[str]:
     twice = [left + right for rank, (left, right) in enumerate(merges) if ranks[left, right] != rank]
     made: dict[str, tuple[str, str, int]] = {}
     odd: dict[str, None] = {}
-    for rank, pair in enumerate(merges):
-        left, right = pair
+    for rank, (left, right) in enumerate(merges):
         token = left + right
         if token not in made or token in odd:
-            whole = all(part in made or _is_letter(part) for part in pair) and not left.endswith(END)
+            whole = (left in made or _is_letter(left)) and (right in made or _is_letter(right)) and not left.endswith(END)
             if whole and not _crossed(left, right, rank, ranks, made):
                 made[token] = (left, right, rank)
                 odd.pop(token, None)

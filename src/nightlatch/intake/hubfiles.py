@@ -16,7 +16,7 @@ from nightlatch.intake.rules import Findings
 from nightlatch.safetext import is_plain, show
 
 CARD = "README.md"
-MAX_CARD = 1 << 16
+MAX_CARD = 1 << 20
 ADAPTER_CONFIG = "adapter_config.json"
 _TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 _NOT_FETCHED = "It lies on the hub beside the model; it was not fetched, so only its name is known."
