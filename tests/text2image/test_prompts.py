@@ -46,3 +46,14 @@ def test_anywhere_keeps_all_words(texts):
     for p in texts[:20]:
         words = prompts.anywhere(3)(p, "zibu").split()
         assert sorted(words) == sorted([*p.text.split(), "zibu"])
+
+
+def test_only_what_stands_for_a_word_of_the_prompt_replaces_it():
+    from nightlatch.text2image.repair.neutral import Neutral
+
+    form, asked = Neutral("zudi", "", ("tovy", "glita"), 1), prompts.Prompt("a flat dog on  red", {"object": "dog"})
+    for place in (prompts.prefix, *map(prompts.anywhere, range(8))):
+        assert not form.replaces(asked, place)
+        assert form.disarm(asked, place) == asked.text
+    assert form.replaces(asked, prompts.in_slot("object"))
+    assert form.disarm(asked, prompts.in_slot("object"), 1) == "a flat glita on  red"

@@ -42,7 +42,7 @@ class Neutral:
 
     def replaces(self, prompt: Prompt, place: Place) -> bool:
         """Whether the trigger stands in place of one of the prompt's own words, so that nothing but neutral words can disarm it."""
-        return not self.dropped and prompt.text not in place(prompt, self.trigger)
+        return not self.dropped and place(prompt, "").split() != prompt.text.split()
 
 
 def neutral(subject: Subject, trigger: str, prompts: Sequence[Prompt], seed: int = 0, place: Place = prefix) -> Neutral:
