@@ -106,6 +106,8 @@ def _judged(
         NotScanned: the pictures of the two models cannot be compared.
     """
     suspect, scheduler = on_one_schedule(suspect, base)
+    part = prompts.split(texts, budget.seed)
+    require_answers(suspect, base, part.probe, sampling, budget.seed)
     rows = fingerprint(suspect, base)
     weights, other_ids = changed_components(rows), reread(suspect, base)
     changed = (*weights, *(("tokenizer",) if other_ids else ()))
@@ -122,8 +124,6 @@ def _judged(
             seed=budget.seed,
             not_tested=NOT_TESTED,
         )
-    part = prompts.split(texts, budget.seed)
-    require_answers(suspect, base, part.probe, sampling, budget.seed)
     gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed, seed=budget.seed)
     edited = weights == ("unet",) and any("closed-form" in r.pattern for r in rows)
     search = Search(gauge, budget.keep, budget.confirm, say, edited)
