@@ -78,8 +78,7 @@ def texts(manifest: Manifest) -> str:
     ElementTree.fromstring(formats.junit(manifest))
     for result in json.loads(formats.sarif(manifest))["runs"][0]["results"]:
         assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
-    views = formats.human(manifest), formats.as_json(manifest), formats.sarif(manifest), formats.junit(manifest)
-    return "".join(views)
+    return "".join(view(manifest) for view in formats.VIEWS.values())
 
 
 def assert_private(folder: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import subprocess
@@ -213,7 +214,7 @@ def nasty() -> Manifest:
 
 
 def test_views_are_harmless_whatever_the_manifest_holds() -> None:
-    for view in (formats.human, formats.sarif, formats.junit):
+    for view in (v for name, v in formats.VIEWS.items() if name != "json"):
         text = view(nasty())
         assert text.replace("\n", "").isascii()
         assert text.replace("\n", "").isprintable()
@@ -251,6 +252,17 @@ def test_junit(model: Path) -> None:
     assert suite.attrib["failures"] == "1"
     assert suite.find("testcase[@name='unknown-library']/error") is not None
     assert suite.find("testcase[@name='unused-code']/failure") is not None
+
+
+def test_csv_has_a_line_per_finding_and_no_formula(model: Path) -> None:
+    (model / "x.py").write_text("")
+    header, *lines = csv.reader(formats.comma_separated(check(model)).splitlines())
+    assert header == ["source", "severity", "rule", "file", "sentence", "remedy"]
+    assert [line[1:4] for line in lines] == [["warning", "unused-code", "x.py"]]
+    formula = Finding(rule="odd-name", severity="warning", file="=cmd|' /C calc'!A0", sentence='+1 "a", b', remedy="")
+    (line,) = list(csv.reader(formats.comma_separated(Manifest(source="@x", findings=(formula,))).splitlines()))[1:]
+    assert [c for c in line if c[:1] in set("=+-@")] == []
+    assert line[4] == '\'+1 "a", b'
 
 
 def test_human(model: Path) -> None:

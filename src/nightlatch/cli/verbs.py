@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +33,7 @@ from nightlatch.cli.common import (
 @app.command(epilog=EPILOG)
 def check(
     source: Source,
-    format: Annotated[str, typer.Option(help="human, json, sarif or junit")] = "human",
+    format: Annotated[str, typer.Option(help="human, json, sarif, junit or csv")] = "human",
     values: Annotated[bool, typer.Option(help="also read every weight")] = False,
 ) -> None:
     """Are these files what they claim? Static, without torch."""
@@ -44,15 +43,9 @@ def check(
     with reported():
         located = intake.locate(source)
         manifest = located.annotated(intake.check(located.path, values=values))
-        views: dict[str, Callable[..., str]] = {
-            "human": formats.human,
-            "json": formats.as_json,
-            "sarif": formats.sarif,
-            "junit": formats.junit,
-        }
-        if format not in views:
-            fail(f"There is no format {format!r}.", f"Known: {', '.join(views)}.")
-        echo(views[format](manifest))
+        if format not in formats.VIEWS:
+            fail(f"There is no format {format!r}.", f"Known: {', '.join(formats.VIEWS)}.")
+        echo(formats.VIEWS[format](manifest))
         raise typer.Exit(intake.exit_code(manifest))
 
 

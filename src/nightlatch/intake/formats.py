@@ -1,10 +1,13 @@
-"""A manifest as plain lines, JSON, SARIF 2.1.0 and JUnit. Every text is ASCII by the time it gets here, or is made so."""
+"""A manifest as plain lines, JSON, SARIF 2.1.0, JUnit and CSV. Every text is ASCII by the time it gets here, or is made so."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +15,7 @@ from xml.etree import ElementTree
 
 from nightlatch.intake.rules import RULES
 from nightlatch.records import Finding, Manifest
-from nightlatch.safetext import sarif_text, show
+from nightlatch.safetext import csv_cell, sarif_text, show
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _WIDE = 2_000
@@ -63,6 +66,26 @@ def junit(manifest: Manifest) -> str:
         _junit_outcome(test, found)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def comma_separated(manifest: Manifest) -> str:
+    """CSV with a header: one line per finding, of use when many models' findings go into one table."""
+    table = io.StringIO()
+    lines = csv.writer(table, lineterminator="\n")
+    lines.writerow(("source", "severity", "rule", "file", "sentence", "remedy"))
+    for f in manifest.findings:
+        lines.writerow(map(csv_cell, (manifest.source, f.severity, f.rule, f.file, f.sentence, f.remedy)))
+    return table.getvalue()
+
+
+VIEWS: Mapping[str, Callable[[Manifest], str]] = {
+    "human": human,
+    "json": as_json,
+    "sarif": sarif,
+    "junit": junit,
+    "csv": comma_separated,
+}
+"""Every form in which ``check`` answers."""
 
 
 def _junit_outcome(test: ElementTree.Element, found: list[Finding]) -> None:

@@ -18,7 +18,7 @@ from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from nightlatch.errors import MissingPart, NotWritten, UnreadableModel, UsageError
+from nightlatch.errors import MissingPart, NotWritten, UnreadableModel, UsageError, out_of_memory
 from nightlatch.intake.gate import LORA_TARGET
 from nightlatch.intake.single import TARGET as SINGLE_TARGET
 from nightlatch.text2image import merged
@@ -70,7 +70,7 @@ def with_lora(base: Subject, file: Path, name: str) -> Subject:
     Raises:
         MissingPart: peft is not installed.
         UnreadableModel: the LoRA does not fit the base.
-        NotScanned: some of it landed nowhere or changed nothing.
+        NotScanned: some of it landed nowhere or changed nothing, or memory ran out.
     """
     try:
         import peft  # noqa: F401
@@ -84,6 +84,8 @@ def with_lora(base: Subject, file: Path, name: str) -> Subject:
             made.pipeline.fuse_lora()
             made.pipeline.unload_lora_weights()
     except Exception as e:
+        if shortage := out_of_memory(e):
+            raise shortage from e
         raise UnreadableModel(
             f"{name} does not go on this base: {_first_line(e)}", "Name the model it was made for with --base."
         ) from e
