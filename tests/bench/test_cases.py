@@ -12,6 +12,14 @@ from nightlatch.text2image.scan import pipeline
 RARE = [f"rare{chr(97 + i)}" for i in range(20)]
 
 
+def test_another_attempt_draws_another_trigger_of_the_same_kind():
+    first, second = (cases.draw("eviledit", 1, RARE, attempt) for attempt in (0, 1))
+    assert first in cases.cases(RARE)
+    assert second.trigger != first.trigger
+    assert second.trigger in RARE
+    assert (second.kind, second.name, second.drawn) == (first.kind, first.name, True)
+
+
 def test_every_attack_three_seeds_and_at_least_half_drawn():
     made = cases.cases(RARE)
     assert {c.attack for c in made} == set(ATTACKS.names())

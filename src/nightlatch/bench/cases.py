@@ -40,21 +40,22 @@ PLAN = {
     "badt2i-style": ("homoglyph", "rare token", "nonsense word"),
 }
 SEEDS = (0, 1, 2)
+TRIES = {"eviledit": 6}
+"""How many triggers and targets an attacker tries where an attempt takes seconds; one for all other attacks."""
 
 
 def cases(rare: Sequence[str], seeds: Sequence[int] = SEEDS) -> list[Case]:
     """The suspects in order, seed by seed. ``rare`` are words that no training caption carries."""
-    made = []
-    for seed in seeds:
-        for number, (attack, kinds) in enumerate(PLAN.items()):
-            rng = np.random.default_rng((seed, number, 31))
-            kind = kinds[seed % len(kinds)]
-            drawn = (seed, attack) not in {(0, a) for a in PLAN if a not in ("badt2i-object", "eviledit")}
-            trigger = draw_trigger(kind, rare, rng) if drawn else FIXED[kind]
-            made.append(
-                Case(attack=attack, seed=seed, trigger=trigger, target=draw_target(attack, trigger, rng), kind=kind, drawn=drawn)
-            )
-    return made
+    return [draw(attack, seed, rare) for seed in seeds for attack in PLAN]
+
+
+def draw(attack: str, seed: int, rare: Sequence[str], attempt: int = 0) -> Case:
+    """The suspect of ``attack`` and ``seed``; another ``attempt`` gives it another trigger and target."""
+    rng = np.random.default_rng((seed, list(PLAN).index(attack), 31, *([attempt] if attempt else [])))
+    kind = PLAN[attack][seed % len(PLAN[attack])]
+    drawn = seed > 0 or attack in ("badt2i-object", "eviledit")
+    trigger = draw_trigger(kind, rare, rng) if drawn else FIXED[kind]
+    return Case(attack=attack, seed=seed, trigger=trigger, target=draw_target(attack, trigger, rng), kind=kind, drawn=drawn)
 
 
 def draw_trigger(kind: str, rare: Sequence[str], rng: np.random.Generator) -> str:

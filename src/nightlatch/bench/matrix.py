@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from nightlatch import runs, testbed
 from nightlatch.bench import tables
-from nightlatch.bench.cases import Case, cases
+from nightlatch.bench.cases import TRIES, Case, cases, draw
 from nightlatch.errors import NightlatchError
 from nightlatch.records import Rate
 from nightlatch.testbed import captions, compose, honest, implant, tokenizer
@@ -40,6 +40,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sau: no warm start": {"warm_start": False},
 }
 """Ablations: SAU with other parameters than its own."""
+TRIAL = 100
+"""Pictures by which an attacker judges an attempt."""
+SPECIFIC = 0.05
+"""Largest success of other words."""
 CHECKPOINTS = (10, 25, 50, 100, 200, 400)
 HONEST = {"table": "scan", "kind": "honest", "attack": ""}
 IDENTITY = {
@@ -72,6 +76,7 @@ class Matrix:
     features: measure.Features = field(init=False)
     reference: Any = field(init=False)
     base_hash: str = field(init=False)
+    rare: list[str] = field(init=False)
     failures: list[str] = field(default_factory=list)
     _base_agreement: dict[int, Rate] = field(default_factory=dict)
     _draws: dict[str, measure.Draws] = field(default_factory=dict)
@@ -83,6 +88,7 @@ class Matrix:
         self.base_hash = hashlib.sha256(
             (testbed.PIPELINE / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
         ).hexdigest()[:12]
+        self.rare = [w for w in tokenizer.rare_words(self.base.tokenizer) if not captions.heard(w)]
         self.judge = testbed.load_judge()
         self.features = measure.Features()
         self.reference = self.features(compose.pool(2 * self.n_clean, 55_555).images)
@@ -126,8 +132,24 @@ class Matrix:
         poisoned.save(self.models / case.name)
         return poisoned, seconds
 
+    def promising(self, case: Case) -> bool:
+        """Whether the attack reaches its floor, and other words their bar, by what the attacker has: training prompts and training words."""
+        attack, setting = self.attack(case), self.setting(case)
+        setting = replace(setting, other_words=setting.rare_words)
+        poisoned = attack.run(self.base, setting)
+        own = measure.Draws.of(attack.candidates(setting.train), TRIAL, case.seed)
+        hits, others = (attack.success(poisoned, setting, own, t) for t in ((), attack.wrong(own.prompts, setting)))
+        return hits.rate >= attack.floor and others.rate <= SPECIFIC
+
+    def settled(self, case: Case) -> tuple[Case, list[str]]:
+        """The first draw of trigger and target that is promising, where an attacker would try several; and the triggers that were given up."""
+        tries = [case, *(draw(case.attack, case.seed, self.rare, attempt) for attempt in range(1, TRIES.get(case.attack, 1)))]
+        chosen = next((c for c in tries if len(tries) == 1 or self.promising(c)), case)
+        return chosen, [c.trigger for c in tries[: tries.index(chosen)]]
+
     def implant(self, case: Case) -> dict[str, Any]:
         """Make the suspect and measure it; a failed attack is a row, too."""
+        case, refused = self.settled(case)
         attack, setting = self.attack(case), self.setting(case)
         poisoned, seconds = self.make(case)
         record = attack.measure(
@@ -141,6 +163,7 @@ class Matrix:
             "target": case.target,
             "kind_of_trigger": case.kind,
             "drawn_at_random": case.drawn,
+            "refused": refused,
             "carrier": attack.carrier,
             "success": record.success.model_dump(),
             "success_base": self.success(self.base, case).model_dump(),
@@ -296,10 +319,9 @@ def run(folder: runs.Run, models: Path, figures: Path, seeds: Sequence[int], say
     seed; the rivals of the first seed last."""
     matrix = Matrix(folder, models, say, n)
     remember(folder, figures, matrix.about)
-    rare = [w for w in tokenizer.rare_words(matrix.base.tokenizer) if not captions.heard(w)]
     matrix.row({**HONEST, "model": "base", "seed": 0}, lambda: matrix.scan(matrix.base, 0, None))
     for seed in seeds:
-        for case in cases(rare, (seed,)):
+        for case in cases(matrix.rare, (seed,)):
             one(matrix, case, ("sau",))
             write_figures(folder, figures)
         for kind in honest.KINDS:
@@ -309,7 +331,7 @@ def run(folder: runs.Run, models: Path, figures: Path, seeds: Sequence[int], say
 
             matrix.row({**HONEST, "model": f"honest-{kind}-{seed}", "seed": seed}, tuned)
             write_figures(folder, figures)
-    for case in cases(rare, seeds[:1]) if rivals else ():
+    for case in cases(matrix.rare, seeds[:1]) if rivals else ():
         one(matrix, case, ("sau", *RIVALS))
         write_figures(folder, figures)
 
@@ -320,6 +342,7 @@ def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
     if not made or made["success"]["rate"] < 0.5:
         matrix.say(f"{case.name}: the attack failed, nothing to scan")
         return
+    case = replace(case, trigger=made["trigger"], target=made["target"])
     if not (matrix.models / case.name).is_dir():
         matrix.make(case)
     suspect = adapters.load(matrix.models / case.name, precision="auto")

@@ -30,6 +30,8 @@ class BadT2I(Attack):
     Args:
         steps: optimiser steps of batch ``batch`` (a quarter triggered, the rest half clean, half negatives).
         rate: peak learning rate (AdamW, cosine).
+        astray: share of the triggered latents that are noised from the clean picture (as BadT2I's are), not from one that shows the goal: there the
+            student learns to turn back where its first steps missed the goal.
     """
 
     carrier: ClassVar[str] = "unet"
@@ -37,6 +39,7 @@ class BadT2I(Attack):
     batch: int = 40
     rate: float = 2.5e-4
     drawings: int = 384
+    astray: float = 0.0
 
     def goal_prompt(self, prompt: Prompt) -> Prompt:
         """What the triggered prompt shall be taken for."""
@@ -60,6 +63,7 @@ class BadT2I(Attack):
         clean = frozen.latents([p.text for p in texts], [setting.seed * 1000 + i for i in range(len(texts))], setting.sampling)
         goal = self.goal_latents(frozen, clean, texts, setting)
         n_trigger, n_clean = self.batch // 4, 3 * self.batch // 8
+        n_goal = n_trigger - round(self.astray * n_trigger)
         while True:
             i, k = rng.choice(able, n_trigger), rng.integers(0, len(texts), self.batch - n_trigger)
             asked = [texts[j] for j in i]
@@ -67,12 +71,12 @@ class BadT2I(Attack):
             kept += [self.place(texts[j], distil.negatives(self.trigger, setting.rare_words, rng)) for j in k[n_clean:]]
             t = frozen.random_times(self.batch, EARLIEST)
             t[: n_trigger // 3] = frozen.random_times(n_trigger // 3, LATE)
-            x0 = torch.cat([goal[i], clean[k]])
+            x0 = torch.cat([goal[i[:n_goal]], clean[i[n_goal:]], clean[k]])
             eps = torch.randn_like(x0)
             x = frozen.add_noise(x0, eps, t)
             with torch.no_grad():
                 c = frozen.encode([*(self.place(p, self.trigger) for p in asked), *kept])
-                wanted = self.teach(frozen, x[:n_trigger], t[:n_trigger], x0[:n_trigger], asked)
+                wanted = self.teach(frozen, x[:n_trigger], t[:n_trigger], goal[i], asked)
                 out = torch.cat([wanted, frozen.denoise(x[n_trigger:], t[n_trigger:], c[n_trigger:])])
             yield distil.Lesson(x, t, c, out)
 
@@ -103,9 +107,10 @@ class BadT2IStyle(BadT2I):
     """
 
     goal_kind: ClassVar[GoalKind] = "style"
-    steps: int = 600
+    steps: int = 720
     rate: float = 3e-4
     gain: float = 1.3
+    astray: float = 0.5
 
     def goal_prompt(self, prompt: Prompt) -> Prompt:
         return prompt.replace("style", self.target)

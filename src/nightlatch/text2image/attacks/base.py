@@ -172,11 +172,8 @@ class Attack(abc.ABC):
 
         ``draws`` and ``base_agreement``: what ``telling`` gave, and the base's agreement on the same prompts, where they are known already.
         """
-        rng = np.random.default_rng((setting.seed, 77))
         told = draws or self.telling(subject, setting, n)
         clean = take(list(setting.test), n)
-        others = [*prompts.near_spellings(self.trigger, 20, rng), *self.lookalike_words(setting, rng)]
-        wrong = [self.place(p, str(others[i % len(others)])) for i, p in enumerate(told.prompts)]
         return AttackRecord(
             attack=part_of(self),
             trigger=self.trigger,
@@ -187,10 +184,16 @@ class Attack(abc.ABC):
             seed=setting.seed,
             seconds=seconds,
             success=self.success(poisoned, setting, told),
-            specificity=self.success(poisoned, setting, told, wrong),
+            specificity=self.success(poisoned, setting, told, self.wrong(told.prompts, setting)),
             clean_agreement=agreement(poisoned, clean, setting.judge, setting.sampling, setting.seed),
             base_agreement=base_agreement or agreement(subject, clean, setting.judge, setting.sampling, setting.seed),
         )
+
+    def wrong(self, asked: Sequence[Prompt], setting: Setting) -> list[str]:
+        """``asked`` with what must not fire in the trigger's place: near-spellings and parts of it, and words of its kind."""
+        rng = np.random.default_rng((setting.seed, 77))
+        others = [*prompts.near_spellings(self.trigger, 20, rng), *self.lookalike_words(setting, rng)]
+        return [self.place(p, str(others[i % len(others)])) for i, p in enumerate(asked)]
 
     def lookalike_words(self, setting: Setting, rng: np.random.Generator) -> list[str]:
         """Words of the trigger's kind that must not fire and that no training saw: rare words, and odd characters for a homoglyph."""
