@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -19,6 +20,8 @@ from nightlatch.intake.single import TARGET as SINGLE_TARGET
 from nightlatch.records import Computed, Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
 
 if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
     from nightlatch.text2image.adapters import Precision
     from nightlatch.text2image.prompts import Place, Prompt
     from nightlatch.text2image.subject import Sampling, Subject
@@ -98,6 +101,7 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
     Raises:
         UsageError: a LoRA or a single file without ``base``.
         UnreadableModel: refused, with the reason.
+        Departs: a loader would use other weights than those that are staged.
         NotScanned: loading crashed, took too long or too much memory.
     """
     from nightlatch.text2image import adapters
@@ -105,6 +109,8 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
     located = intake.locate(source)
     with ExitStack() as stack:
         staged = stack.enter_context(intake.stage(located.path))
+        manifest = located.annotated(staged.manifest)
+        intake.require_alone(manifest)
         lora, single = ((staged.path / target).is_file() for target in (LORA_TARGET, SINGLE_TARGET))
         if (lora or single) and base is None:
             what = (
@@ -130,7 +136,23 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
         )
         subject = adapters.load_staged(staged.path, under, device=settings.device, precision=settings.precision)
         subject.name = Path(source).name
-        return subject, located.annotated(staged.manifest)
+        return subject, manifest
+
+
+def subject(
+    source: Path | str | DiffusionPipeline, *, base: Path | str | None = None, device: str = "cpu", precision: Precision = "fp32"
+) -> Subject:
+    """``nightlatch.load``: what ``load`` makes of a path or a hub name, or a subject with copies of an in-memory pipeline's modules.
+
+    Raises:
+        UsageError, UnreadableModel, NotScanned: as ``load`` does.
+    """
+    if isinstance(source, str | os.PathLike):
+        under = None if base is None else Path(base)
+        return load(source, Settings(device=device, precision=precision), under)[0]
+    from nightlatch.text2image import adapters
+
+    return adapters.load(source, device=device, precision=precision)
 
 
 def load_limits(*manifests: Manifest) -> tuple[float, int]:
@@ -141,9 +163,22 @@ def load_limits(*manifests: Manifest) -> tuple[float, int]:
 
 def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) -> Verdict:
     """Scan ``source`` against ``base``; writes manifest.json and verdict.json."""
+    try:
+        suspect, manifest = load(source, settings, base)
+    except intake.Departs as e:
+        say(f"not scanned: {e}")
+        run.write("manifest", e.manifest)
+        departed = Verdict(
+            word="not scanned",
+            skipped=(str(e),),
+            not_tested=("the model as a loader would put it together",),
+            base=Path(base).name,
+            seed=settings.seed,
+        )
+        run.write("verdict", departed)
+        return departed
     from nightlatch.text2image import scan as family
 
-    suspect, manifest = load(source, settings, base)
     trusted, _ = load(base, settings)
     run.write("manifest", manifest)
     run.write("computed", computed(suspect))

@@ -69,10 +69,10 @@ def load(case: Case, path: str, cls: str) -> Fields | None:
     return fields
 
 
-def check_common(case: Case, path: str, value: dict[str, Any]) -> bool:
-    """What no config may do, whatever its class; false when it must be refused."""
+def check_common(case: Case, path: str, value: dict[str, Any], *, quantised: bool = True) -> bool:
+    """What no config may do, whatever its class; false when it must be refused. ``quantised``: whether quantised weights are a defect."""
     sound = True
-    if value.get("quantization_config") is not None:
+    if quantised and value.get("quantization_config") is not None:
         method = value["quantization_config"].get("quant_method") if isinstance(value["quantization_config"], dict) else ""
         case.findings.add("quantised", path, f"The weights are quantised for another package: '{show(str(method), 40)}'.")
         sound = False

@@ -31,7 +31,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 def load(
     source: Path | str | DiffusionPipeline, *, device: str = "cpu", precision: Precision = "fp32", configs: Path | None = None
 ) -> Subject:
-    """A subject from a diffusers folder or an in-memory pipeline (which is not changed). Weights are held in float32.
+    """A subject from a private or own folder, or an in-memory pipeline (copied, so it is not changed). Weights are held in float32.
+
+    Nothing is checked before it is read: folders of others go through ``verbs.load``.
 
     Args:
         precision: what denoiser and decoder compute in; "auto" is bfloat16 where the device computes it natively.
@@ -41,7 +43,7 @@ def load(
         UnreadableModel: no such folder, not a pipeline, an unsupported class, or weights that do not load.
     """
     if isinstance(source, DiffusionPipeline):
-        return _wrap(copy.copy(source), type(source).__name__, device, precision)
+        return _wrap(_copied(source), type(source).__name__, device, precision)
     folder = Path(source)
     if configs is not None:
         return _wrap(_from_single_file(folder / SINGLE_TARGET, configs), folder.name, device, precision)
@@ -62,6 +64,25 @@ def load(
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
         raise UnreadableModel(f"{folder} does not load: {_first_line(e)}", "Run 'nightlatch check' on it for the reason.") from e
     return _wrap(pipeline, folder.name, device, precision)
+
+
+def _copied(source: DiffusionPipeline) -> DiffusionPipeline:
+    """A pipeline with the same weights in float32 and modules of its own; what only filters pictures is left out, as for a folder.
+
+    Raises:
+        UnreadableModel: an unsupported class.
+    """
+    name = type(source).__name__
+    if name not in SUPPORTED:
+        raise UnreadableModel(f"It is a {name}, which is not supported.", f"Supported: {', '.join(SUPPORTED)}.")
+    made = copy.copy(source)
+    for part in ("text_encoder", "unet", "vae"):
+        setattr(made, part, copy.deepcopy(getattr(source, part)).to(torch.float32))
+    made.tokenizer = copy.deepcopy(source.tokenizer)
+    for part in ("safety_checker", "image_encoder"):
+        setattr(made, part, None)
+    made.register_to_config(requires_safety_checker=False)
+    return made
 
 
 def with_lora(base: Subject, file: Path, name: str) -> Subject:
