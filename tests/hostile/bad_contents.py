@@ -796,3 +796,42 @@ def peft_config_without_rank(a: Arena) -> None:
     for f in (a.built / "peft").iterdir():
         (a.source / f.name).write_bytes(f.read_bytes())
     set_keys(a.source / "adapter_config.json", r=0)
+
+
+def checkpoint(a: Arena, *names: str) -> None:
+    """A file with the names of a whole checkpoint, and ``names``."""
+    own = (
+        "first_stage_model.decoder.conv_in.weight", "cond_stage_model.logit_scale",
+        "cond_stage_model.transformer.text_model.embeddings.position_ids",
+        "cond_stage_model.transformer.text_model.final_layer_norm.weight",
+    )  # fmt: skip
+    tensors = {n: ["F32", [2], struct.pack("<2f", 1, i)] for i, n in enumerate((*own, *names), start=2)}
+    tensors["model.diffusion_model.input_blocks.0.0.weight"] = ["F32", [1, 4, 1, 1], struct.pack("<4f", 1, 2, 3, 4)]
+    a.source = a.arena / "model.safetensors"
+    a.source.write_bytes(pack(tensors))
+
+
+for _name, _tensor in {
+    "bare_names": "cond_stage_model.transformer.final_layer_norm.weight",
+    "names_of_open_clip": "cond_stage_model.model.ln_final.weight",
+    "second_autoencoder": "vae.decoder.conv_in.weight",
+    "second_unet": "diffusion_model.out.2.bias",
+    "encoder_of_other_programs": "text_encoders.clip_l.final_layer_norm.weight",
+}.items():
+
+    @bad("own", "double-weights", name=f"checkpoint_twice_{_name}")
+    def checkpoint_twice(a: Arena, tensor: str = _tensor) -> None:
+        checkpoint(a, tensor)
+
+
+@bad("own", "single-file", 0)
+def checkpoint_with_spare_tensors(a: Arena) -> None:
+    checkpoint(
+        a, "cond_stage_model.transformer.embeddings.position_ids", "cond_stage_model.text_projection", "betas", "alphas_cumprod",
+        "cond_stage_model.transformer.text_projection.weight", "first_stage_model.loss.logvar",
+    )  # fmt: skip
+
+
+@bad("own", "unsupported-layout")
+def checkpoint_with_a_lora(a: Arena) -> None:
+    checkpoint(a, "lora_unet_x_attn2_to_k.lora_down.weight", "lora_unet_x_attn2_to_k.lora_up.weight")

@@ -213,6 +213,10 @@ def _single(case: Case, name: str) -> None:
     if header is None:
         return
     if lora.looks_like_lora(header.tensors):
+        if single.looks_like_checkpoint(header.tensors):
+            case.findings.add(
+                "unsupported-layout", name, "It is a whole checkpoint with a LoRA in it; programs load one or the other."
+            )
         lora.check(case, name, LORA_TARGET)
     elif single.looks_like_checkpoint(header.tensors) and not any(n.startswith(_NOT_SUPPORTED) for n in header.tensors):
         single.check(case, name, header)

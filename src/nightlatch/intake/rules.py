@@ -76,6 +76,7 @@ RULES: dict[str, Rule] = {
     "shard-path": Rule("error", "A shard index leads to another folder.", "Do not load this model anywhere."),
     "shard-index": Rule("error", "A shard index and its shards disagree.", _BROKEN),
     "ambiguous-weights": Rule("warning", "Two sets of weights for one component; loaders differ.", "Keep one of them."),
+    "double-weights": Rule("error", "A single file holds a component twice; programs load different ones.", _HAND),
     "second-variant": Rule("warning", "A second variant of the weights may hold other values.", "Scan it as a model of its own."),
     "variant-used": Rule("note", "Only a named variant of the weights exists; it is used.", ""),
     # safetensors headers

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from nightlatch.errors import MissingPart, NotWritten, UnreadableModel, UsageError, out_of_memory
 from nightlatch.intake.gate import LORA_TARGET
 from nightlatch.intake.single import TARGET as SINGLE_TARGET
-from nightlatch.text2image import merged
+from nightlatch.text2image import consumed, merged
 from nightlatch.text2image.subject import Subject
 
 SUPPORTED = ("StableDiffusionPipeline",)
@@ -41,6 +41,7 @@ def load(
 
     Raises:
         UnreadableModel: no such folder, not a pipeline, an unsupported class, or weights that do not load.
+        NotScanned: a single-file checkpoint holds weights of a component that were not taken.
     """
     if isinstance(source, DiffusionPipeline):
         return _wrap(_copied(source), type(source).__name__, device, precision)
@@ -118,7 +119,12 @@ def with_lora(base: Subject, file: Path, name: str) -> Subject:
 
 
 def _from_single_file(file: Path, configs: Path) -> StableDiffusionPipeline:
-    """The pipeline of a checkpoint in the original training code's layout, with the configs and the tokenizer of the folder ``configs``."""
+    """The pipeline of a checkpoint in the original training code's layout, with the configs and the tokenizer of the folder ``configs``.
+
+    Raises:
+        UnreadableModel: it does not fit the configs.
+        NotScanned: it holds weights of a component that were not taken.
+    """
     remedy = "Name the model it was made from with --base."
     try:
         with quiet():
@@ -130,6 +136,7 @@ def _from_single_file(file: Path, configs: Path) -> StableDiffusionPipeline:
     parts = (pipeline.text_encoder, pipeline.unet, pipeline.vae)
     if missing := [k for part in parts for k, v in part.state_dict().items() if v.is_meta]:
         raise UnreadableModel(f"The checkpoint has not all tensors that the base's configs ask for, e.g. {missing[0]}.", remedy)
+    consumed.require_all(pipeline, file)
     return pipeline
 
 
