@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -835,3 +837,38 @@ def checkpoint_with_spare_tensors(a: Arena) -> None:
 @bad("own", "unsupported-layout")
 def checkpoint_with_a_lora(a: Arena) -> None:
     checkpoint(a, "lora_unet_x_attn2_to_k.lora_down.weight", "lora_unet_x_attn2_to_k.lora_up.weight")
+
+
+def with_lengths(a: Arena, shape: list[int], layers: int | None = None) -> None:
+    """The honest LoRA with DoRA's vectors of ``shape`` for the first ``layers``."""
+
+    def change(t: dict[str, Any]) -> None:
+        names = {re.split(r"\.lora_|\.lora\.", n)[0] for n in t}
+        for n in sorted(names)[:layers]:
+            t[n + ".lora_magnitude_vector"] = ["F32", shape, struct.pack(f"<{prod(shape)}f", *range(1, prod(shape) + 1))]
+
+    lora(a, change)
+
+
+@bad("own", "lora-pair")
+def dora_lengths_do_not_fit(a: Arena) -> None:
+    with_lengths(a, [3])
+
+
+@bad("own", "lora-pair")
+def dora_length_is_a_matrix(a: Arena) -> None:
+    with_lengths(a, [4, 4])
+
+
+@bad("own", "lora-pair")
+def half_a_dora(a: Arena) -> None:
+    with_lengths(a, [8], 1)
+
+
+@bad("own", "unsupported-layout")
+def dora_scale_is_left_out_by_diffusers(a: Arena) -> None:
+    def change(t: dict[str, Any]) -> None:
+        layer = re.split(r"\.lora_|\.lora\.", min(t))[0]
+        t[layer + ".dora_scale"] = ["F32", [8], struct.pack("<8f", *range(1, 9))]
+
+    lora(a, change)
