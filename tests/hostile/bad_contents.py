@@ -872,3 +872,10 @@ def dora_scale_is_left_out_by_diffusers(a: Arena) -> None:
         t[layer + ".dora_scale"] = ["F32", [8], struct.pack("<8f", *range(1, 9))]
 
     lora(a, change)
+
+
+for _name in ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"):
+
+    @bad("own", "config-value", name=f"passes_over_its_own_values_{_name.split('/')[0]}")
+    def passes_over_its_own_values(a: Arena, file: str = _name) -> None:
+        set_keys(a.file(file), _use_default_values=["norm_eps", "scaling_factor", "prediction_type"])

@@ -76,6 +76,9 @@ def check_common(case: Case, path: str, value: dict[str, Any], *, quantised: boo
         method = value["quantization_config"].get("quant_method") if isinstance(value["quantization_config"], dict) else ""
         case.findings.add("quantised", path, f"The weights are quantised for another package: '{show(str(method), 40)}'.")
         sound = False
+    if value.get("_use_default_values"):
+        case.findings.add("config-value", path, "'_use_default_values' makes loaders pass over what the config itself says.")
+        sound = False
     for key, inner in _pairs(value):
         if key == "auto_map" and inner is not None:
             case.findings.add("auto-map", path)
