@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from nightlatch import intake, runs, seeds
 from nightlatch import report as report_views
-from nightlatch.errors import UsageError
-from nightlatch.intake.gate import LORA_TARGET
+from nightlatch.errors import NotScanned, UsageError
+from nightlatch.intake.gate import LORA_TARGET, PEFT_TARGET
 from nightlatch.intake.single import TARGET as SINGLE_TARGET
 from nightlatch.records import Computed, Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
 
@@ -102,7 +102,7 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
         UsageError: a LoRA or a single file without ``base``.
         UnreadableModel: refused, with the reason.
         Departs: a loader would use other weights than those that are staged.
-        NotScanned: loading crashed, took too long or too much memory.
+        NotScanned: a LoRA in peft's own form; loading crashed, took too long or too much memory.
     """
     from nightlatch.text2image import adapters
 
@@ -111,6 +111,11 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
         staged = stack.enter_context(intake.stage(located.path))
         manifest = located.annotated(staged.manifest)
         intake.require_alone(manifest)
+        if (staged.path / PEFT_TARGET).is_file():
+            raise NotScanned(
+                f"{source} is a LoRA as peft saves it, with its scales in a second file, and is not loaded in that form.",
+                "Write it with diffusers' save_lora_weights, and scan that file with --base.",
+            )
         lora, single = ((staged.path / target).is_file() for target in (LORA_TARGET, SINGLE_TARGET))
         if (lora or single) and base is None:
             what = (

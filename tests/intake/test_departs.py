@@ -127,3 +127,13 @@ def test_a_model_that_loaders_may_read_otherwise_is_not_recommended(rule: str) -
 def test_other_warnings_are_to_be_read_first() -> None:
     action = headline(reported("nothing found by these tests", finding("unused-code"))).action
     assert action == "Read the 1 static warning first. It may be loaded, within the limits below."
+
+
+def test_a_lora_in_pefts_form_says_what_to_do(built: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """peft keeps the scales in a second file."""
+    monkeypatch.setattr("nightlatch.intake.guarded", lambda *a, **k: pytest.fail("loaded"))
+    assert any("save_lora_weights" in f.sentence for f in check(built / "peft").findings if f.rule == "lora")
+    with pytest.raises(NotScanned, match="peft saves it") as refused:
+        verbs.load(built / "peft", verbs.Settings(), model)
+    assert "save_lora_weights" in refused.value.remedy
+    assert refused.value.exit_code == 2
