@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -152,7 +151,7 @@ def subject(
     Raises:
         UsageError, UnreadableModel, NotScanned: as ``load`` does.
     """
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, str | Path):
         under = None if base is None else Path(base)
         return load(source, Settings(device=device, precision=precision), under)[0]
     from nightlatch.text2image import adapters

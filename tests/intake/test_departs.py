@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -29,14 +29,14 @@ def hide(model: Path, folder: str = "text_encoder") -> None:
     (model / folder / "adapter_model.safetensors").write_bytes(pack(LAYER))
 
 
-@pytest.mark.parametrize("folder", ["text_encoder", "unet", "safety_checker"])
+@pytest.mark.parametrize("folder", ["text_encoder", "unet", "safety_checker", "."])
 def test_an_adapter_where_loaders_apply_it(model: Path, folder: str) -> None:
     hide(model, folder)
     manifest = check(model)
     with pytest.raises(Departs, match="without asking") as refused:
         require_alone(manifest)
     assert isinstance(refused.value, NotScanned)
-    assert f"'{folder}/adapter_config.json'" in refused.value.sentence
+    assert f"'{PurePosixPath(folder) / 'adapter_config.json'}'" in refused.value.sentence
     assert "Delete it" in refused.value.remedy
 
 

@@ -29,7 +29,7 @@ def require_alone(manifest: Manifest) -> None:
         Departs: an adapter lies where a loader applies it, or a component has two sets of weights and loaders differ in their choice.
     """
     for finding in manifest.findings:
-        if finding.rule == "hidden-adapter" and _is_applied(finding):
+        if finding.rule == "hidden-adapter" and _is_applied(finding, manifest):
             raise Departs(
                 f"Loaders apply the adapter{_at(finding)} without asking, and it is not in the weights that a scan reads.",
                 "Delete it, or merge it into the weights, and scan again.",
@@ -43,9 +43,10 @@ def require_alone(manifest: Manifest) -> None:
             )
 
 
-def _is_applied(finding: Finding) -> bool:
-    """Whether the adapter lies in a component's folder; one that was only counted may."""
-    return finding.file.rpartition("/")[0].lower() in _COMPONENTS or not finding.file
+def _is_applied(finding: Finding, manifest: Manifest) -> bool:
+    """Whether the adapter lies in a component's folder, or in the pipeline's, where older loaders look; one that was only counted may."""
+    folder = finding.file.rpartition("/")[0].lower()
+    return folder in _COMPONENTS or not finding.file or (not folder and bool(manifest.pipeline_class))
 
 
 def _at(finding: Finding) -> str:

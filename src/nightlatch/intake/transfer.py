@@ -85,7 +85,7 @@ def _growing(folder: Path | None) -> int:
 @contextmanager
 def _watched(limit: int, until: float) -> Iterator[None]:
     """All answers that huggingface_hub's client gets are unpacked, at most ``limit`` bytes long, and end before ``until``."""
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import get_session
 
     client: Any = get_session()
     hooks: Mapping[str, list[Any]] = client.event_hooks
@@ -110,7 +110,7 @@ def _bounded(stream: Any, limit: int, until: float) -> Any:
     """``stream`` with limits; a stream of the client's own kind, whichever library that is."""
     kind = next(c for c in type(stream).__mro__ if c.__name__ == "SyncByteStream")
 
-    class Bounded(kind):  # type: ignore[misc]
+    class Bounded(kind):  # type: ignore[misc, valid-type]
         def __iter__(self) -> Iterator[bytes]:
             left = limit
             for piece in stream:
