@@ -103,8 +103,6 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
         Departs: a loader would use other weights than those that are staged.
         NotScanned: a LoRA in peft's own form; loading crashed, took too long or too much memory.
     """
-    from nightlatch.text2image import adapters
-
     located = intake.locate(source)
     with ExitStack() as stack:
         staged = stack.enter_context(intake.stage(located.path))
@@ -128,6 +126,8 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
             raise UsageError(
                 f"{base} is no diffusers folder.", "Name one with --base: a LoRA or a single file needs a whole model."
             )
+        from nightlatch.text2image import adapters
+
         under = beside.path if beside is not None else None
         seconds, megabytes = load_limits(*(s.manifest for s in (staged, beside) if s is not None))
         intake.guarded(

@@ -879,3 +879,9 @@ for _name in ("unet/config.json", "vae/config.json", "scheduler/scheduler_config
     @bad("own", "config-value", name=f"passes_over_its_own_values_{_name.split('/')[0]}")
     def passes_over_its_own_values(a: Arena, file: str = _name) -> None:
         set_keys(a.file(file), _use_default_values=["norm_eps", "scaling_factor", "prediction_type"])
+
+
+@bad("own", "unsupported-option")
+def pipeline_masks_the_padding(a: Arena) -> None:
+    """The pipeline asks the text encoder's config for it, whose class does not know the key."""
+    set_keys(a.file("text_encoder/config.json"), use_attention_mask=True)

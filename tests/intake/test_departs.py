@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from intake_fixtures import pack
+from typer.testing import CliRunner
 
 from nightlatch import verbs
+from nightlatch.cli import app
 from nightlatch.errors import NotScanned
 from nightlatch.intake import Departs, check, require_alone, stage
 from nightlatch.intake.rules import Findings
@@ -88,6 +90,16 @@ def test_scan_writes_down_why_it_was_not_scanned(model: Path, tmp_path: Path) ->
     assert "Do not load it" in headline(made).action
     assert "hidden-adapter" in {f.rule for f in made.manifest.findings}  # type: ignore[union-attr]
     assert exit_code(jsonview.parse((tmp_path / "run" / "report.json").read_text())) == 2
+
+
+def test_the_command_ends_as_its_report_says(model: Path, tmp_path: Path) -> None:
+    hide(model)
+    done = CliRunner().invoke(app, ["scan", str(model), "--base", str(model), "--run", str(tmp_path / "run")])
+    assert done.exit_code == 2, done.output
+    assert "verdict: not scanned" in done.output
+    assert "Traceback" not in done.output
+    (run,) = json.loads((tmp_path / "run" / "report.sarif").read_text())["runs"]
+    assert run["invocations"][0]["exitCode"] == 2
 
 
 def reported(word: str, *findings: Finding) -> Report:

@@ -99,6 +99,7 @@ def test_other_prediction_or_other_settings_are_not_compared(tiny_v, texts, few_
         ("unet", {"only_cross_attention": True}),
         ("unet", {"mid_block_only_cross_attention": True}),
         ("unet", {"timestep_post_act": "silu"}),
+        ("unet", {"time_cond_proj_dim": 256}),
         ("vae", {"use_quant_conv": False}),
         ("vae", {"latents_mean": [0.0, 0.0, 0.0, 1.0]}),
     ],
@@ -107,6 +108,14 @@ def test_every_setting_that_acts_is_compared(part, settings, tiny_v):
     turned = adapters.load(tiny_v.pipeline)
     turned.components[part].register_to_config(**settings)
     with pytest.raises(NotScanned, match=next(iter(settings))):
+        on_one_schedule(turned, tiny_v)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("num_hidden_layers", 1), ("use_attention_mask", True), ("layer_norm_eps", 1e-3)])
+def test_settings_of_the_text_encoder_are_compared(setting, value, tiny_v):
+    turned = adapters.load(tiny_v.pipeline)
+    setattr(turned.text_encoder.config, setting, value)
+    with pytest.raises(NotScanned, match=setting):
         on_one_schedule(turned, tiny_v)
 
 

@@ -168,6 +168,7 @@ def _text(c: Fields) -> None:
     if "text_config" in c.values or "vision_config" in c.values:
         raise ConfigProblem("unsupported-option", "It is the config of a whole CLIP, not of its text model.")
     c.choice("hidden_act", _TEXT_ACTIVATIONS)
+    c.choice("use_attention_mask", (None, False), "unsupported-option")
     if c.whole("hidden_size", 512) % c.whole("num_attention_heads", 8):
         raise ConfigProblem("config-value", "'num_attention_heads' does not divide 'hidden_size'.")
     c.number("layer_norm_eps", 1e-5, 1e-12, 1e-1)

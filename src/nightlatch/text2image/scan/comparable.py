@@ -24,17 +24,17 @@ ACTING: Mapping[str, tuple[str, ...]] = {
         "center_input_sample", "class_embed_type", "class_embeddings_concat", "cross_attention_norm", "downsample_padding",
         "dual_cross_attention", "encoder_hid_dim_type", "flip_sin_to_cos", "freq_shift", "mid_block_only_cross_attention",
         "mid_block_scale_factor", "norm_eps", "norm_num_groups", "num_attention_heads", "only_cross_attention",
-        "resnet_out_scale_factor", "resnet_skip_time_act", "resnet_time_scale_shift", "sample_size", "time_embedding_act_fn",
-        "time_embedding_type", "timestep_post_act",
+        "resnet_out_scale_factor", "resnet_skip_time_act", "resnet_time_scale_shift", "sample_size", "time_cond_proj_dim",
+        "time_embedding_act_fn", "time_embedding_type", "timestep_post_act",
     ),
     "vae": (
         "act_fn", "latents_mean", "latents_std", "mid_block_add_attention", "norm_num_groups", "scaling_factor", "shift_factor",
         "use_post_quant_conv", "use_quant_conv",
     ),
-    "text_encoder": ("hidden_act", "layer_norm_eps", "num_attention_heads"),
+    "text_encoder": ("hidden_act", "layer_norm_eps", "num_attention_heads", "num_hidden_layers", "use_attention_mask"),
 }  # fmt: skip
-"""Settings that change what a component does with the same weights. Precision (upcast_attention, force_upcast), dropout and the text encoder's
-token ids, which only its pooled output is taken by, are none of them."""
+"""Settings that change what a component does with the same weights, or with the first of them. Precision (upcast_attention, force_upcast),
+dropout and the text encoder's token ids, which only its pooled output is taken by, are none of them."""
 NAMED = 20
 """Most settings of a scheduler that a report names."""
 PROMPTS = 4
