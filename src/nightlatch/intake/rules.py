@@ -66,7 +66,9 @@ RULES: dict[str, Rule] = {
     "kernel-field": Rule("error", "A config names a repository of compiled kernels to run.", "Do not load this model anywhere."),
     "template": Rule("note", "A template that programs may render is not staged.", ""),
     "quantised": Rule("error", "The weights are quantised for another package.", "Scan the model it was made from."),
-    "hidden-adapter": Rule("warning", "An adapter in a component folder is applied silently.", "Delete it, or merge it; then scan."),
+    "hidden-adapter": Rule(
+        "warning", "An adapter in a component folder is applied silently.", "Delete it, or merge it; then scan."
+    ),
     "adapter-module": Rule("error", "An adapter's config names a module to import.", "Do not load this adapter anywhere."),
     "connected-pipeline": Rule("warning", "The card names another model to download.", "Scan that model as well."),
     "single-file": Rule(
