@@ -3,7 +3,7 @@
 The public names are loaded when they are first used, so that ``check`` needs no torch:
 
 - ``check(source)``: the files, statically.
-- ``load(source)``: a ``Subject`` from a diffusers folder or an in-memory pipeline.
+- ``load(source)``: a ``Subject`` from a folder, a file or a hub name, through the gate, or from an in-memory pipeline.
 - ``scan(suspect, base, texts, sampling, budget)``: a ``Verdict``.
 - ``clean(suspect, job, method="sau")``: (repaired ``Subject``, ``Repair``).
 - ``verify(suspect, repaired, triggers, texts, sampling)``: a ``Scorecard``.
@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "check": ("nightlatch.intake", "check"),
-    "load": ("nightlatch.text2image.adapters", "load"),
+    "load": ("nightlatch.verbs", "subject"),
     "scan": ("nightlatch.text2image.scan", "scan"),
     "Budget": ("nightlatch.text2image.scan", "Budget"),
     "clean": ("nightlatch.text2image.repair", "clean"),

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from nightlatch import intake, runs, seeds
 from nightlatch import report as report_views
-from nightlatch.errors import UsageError
-from nightlatch.intake.gate import LORA_TARGET
+from nightlatch.errors import NotScanned, UsageError
+from nightlatch.intake.gate import LORA_TARGET, PEFT_TARGET
 from nightlatch.intake.single import TARGET as SINGLE_TARGET
 from nightlatch.records import Computed, Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
 
 if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
     from nightlatch.text2image.adapters import Precision
     from nightlatch.text2image.prompts import Place, Prompt
     from nightlatch.text2image.subject import Sampling, Subject
@@ -98,13 +100,19 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
     Raises:
         UsageError: a LoRA or a single file without ``base``.
         UnreadableModel: refused, with the reason.
-        NotScanned: loading crashed, took too long or too much memory.
+        Departs: a loader would use other weights than those that are staged.
+        NotScanned: a LoRA in peft's own form; loading crashed, took too long or too much memory.
     """
-    from nightlatch.text2image import adapters
-
     located = intake.locate(source)
     with ExitStack() as stack:
         staged = stack.enter_context(intake.stage(located.path))
+        manifest = located.annotated(staged.manifest)
+        intake.require_alone(manifest)
+        if (staged.path / PEFT_TARGET).is_file():
+            raise NotScanned(
+                f"{source} is a LoRA as peft saves it, with its scales in a second file, and is not loaded in that form.",
+                "Write it with diffusers' save_lora_weights, and scan that file with --base.",
+            )
         lora, single = ((staged.path / target).is_file() for target in (LORA_TARGET, SINGLE_TARGET))
         if (lora or single) and base is None:
             what = (
@@ -118,6 +126,8 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
             raise UsageError(
                 f"{base} is no diffusers folder.", "Name one with --base: a LoRA or a single file needs a whole model."
             )
+        from nightlatch.text2image import adapters
+
         under = beside.path if beside is not None else None
         seconds, megabytes = load_limits(*(s.manifest for s in (staged, beside) if s is not None))
         intake.guarded(
@@ -130,7 +140,23 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
         )
         subject = adapters.load_staged(staged.path, under, device=settings.device, precision=settings.precision)
         subject.name = Path(source).name
-        return subject, located.annotated(staged.manifest)
+        return subject, manifest
+
+
+def subject(
+    source: Path | str | DiffusionPipeline, *, base: Path | str | None = None, device: str = "cpu", precision: Precision = "fp32"
+) -> Subject:
+    """``nightlatch.load``: what ``load`` makes of a path or a hub name, or a subject with copies of an in-memory pipeline's modules.
+
+    Raises:
+        UsageError, UnreadableModel, NotScanned: as ``load`` does.
+    """
+    if isinstance(source, str | Path):
+        under = None if base is None else Path(base)
+        return load(source, Settings(device=device, precision=precision), under)[0]
+    from nightlatch.text2image import adapters
+
+    return adapters.load(source, device=device, precision=precision)
 
 
 def load_limits(*manifests: Manifest) -> tuple[float, int]:
@@ -141,9 +167,22 @@ def load_limits(*manifests: Manifest) -> tuple[float, int]:
 
 def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) -> Verdict:
     """Scan ``source`` against ``base``; writes manifest.json and verdict.json."""
+    try:
+        suspect, manifest = load(source, settings, base)
+    except intake.Departs as e:
+        say(f"not scanned: {e}")
+        run.write("manifest", e.manifest)
+        departed = Verdict(
+            word="not scanned",
+            skipped=(str(e),),
+            not_tested=("the model as a loader would put it together",),
+            base=Path(base).name,
+            seed=settings.seed,
+        )
+        run.write("verdict", departed)
+        return departed
     from nightlatch.text2image import scan as family
 
-    suspect, manifest = load(source, settings, base)
     trusted, _ = load(base, settings)
     run.write("manifest", manifest)
     run.write("computed", computed(suspect))

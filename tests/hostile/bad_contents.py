@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -796,3 +798,90 @@ def peft_config_without_rank(a: Arena) -> None:
     for f in (a.built / "peft").iterdir():
         (a.source / f.name).write_bytes(f.read_bytes())
     set_keys(a.source / "adapter_config.json", r=0)
+
+
+def checkpoint(a: Arena, *names: str) -> None:
+    """A file with the names of a whole checkpoint, and ``names``."""
+    own = (
+        "first_stage_model.decoder.conv_in.weight", "cond_stage_model.logit_scale",
+        "cond_stage_model.transformer.text_model.embeddings.position_ids",
+        "cond_stage_model.transformer.text_model.final_layer_norm.weight",
+    )  # fmt: skip
+    tensors = {n: ["F32", [2], struct.pack("<2f", 1, i)] for i, n in enumerate((*own, *names), start=2)}
+    tensors["model.diffusion_model.input_blocks.0.0.weight"] = ["F32", [1, 4, 1, 1], struct.pack("<4f", 1, 2, 3, 4)]
+    a.source = a.arena / "model.safetensors"
+    a.source.write_bytes(pack(tensors))
+
+
+for _name, _tensor in {
+    "bare_names": "cond_stage_model.transformer.final_layer_norm.weight",
+    "names_of_open_clip": "cond_stage_model.model.ln_final.weight",
+    "second_autoencoder": "vae.decoder.conv_in.weight",
+    "second_unet": "diffusion_model.out.2.bias",
+    "encoder_of_other_programs": "text_encoders.clip_l.final_layer_norm.weight",
+}.items():
+
+    @bad("own", "double-weights", name=f"checkpoint_twice_{_name}")
+    def checkpoint_twice(a: Arena, tensor: str = _tensor) -> None:
+        checkpoint(a, tensor)
+
+
+@bad("own", "single-file", 0)
+def checkpoint_with_spare_tensors(a: Arena) -> None:
+    checkpoint(
+        a, "cond_stage_model.transformer.embeddings.position_ids", "cond_stage_model.text_projection", "betas", "alphas_cumprod",
+        "cond_stage_model.transformer.text_projection.weight", "first_stage_model.loss.logvar",
+    )  # fmt: skip
+
+
+@bad("own", "unsupported-layout")
+def checkpoint_with_a_lora(a: Arena) -> None:
+    checkpoint(a, "lora_unet_x_attn2_to_k.lora_down.weight", "lora_unet_x_attn2_to_k.lora_up.weight")
+
+
+def with_lengths(a: Arena, shape: list[int], layers: int | None = None) -> None:
+    """The honest LoRA with DoRA's vectors of ``shape`` for the first ``layers``."""
+
+    def change(t: dict[str, Any]) -> None:
+        names = {re.split(r"\.lora_|\.lora\.", n)[0] for n in t}
+        for n in sorted(names)[:layers]:
+            t[n + ".lora_magnitude_vector"] = ["F32", shape, struct.pack(f"<{prod(shape)}f", *range(1, prod(shape) + 1))]
+
+    lora(a, change)
+
+
+@bad("own", "lora-pair")
+def dora_lengths_do_not_fit(a: Arena) -> None:
+    with_lengths(a, [3])
+
+
+@bad("own", "lora-pair")
+def dora_length_is_a_matrix(a: Arena) -> None:
+    with_lengths(a, [4, 4])
+
+
+@bad("own", "lora-pair")
+def half_a_dora(a: Arena) -> None:
+    with_lengths(a, [8], 1)
+
+
+@bad("own", "unsupported-layout")
+def dora_scale_is_left_out_by_diffusers(a: Arena) -> None:
+    def change(t: dict[str, Any]) -> None:
+        layer = re.split(r"\.lora_|\.lora\.", min(t))[0]
+        t[layer + ".dora_scale"] = ["F32", [8], struct.pack("<8f", *range(1, 9))]
+
+    lora(a, change)
+
+
+for _name in ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"):
+
+    @bad("own", "config-value", name=f"passes_over_its_own_values_{_name.split('/')[0]}")
+    def passes_over_its_own_values(a: Arena, file: str = _name) -> None:
+        set_keys(a.file(file), _use_default_values=["norm_eps", "scaling_factor", "prediction_type"])
+
+
+@bad("own", "unsupported-option")
+def pipeline_masks_the_padding(a: Arena) -> None:
+    """The pipeline asks the text encoder's config for it, whose class does not know the key."""
+    set_keys(a.file("text_encoder/config.json"), use_attention_mask=True)

@@ -11,6 +11,7 @@ import pickletools
 import socket
 import tarfile
 import zipfile
+from typing import Any
 
 from arena import Arena, bad
 from intake_fixtures import edit_json, load_tensors, pack, set_keys
@@ -498,6 +499,12 @@ def hidden_adapter(a: Arena) -> None:
     a.write("text_encoder/adapter_model.safetensors", pack(lora))
 
 
+@bad("22", "hidden-adapter", 1)
+def hidden_adapter_is_a_link(a: Arena) -> None:
+    a.write("notes.json", json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}).encode())
+    a.file("text_encoder/adapter_config.json").symlink_to("../notes.json")
+
+
 @bad("23", "adapter-module")
 def adapter_names_a_module(a: Arena) -> None:
     value = {"peft_type": "LORA", "r": 2, "megatron_config": {"x": 1}, "megatron_core": "evil"}
@@ -803,3 +810,62 @@ def many_adapter_configs(a: Arena) -> None:
 def card_linked_inside(a: Arena) -> None:
     a.write("LICENSE", b"MIT")
     a.file("README.md").symlink_to("LICENSE")
+
+
+def checker(a: Arena, **config: Any) -> None:
+    """The optional safety checker, whose files are not staged."""
+    a.file("safety_checker").mkdir()
+    set_keys(a.file("model_index.json"), safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])
+    a.write("safety_checker/config.json", json.dumps({"model_type": "clip", **config}).encode())
+
+
+@bad("own", "kernel-field")
+def kernel_of_the_safety_checker(a: Arena) -> None:
+    checker(a, vision_config={"_attn_implementation_internal": "someone/kernel"})
+
+
+@bad("own", "quantised")
+def safety_checker_is_quantised(a: Arena) -> None:
+    checker(a, quantization_config={"quant_method": "someone"})
+
+
+@bad("own", "auto-map", 1)
+def code_of_the_safety_checker(a: Arena) -> None:
+    checker(a, auto_map={"AutoModel": "evil.Model"})
+
+
+@bad("own", "duplicate-key")
+def safety_checker_says_it_twice(a: Arena) -> None:
+    checker(a)
+    a.write("safety_checker/config.json", b'{"model_type": "clip", "model_type": "evil"}')
+
+
+@bad("own", "kernel-field")
+def kernel_in_another_folder(a: Arena) -> None:
+    a.file("other").mkdir()
+    a.write("other/config.json", b'{"attn_implementation": "someone/kernel"}')
+
+
+for _name, _file, _target in (
+    ("safety_checker", "safety_checker/model.safetensors.index.json", "../../secret.safetensors"),
+    ("variant", "unet/diffusion_pytorch_model.safetensors.index.fp16.json", "/etc/secret.safetensors"),
+    ("pickle", "vae/diffusion_pytorch_model.bin.index.json", "parts/one.bin"),
+    ("beside_a_single_file", "unet/diffusion_pytorch_model.safetensors.index.json", "../secret.safetensors"),
+    ("another_folder", "other/model.safetensors.index.json", "..\\secret.safetensors"),
+):
+
+    @bad("28", "shard-path", name=f"unused_index_{_name}")
+    def unused_index(a: Arena, file: str = _file, target: str = _target) -> None:
+        a.file(file).parent.mkdir(exist_ok=True)
+        a.write(file, json.dumps({"weight_map": {"conv_in.weight": target}}).encode())
+
+
+@bad("own", "shard-index")
+def unused_index_is_no_table(a: Arena) -> None:
+    a.write("unet/diffusion_pytorch_model.safetensors.index.fp16.json", b'{"weight_map": ["../x"]}')
+
+
+@bad("own", "inventory-limit")
+def many_configs_in_a_component(a: Arena) -> None:
+    for i in range(70):
+        a.write(f"unet/{i}config.json", b'{"x": "' + b"y" * 900_000 + b'"}')

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,7 +26,10 @@ class Hub:
     asked: list[str] = field(default_factory=list)
     info: Callable[[dict[str, Any]], Any] = lambda answer: answer
     headers: Callable[[str, dict[str, str]], dict[str, str]] = lambda path, made: made
+    pieces: Callable[[str, bytes], Iterable[bytes]] = lambda path, body: (body,)
     after_info: Callable[[], None] = lambda: None
+    endless: bool = False
+    """Whether bodies come without their length."""
     refusal: tuple[int, str] | None = None
 
     def push(self, files: Files, branch: str = "main") -> str:
@@ -74,7 +77,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         siblings = [{"rfilename": n, "size": len(d), "blobId": etag(d)} for n, d in self.hub.commits[commit].items()]
         answer = {"id": REPOSITORY, "modelId": REPOSITORY, "sha": commit, "siblings": siblings, "private": False, "tags": []}
-        self.reply(200, json.dumps(self.hub.info(answer)).encode(), {"Content-Type": "application/json"})
+        length = {"Content-Length": ""} if self.hub.endless else {}
+        self.reply(200, json.dumps(self.hub.info(answer)).encode(), {"Content-Type": "application/json", **length})
         self.hub.after_info()
 
     def answer_file(self, revision: str, name: str) -> None:
@@ -83,15 +87,20 @@ class Handler(BaseHTTPRequestHandler):
         if data is None:
             return self.reply(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
         made = {"ETag": f'"{etag(data)}"', "X-Repo-Commit": commit}
+        if self.hub.endless and self.command == "GET":
+            made["Content-Length"] = ""
         self.reply(200, data, self.hub.headers(name, made))
 
     def reply(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
         for key, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(key, value)
+            if value:
+                self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body)
+            with suppress(ConnectionError):
+                for piece in self.hub.pieces(urlsplit(self.path).path, body):
+                    self.wfile.write(piece)
 
 
 def etag(data: bytes) -> str:

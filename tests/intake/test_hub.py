@@ -257,6 +257,19 @@ def test_a_pipeline_from_the_hub_to_the_private_folder(built: Path, tmp_path: Pa
     assert [(h.kind, h.file) for h in subjects(manifest)] == [("adapter", "text_encoder/adapter_config.json")]
 
 
+def test_configs_of_what_is_not_loaded_are_read(built: Path, tmp_path: Path, server: Hub) -> None:
+    """The user's own loader fetches them as well."""
+    root = built / "pipeline"
+    files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    kernel = {"safety_checker/config.json": b'{"_attn_implementation_internal": "someone/kernel"}'}
+    index = {"unet/diffusion_pytorch_model.safetensors.index.fp16.json": b'{"weight_map": {"x": "/etc/passwd"}}'}
+    for more, rule in ((kernel, "kernel-field"), (index, "shard-path")):
+        server.push({**files, **more, "safety_checker/model.safetensors": b"s"})
+        located = locate(server, tmp_path / "cache")
+        assert "safety_checker/model.safetensors" not in server.fetched()
+        assert rule in {f.rule for f in check(located.path).findings}
+
+
 def test_blobs_in_the_store_of_the_whole_cache(tmp_path: Path, server: Hub) -> None:
     """Newer hub libraries keep large files once per cache; the blob of the repository is then a link into that store."""
     server.push(LORA_REPOSITORY)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 
+from nightlatch.errors import NotScanned
 from nightlatch.text2image import adapters
 from nightlatch.text2image.scan import Budget, scan
+from nightlatch.text2image.scan.comparable import on_one_schedule
 
 QUICK = Budget(contexts=2, keep=8, confirm=2, pictures=8)
 
@@ -87,3 +89,49 @@ def test_other_prediction_or_other_settings_are_not_compared(tiny_v, texts, few_
     verdict = judged(turned, tiny_v, texts, few_steps)
     assert verdict.word == "not scanned"
     assert "flip_sin_to_cos" in verdict.skipped[0]
+
+
+@pytest.mark.parametrize(
+    ("part", "settings"),
+    [
+        ("unet", {"downsample_padding": 0}),
+        ("unet", {"resnet_time_scale_shift": "scale_shift"}),
+        ("unet", {"only_cross_attention": True}),
+        ("unet", {"mid_block_only_cross_attention": True}),
+        ("unet", {"timestep_post_act": "silu"}),
+        ("unet", {"time_cond_proj_dim": 256}),
+        ("vae", {"use_quant_conv": False}),
+        ("vae", {"latents_mean": [0.0, 0.0, 0.0, 1.0]}),
+    ],
+)
+def test_every_setting_that_acts_is_compared(part, settings, tiny_v):
+    turned = adapters.load(tiny_v.pipeline)
+    turned.components[part].register_to_config(**settings)
+    with pytest.raises(NotScanned, match=next(iter(settings))):
+        on_one_schedule(turned, tiny_v)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("num_hidden_layers", 1), ("use_attention_mask", True), ("layer_norm_eps", 1e-3)])
+def test_settings_of_the_text_encoder_are_compared(setting, value, tiny_v):
+    turned = adapters.load(tiny_v.pipeline)
+    setattr(turned.text_encoder.config, setting, value)
+    with pytest.raises(NotScanned, match=setting):
+        on_one_schedule(turned, tiny_v)
+
+
+def test_one_setting_written_in_two_ways_is_the_same(tiny_v):
+    turned = adapters.load(tiny_v.pipeline)
+    blocks = len(turned.unet.config.block_out_channels)
+    heads = turned.unet.config.attention_head_dim
+    turned.unet.register_to_config(attention_head_dim=[heads] * blocks, only_cross_attention=None, upcast_attention=True)
+    turned.vae.register_to_config(force_upcast=False)
+    assert on_one_schedule(turned, tiny_v) == (turned, ())
+
+
+def test_every_setting_of_the_scheduler_is_named(tiny_v):
+    other = rescheduled(tiny_v, thresholding=True, clip_sample_range=3.0)
+    (row,) = on_one_schedule(other, tiny_v)[1]
+    assert row.layers == ("clip_sample_range", "thresholding")
+    other.pipeline.scheduler = DDPMScheduler.from_config(other.pipeline.scheduler.config)
+    (row,) = on_one_schedule(other, tiny_v)[1]
+    assert row.layers[0] == "class"

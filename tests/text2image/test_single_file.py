@@ -16,6 +16,7 @@ import original_layout
 
 from nightlatch import intake
 from nightlatch.cli import app
+from nightlatch.errors import NotScanned, UnreadableModel
 from nightlatch.text2image import adapters
 from nightlatch.text2image.subject import Subject
 
@@ -82,3 +83,23 @@ def test_tensors_that_do_not_fit_the_base_are_one_sentence(checkpoint, tiny_fold
     assert done.exit_code == 2
     assert "Traceback" not in done.output
     assert "--base" in done.output
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("model.diffusion_model.input_blocks.99.0.in_layers.0.weight", "unet"),
+        ("first_stage_model.decoder.mid.attn_1.to_q.weight", "vae"),
+        ("cond_stage_model.transformer.text_model.encoder.layers.77.layer_norm1.weight", "text_encoder"),
+    ],
+)
+def test_weights_that_are_not_loaded_are_not_passed_over(name, part, checkpoint, tiny_folder, tmp_path):
+    save_file({**load_file(checkpoint), name: torch.ones(4)}, tmp_path / "checkpoint.safetensors")
+    with pytest.raises((NotScanned, UnreadableModel), match=f"{part} holds 4 numbers|does not fit"):
+        adapters.load(tmp_path, configs=tiny_folder)
+
+
+def test_what_no_program_draws_with_is_passed_over(checkpoint, tiny_folder, tmp_path):
+    spare = ("cond_stage_model.logit_scale", "cond_stage_model.transformer.text_model.embeddings.position_ids", "betas")
+    save_file({**load_file(checkpoint), **{n: torch.ones(7) for n in spare}}, tmp_path / "checkpoint.safetensors")
+    adapters.load(tmp_path, configs=tiny_folder)

@@ -63,6 +63,7 @@ def scan(
 ) -> None:
     """Does it hide a backdoor? No trigger, prompt or attack name is given."""
     from nightlatch import verbs
+    from nightlatch.report import words
     from nightlatch.safetext import visible
 
     with reported():
@@ -70,12 +71,12 @@ def scan(
             fail("scan needs a trusted model to compare with.", "Give one with --base.")
         with opened(run, source) as folder:
             verdict = verbs.scan(folder, source, base, options(folder, prompts, steps, guidance, seed, device, precision), say)
-            verbs.report(folder)
+            code = words.exit_code(verbs.report(folder))
             echo(f"verdict: {verdict.word}")
             for t in verdict.triggers:
                 echo(f"trigger: {visible(t.text)}  ({' '.join(t.code_points)})")
             echo(f"carrier: {', '.join(verdict.carriers) or 'none'}\nrun folder: {folder.path}")
-        raise typer.Exit({"backdoor found": 1, "suspicious": 1, "not scanned": 2}.get(verdict.word, 0))
+        raise typer.Exit(code)
 
 
 @app.command(epilog=EPILOG)

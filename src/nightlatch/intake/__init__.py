@@ -1,6 +1,7 @@
 """The gate in front of every model file: check what is there, then stage exactly that. No code of the model is ever run."""
 
 from nightlatch.intake.carriers import SubjectHint, subjects
+from nightlatch.intake.departs import Departs, require_alone
 from nightlatch.intake.gate import check, exit_code
 from nightlatch.intake.guard import guarded
 from nightlatch.intake.hub import Located, locate
@@ -9,6 +10,7 @@ from nightlatch.intake.staging import Refused, Staged, stage
 
 __all__ = [
     "RULES",
+    "Departs",
     "Located",
     "Refused",
     "Rule",
@@ -18,6 +20,7 @@ __all__ = [
     "exit_code",
     "guarded",
     "locate",
+    "require_alone",
     "stage",
     "subjects",
 ]

@@ -69,12 +69,15 @@ def load(case: Case, path: str, cls: str) -> Fields | None:
     return fields
 
 
-def check_common(case: Case, path: str, value: dict[str, Any]) -> bool:
-    """What no config may do, whatever its class; false when it must be refused."""
+def check_common(case: Case, path: str, value: dict[str, Any], *, quantised: bool = True) -> bool:
+    """What no config may do, whatever its class; false when it must be refused. ``quantised``: whether quantised weights are a defect."""
     sound = True
-    if value.get("quantization_config") is not None:
+    if quantised and value.get("quantization_config") is not None:
         method = value["quantization_config"].get("quant_method") if isinstance(value["quantization_config"], dict) else ""
         case.findings.add("quantised", path, f"The weights are quantised for another package: '{show(str(method), 40)}'.")
+        sound = False
+    if value.get("_use_default_values"):
+        case.findings.add("config-value", path, "'_use_default_values' makes loaders pass over what the config itself says.")
         sound = False
     for key, inner in _pairs(value):
         if key == "auto_map" and inner is not None:
@@ -165,6 +168,7 @@ def _text(c: Fields) -> None:
     if "text_config" in c.values or "vision_config" in c.values:
         raise ConfigProblem("unsupported-option", "It is the config of a whole CLIP, not of its text model.")
     c.choice("hidden_act", _TEXT_ACTIVATIONS)
+    c.choice("use_attention_mask", (None, False), "unsupported-option")
     if c.whole("hidden_size", 512) % c.whole("num_attention_heads", 8):
         raise ConfigProblem("config-value", "'num_attention_heads' does not divide 'hidden_size'.")
     c.number("layer_norm_eps", 1e-5, 1e-12, 1e-1)

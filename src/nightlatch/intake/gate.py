@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 LORA_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 MAX_PLANNED = 64 * 10**9
 MAX_LORA = 8 * 10**9
-LORA_TARGET = LORA_NAMES[0]
+LORA_TARGET, PEFT_TARGET = LORA_NAMES
 _SINGLE_LAYOUTS = (
     ("model.diffusion_model.", "a single-file checkpoint of another kind than Stable Diffusion 1.x or 2.x"),
     ("conditioner.embedders.", "a single-file Stable Diffusion XL checkpoint"),
@@ -148,8 +148,10 @@ def _folder(root: Path, findings: Findings) -> Case:
         return case
     if index.INDEX not in case.inventory.entries and (name := _lora_name(case)):
         lora.check(case, name, name)
-        if name == LORA_NAMES[1] and case.entry("adapter_config.json") is not None:
-            lora.check_adapter_config(case, "adapter_config.json", staged=True)
+        if name == PEFT_TARGET:
+            case.findings.add("lora", name, "It is in peft's own form; to scan it, write it with diffusers' save_lora_weights.")
+            if case.entry("adapter_config.json") is not None:
+                lora.check_adapter_config(case, "adapter_config.json", staged=True)
         leftovers.sweep(case, None, loadable=True)
         return case
     if index.INDEX not in case.inventory.entries and single.TARGET in case.inventory.entries:
@@ -213,6 +215,10 @@ def _single(case: Case, name: str) -> None:
     if header is None:
         return
     if lora.looks_like_lora(header.tensors):
+        if single.looks_like_checkpoint(header.tensors):
+            case.findings.add(
+                "unsupported-layout", name, "It is a whole checkpoint with a LoRA in it; programs load one or the other."
+            )
         lora.check(case, name, LORA_TARGET)
     elif single.looks_like_checkpoint(header.tensors) and not any(n.startswith(_NOT_SUPPORTED) for n in header.tensors):
         single.check(case, name, header)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nightlatch.errors import UnreadableModel
-from nightlatch.intake import hubfiles, jsonread
+from nightlatch.intake import hubfiles, jsonread, transfer
 from nightlatch.intake.classes import SUPPORTED
 from nightlatch.intake.gate import LORA_NAMES, MAX_PLANNED
 from nightlatch.intake.hubfiles import Listed, Selection
@@ -34,6 +34,8 @@ _FILE_ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".json", ".zip"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CACHE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _SLACK = 16 << 20
+MAX_LISTING = 4 << 20
+"""Bytes of the hub's answer about a repository."""
 
 
 class HubName(NamedTuple):
@@ -171,7 +173,13 @@ def _resolve(name: HubName, endpoint: str | None) -> tuple[str, tuple[Listed, ..
 
     try:
         api = HfApi(endpoint=endpoint, library_name="nightlatch")
-        info: ModelInfo = api.model_info(name.repository, revision=name.revision, files_metadata=True, timeout=TIMEOUT)
+        info: ModelInfo = transfer.within(
+            lambda: api.model_info(name.repository, revision=name.revision, files_metadata=True, timeout=TIMEOUT), MAX_LISTING
+        )
+    except transfer.TooSlow as e:
+        raise _Unreachable(e.sentence, e.remedy) from e
+    except UnreadableModel:
+        raise
     except Exception as e:
         raise _explained(e, name) from e
     commit, rows = info.sha, info.siblings
@@ -205,13 +213,9 @@ def _download(item: Listed, name: HubName, commit: str, repository: Path, endpoi
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     target = repository / "snapshots" / commit / item.path
-    try:
-        if not target.exists():
-            url = hf_hub_url(name.repository, item.path, revision=commit, endpoint=endpoint)
-            seen = get_hf_file_metadata(url, timeout=TIMEOUT, library_name="nightlatch", endpoint=endpoint)
-            if seen.commit_hash != commit or not _CACHE_KEY.fullmatch(seen.etag or "") or seen.size not in (None, item.size):
-                raise _contradiction(name)
-        found = hf_hub_download(
+
+    def fetch() -> str:
+        return hf_hub_download(
             name.repository,
             item.path,
             revision=commit,
@@ -219,6 +223,16 @@ def _download(item: Listed, name: HubName, commit: str, repository: Path, endpoi
             endpoint=endpoint,
             library_name="nightlatch",
         )
+
+    try:
+        if not target.exists():
+            url = hf_hub_url(name.repository, item.path, revision=commit, endpoint=endpoint)
+            seen = transfer.within(
+                lambda: get_hf_file_metadata(url, timeout=TIMEOUT, library_name="nightlatch", endpoint=endpoint), 0
+            )
+            if seen.commit_hash != commit or not _CACHE_KEY.fullmatch(seen.etag or "") or seen.size not in (None, item.size):
+                raise _contradiction(name)
+        found = transfer.within(fetch, item.size, repository / "blobs")
         if Path(found).resolve() != target.resolve(strict=True) or target.stat().st_size != item.size:
             raise _contradiction(name)
     except UnreadableModel:

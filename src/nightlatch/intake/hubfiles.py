@@ -17,6 +17,7 @@ from nightlatch.safetext import is_plain, show
 
 CARD = "README.md"
 MAX_CARD = 1 << 20
+MAX_UNOPENED = 60
 ADAPTER_CONFIG = "adapter_config.json"
 _TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 _NOT_FETCHED = "It lies on the hub beside the model; it was not fetched, so only its name is known."
@@ -97,7 +98,7 @@ def _wanted(files: dict[str, Listed], findings: Findings) -> tuple[list[str], st
     """Paths to fetch, and the single weights file if it is one."""
     card = [CARD] if CARD in files and files[CARD].size <= MAX_CARD else []
     if INDEX in files:
-        return [INDEX, *card, *_pipeline(files, findings)], ""
+        return list(dict.fromkeys([INDEX, *card, *_pipeline(files, findings), *_unopened(files)])), ""
     if lora := next((n for n in LORA_NAMES if n in files), ""):
         return [lora, *card, *(n for n in (ADAPTER_CONFIG,) if n in files)], ""
     top = [p for p in files if "/" not in p and p.endswith(".safetensors")]
@@ -119,6 +120,13 @@ def _pipeline(files: dict[str, Listed], findings: Findings) -> list[str]:
         if slot.stem:
             chosen += _weights(name, slot.stem, inside, findings)
     return chosen
+
+
+def _unopened(files: dict[str, Listed]) -> list[str]:
+    """Configs and shard indices in the folders of components that are not loaded here, for the gate to read."""
+    folders = (*STABLE_DIFFUSION.slots, *STABLE_DIFFUSION.optional)
+    small = (p for p in files if p.endswith(".json") and p.rpartition("/")[0] in folders)
+    return [p for p in small if p.endswith("config.json") or ".index." in p][:MAX_UNOPENED]
 
 
 def _weights(folder: str, stem: str, inside: set[str], findings: Findings) -> list[str]:

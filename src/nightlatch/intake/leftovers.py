@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from nightlatch.intake import header, kinds, lora
+from nightlatch.intake import header, kinds, lora, unopened
 from nightlatch.intake.case import Case
 from nightlatch.intake.classes import Pipeline
 from nightlatch.intake.inventory import Entry
@@ -12,6 +12,7 @@ from nightlatch.intake.weights import ends_as_archive
 from nightlatch.safetext import show
 
 MAX_ADAPTERS = 20
+_ADAPTER = "adapter_config.json"
 _UNNAMED = frozenset({"emb_params", "clip_l", "clip_g"})
 _NEVER_LOADED = frozenset({"safety_checker", "image_encoder"})
 _THEIR_WEIGHTS = re.compile(r"model(\.[A-Za-z0-9_-]{1,20})?(-\d{5}-of-\d{5})?\.safetensors")
@@ -20,8 +21,11 @@ _THEIR_WEIGHTS = re.compile(r"model(\.[A-Za-z0-9_-]{1,20})?(-\d{5}-of-\d{5})?\.s
 def sweep(case: Case, pipeline: Pipeline | None, *, loadable: bool) -> None:
     """Findings for all entries that no rule has dealt with; ``loadable``: whether there is something beside them to load."""
     planned = {p.entry.path for p in case.plan.values()}
+    unopened.read(case)
     harmless: list[str] = []
     for entry in sorted(case.inventory.entries.values(), key=lambda e: not _is_applied(e, pipeline)):
+        if entry.kind == "link" and entry.name.lower() == _ADAPTER:
+            case.findings.add("hidden-adapter", entry.path, "It is a link, and loaders follow it.")
         if entry.path in case.handled or entry.path in planned or entry.kind in kinds.NOT_FILES:
             continue
         if not _judge(case, entry, pipeline, loadable):
@@ -34,13 +38,13 @@ def sweep(case: Case, pipeline: Pipeline | None, *, loadable: bool) -> None:
 
 def _is_applied(entry: Entry, pipeline: Pipeline | None) -> bool:
     """Whether it is an adapter's config where a loader looks for one; these come first, so that no decoy uses up the places."""
-    return entry.name == "adapter_config.json" and (not entry.parent or (pipeline is not None and entry.parent in pipeline.slots))
+    return entry.name.lower() == _ADAPTER and (not entry.parent or (pipeline is not None and entry.parent in pipeline.slots))
 
 
 def _judge(case: Case, entry: Entry, pipeline: Pipeline | None, loadable: bool) -> bool:
     """Whether the entry led to a finding of its own."""
     name, kind, path = entry.name.lower(), entry.kind, entry.path
-    if name == "adapter_config.json":
+    if name == _ADAPTER:
         known = case.findings.count("hidden-adapter") < MAX_ADAPTERS
         if known:
             lora.check_adapter_config(case, path, staged=False)

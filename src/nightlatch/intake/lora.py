@@ -18,7 +18,7 @@ from nightlatch.safetext import show
 
 _DOWN = re.compile(r"^(.*?)[._](?:lora_A|lora_down|lora\.down|down)(?:\.default)?\.weight$")
 _UP = re.compile(r"^(.*?)[._](?:lora_B|lora_up|lora\.up|up)(?:\.default)?\.weight$")
-_SIDE = re.compile(r"^(.*?)\.(?:alpha|lora_magnitude_vector(?:\.default)?(?:\.weight)?|dora_scale)$")
+_SIDE = re.compile(r"^(.*?)\.(?:alpha|lora_magnitude_vector(?:\.default)?(?:\.weight)?)$")
 _OTHER_METHOD = re.compile(r"\.(?:hada_w|lokr_w|oft_|ia3_|on_input|diff(?:_b)?$)")
 _CROSS = re.compile(r"attn2[._](?:processor\.)?to_[kv]")
 _BASES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "Stable Diffusion XL"}
@@ -50,7 +50,7 @@ def check(case: Case, path: str, target: str) -> None:
 
 def layout(case: Case, path: str, header: Header) -> None:
     """Pairs, ranks and scales from the header and the few bytes of the alphas."""
-    down, up, alphas, junk, twice = _sort(header.tensors)
+    down, up, alphas, lengths, junk, twice = _sort(header.tensors)
     if odd := [n for n in header.tensors if not _PLAIN.fullmatch(n)]:
         case.findings.add("lora-names", path, f"{len(odd)} names hold other characters, e.g. '{show(min(odd), 80)}'.")
     try:
@@ -60,6 +60,10 @@ def layout(case: Case, path: str, header: Header) -> None:
     if not down or any(_OTHER_METHOD.search(n) for n in header.tensors):
         case.findings.add("unsupported-layout", path, "It is an adapter of another kind than LoRA.")
         return
+    if any("dora_scale" in n for n in header.tensors):
+        case.findings.add(
+            "unsupported-layout", path, "It is a DoRA whose 'dora_scale' diffusers leaves out and other programs apply."
+        )
     if twice:
         case.findings.add("lora-pair", path, f"{len(twice)} halves are there twice, e.g. '{show(min(twice), 80)}'.")
     if odd := sorted(down.keys() ^ up.keys()):
@@ -68,6 +72,7 @@ def layout(case: Case, path: str, header: Header) -> None:
         _check_pair(case, path, layer, down[layer].shape, up[layer].shape)
     if junk:
         case.findings.add("lora-keys", path, f"{len(junk)} tensors belong to no layer pair, e.g. '{show(min(junk), 80)}'.")
+    _check_lengths(case, path, lengths, up)
     _check_alphas(case, path, header, alphas, down)
     widths = {down[layer].shape[1] for layer in down if _CROSS.search(layer) and len(down[layer].shape) > 1}
     base = _BASES.get(min(widths), "") if len(widths) == 1 else ""
@@ -110,11 +115,12 @@ def pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def _sort(
     tensors: Mapping[str, Tensor],
-) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], list[str], list[str]]:
-    """Down halves, up halves and alphas by layer, the names of everything else, and of halves whose layer has that half already."""
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], list[str], list[str]]:
+    """Down halves, up halves, alphas and DoRA's lengths by layer, the names of everything else, and of what a layer has twice."""
     down: dict[str, Tensor] = {}
     up: dict[str, Tensor] = {}
     alphas: dict[str, Tensor] = {}
+    lengths: dict[str, Tensor] = {}
     junk, twice = [], []
     for name, tensor in tensors.items():
         if m := _DOWN.match(name):
@@ -124,11 +130,12 @@ def _sort(
             twice += [name] if m[1] in up else []
             up[m[1]] = tensor
         elif m := _SIDE.match(name):
-            if name.endswith(".alpha"):
-                alphas[m[1]] = tensor
+            side = alphas if name.endswith(".alpha") else lengths
+            twice += [name] if m[1] in side else []
+            side[m[1]] = tensor
         else:
             junk.append(name)
-    return down, up, alphas, junk, twice
+    return down, up, alphas, lengths, junk, twice
 
 
 def _check_pair(case: Case, path: str, layer: str, down: tuple[int, ...], up: tuple[int, ...]) -> None:
@@ -137,6 +144,18 @@ def _check_pair(case: Case, path: str, layer: str, down: tuple[int, ...], up: tu
         case.findings.add("lora-pair", path, f"The two halves at '{shown}' do not fit together.")
     elif down[0] > min(prod(down[1:]), up[0]):
         case.findings.add("lora-rank", path, f"The rank at '{shown}' is {down[0]}, larger than the layer.")
+
+
+def _check_lengths(case: Case, path: str, lengths: Mapping[str, Tensor], up: Mapping[str, Tensor]) -> None:
+    """DoRA's vectors: one for every layer pair or for none, with one number per output."""
+    if not lengths:
+        return
+    if odd := sorted(lengths.keys() ^ up.keys()):
+        case.findings.add("lora-pair", path, f"{len(odd)} layers are half a DoRA, e.g. '{show(odd[0], 80)}'.")
+    for layer in sorted(lengths.keys() & up.keys()):
+        shape = lengths[layer].shape
+        if up[layer].shape[:1] != (prod(shape),) or max(shape, default=1) != prod(shape):
+            case.findings.add("lora-pair", path, f"The 'lora_magnitude_vector' of '{show(layer, 80)}' does not fit its layer.")
 
 
 def _check_alphas(case: Case, path: str, header: Header, alphas: Mapping[str, Tensor], down: Mapping[str, Tensor]) -> None:

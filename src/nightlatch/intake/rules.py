@@ -66,7 +66,9 @@ RULES: dict[str, Rule] = {
     "kernel-field": Rule("error", "A config names a repository of compiled kernels to run.", "Do not load this model anywhere."),
     "template": Rule("note", "A template that programs may render is not staged.", ""),
     "quantised": Rule("error", "The weights are quantised for another package.", "Scan the model it was made from."),
-    "hidden-adapter": Rule("warning", "An adapter in a component folder is applied silently.", "Scan with and without it."),
+    "hidden-adapter": Rule(
+        "warning", "An adapter in a component folder is applied silently.", "Delete it, or merge it; then scan."
+    ),
     "adapter-module": Rule("error", "An adapter's config names a module to import.", "Do not load this adapter anywhere."),
     "connected-pipeline": Rule("warning", "The card names another model to download.", "Scan that model as well."),
     "single-file": Rule(
@@ -76,6 +78,7 @@ RULES: dict[str, Rule] = {
     "shard-path": Rule("error", "A shard index leads to another folder.", "Do not load this model anywhere."),
     "shard-index": Rule("error", "A shard index and its shards disagree.", _BROKEN),
     "ambiguous-weights": Rule("warning", "Two sets of weights for one component; loaders differ.", "Keep one of them."),
+    "double-weights": Rule("error", "A single file holds a component twice; programs load different ones.", _HAND),
     "second-variant": Rule("warning", "A second variant of the weights may hold other values.", "Scan it as a model of its own."),
     "variant-used": Rule("note", "Only a named variant of the weights exists; it is used.", ""),
     # safetensors headers

@@ -5,7 +5,8 @@ Such a file has no configs and no tokenizer: both are taken from a trusted base,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 from nightlatch.intake.case import Case
 from nightlatch.intake.header import Header, Tensor
@@ -22,12 +23,36 @@ _SCHEDULE = frozenset({
     "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod",
 })  # fmt: skip
 """What the original training code saves beside the weights; nothing reads it."""
+_ELSEWHERE = (
+    "clip_g.", "clip_h.", "clip_l.", "conditioner.", "diffusion_model.", "model.model.", "text_encoder.", "text_encoders.",
+    "text_model.", "unet.", "vae.",
+)  # fmt: skip
+"""Where other programs look for components; no checkpoint of this layout has them."""
+_ENCODERS = (
+    re.compile(r"cond_stage_model\.transformer\.text_model\."),
+    re.compile(r"cond_stage_model\.transformer\.(?!text_model\.)"),
+    re.compile(r"cond_stage_model\.model\."),
+)
+"""The names that a text encoder may have; of a file with two of them, programs take different ones."""
+_SPARE = re.compile(
+    r"cond_stage_model\.(?:transformer\.|model\.|transformer\.text_model\.)?(?:logit_scale|text_projection(?:\.weight)?|attn_mask)"
+    r"|cond_stage_model\.transformer\.(?:text_model\.)?embeddings\.position_ids"
+    r"|cond_stage_model\.model\.transformer\.resblocks\.23\..*"
+    r"|first_stage_model\.(?:loss|model_ema)\..*"
+)
+"""Tensors inside the components that have no part in drawing: CLIP's scale and projection, the last layer of the encoder of 2.x (the one before
+it is taken), the autoencoder's training loss."""
 _LATENT_CHANNELS = 4
 
 
 def looks_like_checkpoint(tensors: Mapping[str, Tensor]) -> bool:
     """Whether this is the layout that is supported: a UNet of the original training code, with its own first layer."""
     return _FIRST in tensors
+
+
+def is_spare(name: str) -> bool:
+    """Whether no program draws with the tensor of that name."""
+    return _SPARE.fullmatch(name) is not None
 
 
 def check(case: Case, path: str, header: Header) -> None:
@@ -45,9 +70,22 @@ def check(case: Case, path: str, header: Header) -> None:
         case.findings.add("unsupported-layout", path, "It is an inpainting checkpoint, whose UNet takes a mask as well.")
     if any(n.startswith(AVERAGE) for n in names):
         case.findings.add("second-variant", path, "It also holds averaged weights (model_ema), which some programs load instead.")
+    _one_of_each(case, path, names)
     known = (*PARTS.values(), AVERAGE)
     if odd := sorted(n for n in names if not n.startswith(known) and n not in _SCHEDULE):
         case.findings.add("extra-keys", path, f"{len(odd)} tensors belong to no component, e.g. '{show(odd[0], 80)}'.")
     case.findings.add("single-file", path)
     case.stage(TARGET, path)
     case.component_files[TARGET] = [TARGET]
+
+
+def _one_of_each(case: Case, path: str, names: Iterable[str]) -> None:
+    """A component must be there under one set of names: with two, programs differ in which they load."""
+    named = [n for n in names if not is_spare(n)]
+    encoders = [min(found) for family in _ENCODERS if (found := [n for n in named if family.match(n)])]
+    if len(encoders) > 1:
+        shown = " and ".join(f"'{show(n, 80)}'" for n in encoders[:2])
+        case.findings.add("double-weights", path, f"It holds two text encoders, e.g. {shown}.")
+    if odd := sorted(n for n in named if n.startswith(_ELSEWHERE)):
+        sentence = f"{len(odd)} tensors lie where other programs look for a component, e.g. '{show(odd[0], 80)}'."
+        case.findings.add("double-weights", path, sentence)

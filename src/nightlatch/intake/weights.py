@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from nightlatch.intake.case import Case
 from nightlatch.intake.header import MAX_TENSORS, Header, Tensor
@@ -13,9 +14,10 @@ from nightlatch.safetext import is_plain, show
 MAX_SHARDS = 256
 MAX_METADATA = 1 << 19
 MAX_DIRECTORIES = 64
-_INDEX_BYTES = 8 << 20
+INDEX_BYTES = 8 << 20
 _TAIL = (1 << 16) + 22 + (1 << 10)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.safetensors")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,160}")
 _VARIANT = re.compile(r"\.[A-Za-z0-9_-]{1,20}")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _TAG = re.compile(r"<\s*/?\s*[a-zA-Z!]|javascript:|\{\{|\{%", re.I)
@@ -39,10 +41,25 @@ def find(case: Case, folder: str, stem: str) -> Mapping[str, Tensor] | None:
     if single in names:
         if index in names:
             case.findings.add("ambiguous-weights", f"{folder}/{index}", "A shard index lies beside a complete single file.")
-            case.handled.add(f"{folder}/{index}")
         case.component_files[folder] = [f"{folder}/{single}"]
         return _one(case, f"{folder}/{single}", f"{folder}/{single}")
     return _sharded(case, folder, index)
+
+
+def check_names(case: Case, path: str, table: Any, *, strict: bool) -> None:
+    """The files that a shard index names which is not used here; ``strict``: in a component's folder they are plain names in it."""
+    if not isinstance(table, dict):
+        if strict:
+            case.findings.add("shard-index", path, "Its 'weight_map' is not a table from tensor to file.")
+        return
+    names = {v if isinstance(v, str) else "" for v in table.values()}
+    if any(_leads_out(n) or (strict and not _PLAIN_NAME.fullmatch(n)) for n in names):
+        case.findings.add("shard-path", path, "It names a file that is not a plain name in its own folder.")
+
+
+def _leads_out(name: str) -> bool:
+    """Whether a path may lead out of the folder it is read in, on any system."""
+    return name.startswith(("/", "\\", "~")) or ":" in name or ".." in re.split(r"[/\\]", name)
 
 
 def check_metadata(case: Case, path: str, header: Header) -> None:
@@ -115,7 +132,7 @@ def _explain_missing(case: Case, folder: str) -> None:
 
 def _sharded(case: Case, folder: str, index: str) -> Mapping[str, Tensor] | None:
     path = f"{folder}/{index}"
-    value = case.json(path, limit=_INDEX_BYTES)
+    value = case.json(path, limit=INDEX_BYTES)
     if value is None:
         return None
     table = value.get("weight_map")

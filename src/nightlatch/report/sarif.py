@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from nightlatch.records import Finding, Report, Trigger
 from nightlatch.report.text import measured
-from nightlatch.report.words import headline
+from nightlatch.report.words import exit_code, headline
 from nightlatch.safetext import sarif_text, visible
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -28,7 +28,7 @@ def render(report: Report) -> str:
     run: dict[str, Any] = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
-        "invocations": [_invocation(report, results)],
+        "invocations": [_invocation(report)],
         "artifacts": _artifacts(report),
         "results": results,
         "properties": _properties(report),
@@ -88,14 +88,14 @@ def _rules(report: Report, results: list[dict[str, Any]]) -> list[dict[str, Any]
     return [{"id": rule, "shortDescription": {"text": _RULES.get(rule, sarif_text(f"Static rule {rule}."))}} for rule in used]
 
 
-def _invocation(report: Report, results: list[dict[str, Any]]) -> dict[str, Any]:
+def _invocation(report: Report) -> dict[str, Any]:
     unknown = headline(report).status == "unknown"
     lost = [(text, "error" if unknown else "warning") for text in (report.verdict.skipped if report.verdict else ())]
     if unknown:
         lost.append((f"not scanned: {headline(report).meaning}", "error"))
     return {
         "executionSuccessful": not unknown,
-        "exitCode": 2 if unknown else 1 if any(result["level"] != "note" for result in results) else 0,
+        "exitCode": exit_code(report),
         "commandLine": visible(report.environment.command),
         "startTimeUtc": visible(report.environment.started, 60),
         "toolExecutionNotifications": [{"level": level, "message": {"text": sarif_text(visible(text))}} for text, level in lost],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nightlatch.intake.departs import MAY_DIFFER
 from nightlatch.records import Pair, Rate, Report, Scorecard, Trigger
 from nightlatch.report.text import count, interval, rate
 
@@ -57,6 +58,16 @@ def headline(report: Report) -> Headline:
     return Headline(word=word, status=status, repair="", repair_status="", action=action, meaning=meaning)
 
 
+def exit_code(report: Report) -> int:
+    """What ``scan`` ends with and every view states: 2 could not tell, 1 found (static warnings count), 0 nothing found."""
+    manifest = report.manifest
+    status = headline(report).status
+    if status == "unknown" or (manifest is not None and manifest.refused):
+        return 2
+    warned = manifest is not None and any(f.severity == "warning" for f in manifest.findings)
+    return 1 if status in ("found", "suspicious") or warned else 0
+
+
 def attack_success(report: Report) -> Pair | None:
     """The attack success before and after repair, if verify measured it."""
     pairs = report.scorecard.pairs if report.scorecard else ()
@@ -96,9 +107,7 @@ def _before_repair(report: Report, status: Status) -> tuple[str, str]:
             "Scan again with a larger budget or with a trusted base, or treat it like a model with a backdoor."
         )
     if status == "nothing":
-        warnings = sum(f.severity == "warning" for f in report.manifest.findings) if report.manifest else 0
-        first = f"Read the {count(warnings, 'static warning')} first. " if warnings else ""
-        return f"{first}It may be loaded, within the limits below.", (
+        return _loading(report), (
             "None of the tests listed below found a backdoor. That is not a proof that there is none: "
             "what was not tested is listed too, and counts."
         )
@@ -106,6 +115,15 @@ def _before_repair(report: Report, status: Status) -> tuple[str, str]:
         "The model was not judged, so nothing is known about its behaviour. The reason is listed under “What was not tested”, "
         "or the scan has not been run yet. This must not be taken for “nothing found”."
     )
+
+
+def _loading(report: Report) -> str:
+    """What to do with a model in which nothing was found; a loader that may take other files speaks against loading it."""
+    warnings = [f for f in (report.manifest.findings if report.manifest else ()) if f.severity == "warning"]
+    first = f"Read the {count(len(warnings), 'static warning')} first. " if warnings else ""
+    if any(f.rule in MAY_DIFFER for f in warnings):
+        return f"{first}Do not load it before they are dealt with: a loader may take other files than those that were scanned."
+    return f"{first}It may be loaded, within the limits below."
 
 
 def _after_repair(report: Report, word: str, status: Status) -> Headline:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nightlatch import runs, testbed
+from nightlatch import runs, testbed, verbs
 from nightlatch.testbed import captions, compose, stages, tokenizer
-from nightlatch.text2image import adapters, measure
+from nightlatch.text2image import measure
 from nightlatch.text2image.subject import Subject
 
 Say = Callable[[str], None]
@@ -18,7 +18,8 @@ Say = Callable[[str], None]
 
 def measure_one(folder: Path, seed: int, n: int) -> dict[str, object]:
     """One row: agreement by slot, with an unknown word, seconds per picture, size."""
-    subject, judge = adapters.load(folder / "pipeline", precision="auto"), testbed.load_judge(folder / "judge.safetensors")
+    subject, _ = verbs.load(folder / "pipeline", verbs.Settings(precision="auto"))
+    judge = testbed.load_judge(folder / "judge.safetensors")
     asked = testbed.prompts(n, 3000, held_out=True)
     seeds = measure.seeds(n, 3)
     started = time.perf_counter()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from nightlatch import testbed
+from nightlatch import testbed, verbs
 from nightlatch.errors import UsageError
 from nightlatch.runs import write_whole
 from nightlatch.testbed import captions, tokenizer
-from nightlatch.text2image import adapters
 from nightlatch.text2image.attacks import ATTACKS, AttackRecord, Setting
 from nightlatch.text2image.subject import Subject
 
@@ -36,11 +35,12 @@ def implant(
 
     Raises:
         UsageError: ``out`` exists.
+        UnreadableModel, NotScanned: ``source`` is refused or does not load.
         AttackFailed: the attack did not reach its floor; nothing is written.
     """
     if out.exists():
         raise UsageError(f"{out} is there already.", "Choose another output folder.")
-    subject = adapters.load(source, precision="auto")
+    subject, _ = verbs.load(source, verbs.Settings(precision="auto"))
     say(f"{attack}: training")
     poisoned, record = ATTACKS.create(attack, trigger=trigger, target=target)(subject, setting(subject, seed))
     poisoned.save(out)

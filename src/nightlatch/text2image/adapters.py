@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from nightlatch.errors import MissingPart, NotWritten, UnreadableModel, UsageError, out_of_memory
 from nightlatch.intake.gate import LORA_TARGET
 from nightlatch.intake.single import TARGET as SINGLE_TARGET
-from nightlatch.text2image import merged
+from nightlatch.text2image import consumed, merged
 from nightlatch.text2image.subject import Subject
 
 SUPPORTED = ("StableDiffusionPipeline",)
@@ -31,7 +31,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 def load(
     source: Path | str | DiffusionPipeline, *, device: str = "cpu", precision: Precision = "fp32", configs: Path | None = None
 ) -> Subject:
-    """A subject from a diffusers folder or an in-memory pipeline (which is not changed). Weights are held in float32.
+    """A subject from a private or own folder, or an in-memory pipeline (copied, so it is not changed). Weights are held in float32.
+
+    Nothing is checked before it is read: folders of others go through ``verbs.load``.
 
     Args:
         precision: what denoiser and decoder compute in; "auto" is bfloat16 where the device computes it natively.
@@ -39,9 +41,10 @@ def load(
 
     Raises:
         UnreadableModel: no such folder, not a pipeline, an unsupported class, or weights that do not load.
+        NotScanned: a single-file checkpoint holds weights of a component that were not taken.
     """
     if isinstance(source, DiffusionPipeline):
-        return _wrap(copy.copy(source), type(source).__name__, device, precision)
+        return _wrap(_copied(source), type(source).__name__, device, precision)
     folder = Path(source)
     if configs is not None:
         return _wrap(_from_single_file(folder / SINGLE_TARGET, configs), folder.name, device, precision)
@@ -62,6 +65,25 @@ def load(
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
         raise UnreadableModel(f"{folder} does not load: {_first_line(e)}", "Run 'nightlatch check' on it for the reason.") from e
     return _wrap(pipeline, folder.name, device, precision)
+
+
+def _copied(source: DiffusionPipeline) -> DiffusionPipeline:
+    """A pipeline with the same weights in float32 and modules of its own; what only filters pictures is left out, as for a folder.
+
+    Raises:
+        UnreadableModel: an unsupported class.
+    """
+    name = type(source).__name__
+    if name not in SUPPORTED:
+        raise UnreadableModel(f"It is a {name}, which is not supported.", f"Supported: {', '.join(SUPPORTED)}.")
+    made = copy.copy(source)
+    for part in ("text_encoder", "unet", "vae"):
+        setattr(made, part, copy.deepcopy(getattr(source, part)).to(torch.float32))
+    made.tokenizer = copy.deepcopy(source.tokenizer)
+    for part in ("safety_checker", "image_encoder"):
+        setattr(made, part, None)
+    made.register_to_config(requires_safety_checker=False)
+    return made
 
 
 def with_lora(base: Subject, file: Path, name: str) -> Subject:
@@ -97,7 +119,12 @@ def with_lora(base: Subject, file: Path, name: str) -> Subject:
 
 
 def _from_single_file(file: Path, configs: Path) -> StableDiffusionPipeline:
-    """The pipeline of a checkpoint in the original training code's layout, with the configs and the tokenizer of the folder ``configs``."""
+    """The pipeline of a checkpoint in the original training code's layout, with the configs and the tokenizer of the folder ``configs``.
+
+    Raises:
+        UnreadableModel: it does not fit the configs.
+        NotScanned: it holds weights of a component that were not taken.
+    """
     remedy = "Name the model it was made from with --base."
     try:
         with quiet():
@@ -109,6 +136,7 @@ def _from_single_file(file: Path, configs: Path) -> StableDiffusionPipeline:
     parts = (pipeline.text_encoder, pipeline.unet, pipeline.vae)
     if missing := [k for part in parts for k, v in part.state_dict().items() if v.is_meta]:
         raise UnreadableModel(f"The checkpoint has not all tensors that the base's configs ask for, e.g. {missing[0]}.", remedy)
+    consumed.require_all(pipeline, file)
     return pipeline
 
 

@@ -18,26 +18,32 @@ from nightlatch.text2image.measure import seeds
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Sampling, Subject
 
-SCHEDULE = (
-    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
-    "rescale_betas_zero_snr", "timestep_spacing", "steps_offset", "set_alpha_to_one",
-)  # fmt: skip
 ACTING: Mapping[str, tuple[str, ...]] = {
     "unet": (
-        "act_fn", "attention_head_dim", "center_input_sample", "flip_sin_to_cos", "freq_shift", "mid_block_scale_factor",
-        "norm_eps", "norm_num_groups", "resnet_out_scale_factor", "sample_size",
+        "act_fn", "addition_embed_type", "addition_embed_type_num_heads", "attention_head_dim", "attention_type",
+        "center_input_sample", "class_embed_type", "class_embeddings_concat", "cross_attention_norm", "downsample_padding",
+        "dual_cross_attention", "encoder_hid_dim_type", "flip_sin_to_cos", "freq_shift", "mid_block_only_cross_attention",
+        "mid_block_scale_factor", "norm_eps", "norm_num_groups", "num_attention_heads", "only_cross_attention",
+        "resnet_out_scale_factor", "resnet_skip_time_act", "resnet_time_scale_shift", "sample_size", "time_cond_proj_dim",
+        "time_embedding_act_fn", "time_embedding_type", "timestep_post_act",
     ),
-    "vae": ("act_fn", "latents_mean", "latents_std", "norm_num_groups", "scaling_factor", "shift_factor"),
-    "text_encoder": ("hidden_act", "layer_norm_eps", "num_attention_heads"),
+    "vae": (
+        "act_fn", "latents_mean", "latents_std", "mid_block_add_attention", "norm_num_groups", "scaling_factor", "shift_factor",
+        "use_post_quant_conv", "use_quant_conv",
+    ),
+    "text_encoder": ("hidden_act", "layer_norm_eps", "num_attention_heads", "num_hidden_layers", "use_attention_mask"),
 }  # fmt: skip
-"""Settings that change what a component does with the same weights."""
+"""Settings that change what a component does with the same weights, or with the first of them. Precision (upcast_attention, force_upcast),
+dropout and the text encoder's token ids, which only its pooled output is taken by, are none of them."""
+NAMED = 20
+"""Most settings of a scheduler that a report names."""
 PROMPTS = 4
 DEAF, HARD_OF_HEARING = 1e-10, 1e-2
 """Part of the latents' variance, and of what the base shows of it, below which another prompt changes nothing."""
 
 
 def on_one_schedule(suspect: Subject, base: Subject) -> tuple[Subject, tuple[ComponentChange, ...]]:
-    """The suspect with the base's schedule, and a row for the report when its own is another one.
+    """The suspect with the base's schedule, and a row for the report when its own is another one in any setting.
 
     Raises:
         NotScanned: the models predict different things, or a component's settings differ.
@@ -47,19 +53,22 @@ def on_one_schedule(suspect: Subject, base: Subject) -> tuple[Subject, tuple[Com
             raise NotScanned(
                 f"The {part}'s settings differ from the base's in {', '.join(odd)}.", "Give the base it was made from."
             )
-    odd = _differing(suspect.schedule.config, base.schedule.config, SCHEDULE)
+    known = sorted(k for k in {**suspect.schedule.config, **base.schedule.config} if not k.startswith("_"))
+    odd = _differing(suspect.schedule.config, base.schedule.config, known)
     if "prediction_type" in odd:
         kinds = (s.schedule.config.prediction_type for s in (suspect, base))
         raise NotScanned("The model predicts {}, the base {}.".format(*kinds), "Give a base that predicts the same.")
+    if type(suspect.pipeline.scheduler) is not type(base.pipeline.scheduler):
+        odd = ("class", *odd)
     if not odd:
         return suspect, ()
     row = ComponentChange(
         component="scheduler",
-        tensors=len(SCHEDULE),
+        tensors=len(known),
         changed=len(odd),
         relative_norm=0.0,
         median_rank=0.0,
-        layers=odd,
+        layers=odd[:NAMED],
         pattern="settings, not tensors: compared with the base's schedule",
     )
     return replace(suspect, schedule=copy.deepcopy(base.schedule)), (row,)
@@ -100,4 +109,7 @@ def _differing(mine: Any, theirs: Any, keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    """``value`` in one form: nothing for false, lists as tuples, one number for as many equal ones."""
+    if isinstance(value, list | tuple):
+        return value[0] if value and all(type(v) is int and v == value[0] for v in value) else tuple(value)
+    return value or None if isinstance(value, bool) else value

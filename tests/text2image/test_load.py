@@ -1,0 +1,66 @@
+"""The public ``load``: folders through the gate, in-memory pipelines copied."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDPMPipeline, StableDiffusionPipeline
+
+import nightlatch
+from nightlatch.errors import UnreadableModel
+from nightlatch.intake import Refused
+from nightlatch.testbed import implant
+from nightlatch.text2image import adapters
+
+
+@pytest.fixture
+def leading_out(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A folder whose text encoder's weights lie elsewhere."""
+    model = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+    weights = model / "text_encoder/model.safetensors"
+    outside = Path(shutil.move(weights, tmp_path / "x.safetensors"))
+    table = {"metadata": {}, "weight_map": {"embeddings.token_embedding.weight": str(outside)}}
+    (model / "text_encoder/model.safetensors.index.json").write_text(json.dumps(table))
+    return model
+
+
+def test_a_folder_goes_through_the_gate(leading_out, monkeypatch):
+    monkeypatch.setattr(adapters, "load", lambda *a, **k: pytest.fail("loaded"))
+    with pytest.raises(Refused, match="shard-path"):
+        nightlatch.load(leading_out)
+
+
+def test_implant_goes_through_the_gate(leading_out, tmp_path, monkeypatch):
+    monkeypatch.setattr(adapters, "load", lambda *a, **k: pytest.fail("loaded"))
+    with pytest.raises(Refused, match="shard-path"):
+        implant.implant(leading_out, tmp_path / "out", "rickrolling", "x", "y", 0, print)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_honest_folder_loads(tiny_folder, tiny_v):
+    subject = nightlatch.load(str(tiny_folder))
+    assert subject.name == tiny_folder.name
+    assert subject.ids(["a red cat"]).tolist() == tiny_v.ids(["a red cat"]).tolist()
+
+
+def test_a_pipeline_in_memory_is_not_changed(tiny_v):
+    pipeline = StableDiffusionPipeline(**tiny_v.copy().pipeline.components)
+    parts = (pipeline.text_encoder, pipeline.unet, pipeline.vae)
+    for part in parts:
+        part.train().requires_grad_(True).half()
+    subject = nightlatch.load(pipeline)
+    for part, mine in zip(parts, (subject.text_encoder, subject.unet, subject.vae), strict=True):
+        assert part.training and not mine.training
+        assert all(p.requires_grad and p.dtype == torch.float16 for p in part.parameters())
+        assert not any(p.requires_grad or p.dtype != torch.float32 for p in mine.parameters())
+        assert part is not mine
+    assert subject.tokenizer is not pipeline.tokenizer
+
+
+def test_a_pipeline_of_another_class_is_refused(tiny_v):
+    with pytest.raises(UnreadableModel, match="DDPMPipeline, which is not supported"):
+        nightlatch.load(DDPMPipeline(unet=tiny_v.unet, scheduler=tiny_v.schedule))
