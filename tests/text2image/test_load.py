@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDPMPipeline, StableDiffusionPipeline
+from tokenizers import decoders
 
 import nightlatch
 from nightlatch.errors import UnreadableModel
@@ -58,9 +60,22 @@ def test_a_pipeline_in_memory_is_not_changed(tiny_v):
         assert all(p.requires_grad and p.dtype == torch.float16 for p in part.parameters())
         assert not any(p.requires_grad or p.dtype != torch.float32 for p in mine.parameters())
         assert part is not mine
-    assert subject.tokenizer is not pipeline.tokenizer
+    assert subject.tokenizer is pipeline.tokenizer  # it holds no weights, and nothing changes it
 
 
 def test_a_pipeline_of_another_class_is_refused(tiny_v):
     with pytest.raises(UnreadableModel, match="DDPMPipeline, which is not supported"):
         nightlatch.load(DDPMPipeline(unet=tiny_v.unet, scheduler=tiny_v.schedule))
+
+
+def test_text_of_tokens_is_read_off_the_vocabulary_whatever_the_decoder_says(tiny_v):
+    tokenizer = tiny_v.tokenizer
+    prompts = ["a cat's café, 12 bus", "миг"]
+    ids = [tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
+    assert tiny_v.texts(ids) == [t.strip() for t in tokenizer.batch_decode(ids)]
+    lying = copy.deepcopy(tokenizer)
+    lying.backend_tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("cat", "dog")])
+    suspect = tiny_v.copy()
+    suspect.pipeline.tokenizer = lying
+    assert lying.decode(ids[0]) != tokenizer.decode(ids[0])
+    assert suspect.texts(ids) == tiny_v.texts(ids)

@@ -28,10 +28,12 @@ class Table(NamedTuple):
     merges: list[Pair]
 
 
-def byte_characters() -> list[str]:
-    """The printable character for each of the 256 bytes, in the order of CLIP's vocabulary (Radford et al. 2019, GPT-2)."""
+def byte_values() -> dict[str, bytes]:
+    """The byte that each of the 256 characters of CLIP's vocabulary stands for, in the vocabulary's order (Radford et al. 2019, GPT-2): printable
+    ones for themselves, the other bytes, in order, as the characters from U+0100 on."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    return [chr(b) for b in plain] + [chr(256 + i) for i in range(256 - len(plain))]
+    rest = sorted(set(range(256)) - set(plain))
+    return {chr(b): bytes([b]) for b in plain} | {chr(256 + i): bytes([b]) for i, b in enumerate(rest)}
 
 
 def merges_from_text(data: bytes) -> list[Pair] | None:
@@ -89,7 +91,7 @@ def check(findings: Findings, table: Table, rows: int | None) -> bool:
 
 def _canonical() -> list[str]:
     """The first 512 tokens of CLIP's vocabulary: every byte bare, then every byte at the end of a word."""
-    characters = byte_characters()
+    characters = list(byte_values())
     return [*characters, *(c + END for c in characters)]
 
 

@@ -68,7 +68,8 @@ def load(
 
 
 def _copied(source: DiffusionPipeline) -> DiffusionPipeline:
-    """A pipeline with the same weights in float32 and modules of its own; what only filters pictures is left out, as for a folder.
+    """A pipeline with the same weights in float32, modules of its own and the same tokenizer, which nothing changes (its deep copy has lost its
+    decoder); what only filters pictures is left out, as for a folder.
 
     Raises:
         UnreadableModel: an unsupported class.
@@ -79,7 +80,6 @@ def _copied(source: DiffusionPipeline) -> DiffusionPipeline:
     made = copy.copy(source)
     for part in ("text_encoder", "unet", "vae"):
         setattr(made, part, copy.deepcopy(getattr(source, part)).to(torch.float32))
-    made.tokenizer = copy.deepcopy(source.tokenizer)
     for part in ("safety_checker", "image_encoder"):
         setattr(made, part, None)
     made.register_to_config(requires_safety_checker=False)

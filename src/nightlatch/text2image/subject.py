@@ -18,6 +18,8 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from nightlatch.text2image.spelling import typed
+
 Step = Callable[[int, torch.Tensor, torch.Tensor], None]
 """Called with (timestep, x_t, raw conditional output) at every sampling step."""
 
@@ -92,13 +94,14 @@ class Subject:
 
     @property
     def ordinary_ids(self) -> list[int]:
-        """The ids of all tokens but the special ones."""
-        special = set(self.tokenizer.all_special_ids)
-        return [i for i in range(len(self.tokenizer)) if i not in special]
+        """The ids of all tokens but those that begin and end every prompt, in order; what a file calls special beside these can be typed, too."""
+        frame = {self.tokenizer.bos_token_id, self.tokenizer.eos_token_id}
+        return sorted(set(self.tokenizer.get_vocab().values()) - frame)
 
     def texts(self, sequences: Iterable[Sequence[int]]) -> list[str]:
         """What sequences of token ids read as: the strings that a user would type for them."""
-        return [str(t).strip() for t in self.tokenizer.batch_decode([list(s) for s in sequences])]
+        vocabulary, added = {i: t for t, i in self.tokenizer.get_vocab().items()}, self.tokenizer.get_added_vocab().keys()
+        return [typed((vocabulary.get(i, "") for i in ids), added) for ids in sequences]
 
     def encode_ids(self, ids: torch.Tensor) -> torch.Tensor:
         """(n, tokens) -> (n, tokens, width); keeps gradients when they are enabled."""
