@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 
 from nightlatch import runs
 from nightlatch.bench import cases, matrix, tables
@@ -64,3 +65,16 @@ def test_tables_show_rates_and_escape_what_models_say(tmp_path):
     assert "0.3 (< 1.8)" in page
     assert "a\\|b" in page
     assert "## Scan" not in page
+
+
+def test_scanners_are_counted_by_how_they_ended(tmp_path):
+    row = {"case": "7-x", "rule": "pickle", "nightlatch": "refused", "nightlatch_seconds": 0.1, "versions": {"picklescan": "1.0"}}
+    rows = [
+        {**row, "picklescan": "missed", "picklescan_ran_code": True},
+        {**row, "picklescan": "found", "picklescan_ran_code": False},
+    ]
+    (tmp_path / "scanners.json").write_text(json.dumps(rows))
+    tables.write(tmp_path, tmp_path / "results.md")
+    page = (tmp_path / "results.md").read_text()
+    assert "| picklescan 1\\.0 | 1 | 0 | 1 | 0 | 1 |" in page
+    assert "| nightlatch | 0 | 2 | 0 | 0 | 0 |" in page

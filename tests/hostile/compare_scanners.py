@@ -74,6 +74,7 @@ def row(case: BadInput, scanners: Path, built: Path, scratch: Path) -> dict[str,
         manifest = check(arena.source, values=True)
         made["nightlatch"] = ("missed", "found", "refused")[exit_code(manifest)]
         made["nightlatch_seconds"] = round(time.perf_counter() - started, 3)
+        made["nightlatch_ran_code"] = arena.marker.exists()
     with ExitStack() as stack:
         arenas = {name: Arena(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch))), built) for name in COMMANDS}
         for arena in arenas.values():

@@ -12,6 +12,7 @@ from nightlatch.safetext import markdown
 
 Row = Mapping[str, Any]
 Cell = Callable[[Row], str]
+SCANNERS = "scanners.json"
 BARS = (
     "Bars: attack success at least 90 %, other words at most 5 %, clean within 3 points of the base; scan under 180 s; "
     "after repair success at most 1 %, clean at most 1 point lower, regrowth at most 5 %, and what is asked on triggered prompts within "
@@ -20,7 +21,7 @@ BARS = (
 
 
 def write(figures: Path, out: Path) -> None:
-    """All tables whose figures exist."""
+    """All tables whose figures exist; those that other commands than the experiment write are taken as they are."""
     parts = [
         "# Results",
         "",
@@ -29,7 +30,7 @@ def write(figures: Path, out: Path) -> None:
     for file, title, columns in TABLES:
         if (figures / file).is_file():
             rows = json.loads((figures / file).read_text(encoding="utf-8"))
-            parts += ["", f"## {title}", "", *table(rows, columns)]
+            parts += ["", f"## {title}", "", *(counts(rows) if file == SCANNERS else ()), *table(rows, columns)]
     write_whole(out, "\n".join(parts) + "\n")
 
 
@@ -37,6 +38,19 @@ def table(rows: Iterable[Row], columns: Mapping[str, Cell]) -> list[str]:
     """A Markdown table; what the rows say is escaped."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     return [*lines, *("| " + " | ".join(cell(row) for cell in columns.values()) + " |" for row in rows)]
+
+
+def counts(rows: Sequence[Row]) -> list[str]:
+    """How often each scanner came to which end, and in how many cases the file's own code ran."""
+    ends = ("found", "refused", "missed", "crashed")
+    versions = rows[0]["versions"] if rows else {}
+    made = [
+        {"scanner": f"{name} {versions.get(name, '')}".strip()}
+        | {end: sum(row[name] == end for row in rows) for end in ends}
+        | {"ran code": sum(bool(row.get(f"{name}_ran_code")) for row in rows)}
+        for name in ("nightlatch", *versions)
+    ]
+    return [*table(made, {key: text(key) for key in ("scanner", *ends, "ran code")}), ""]
 
 
 def text(key: str) -> Cell:
@@ -136,6 +150,32 @@ TABLES: Sequence[tuple[str, str, Mapping[str, Cell]]] = (
             "FID after": number("fid_after", 2),
             "regrowth %": share("regrowth"),
             "leak %": share("leak"),
+        },
+    ),
+    (
+        "check.json",
+        "check on a folder of Stable Diffusion's size",
+        {
+            "GB": number("folder_gigabytes", 2),
+            "tensors": text("folder_tensors"),
+            "rules ms": number("check_milliseconds", 1),
+            "header of 2,600 tensors ms": number("header_milliseconds", 1),
+            "peak MB": number("check_peak_megabytes"),
+            "values GB/s": number("values_gigabytes_per_second", 2),
+            "peak MB with values": number("values_peak_megabytes"),
+        },
+    ),
+    (
+        SCANNERS,
+        "Bad inputs, and what file scanners make of them",
+        {
+            "case": text("case"),
+            "rule": text("rule"),
+            "nightlatch": text("nightlatch"),
+            "s": number("nightlatch_seconds", 2),
+            "picklescan": text("picklescan"),
+            "modelscan": text("modelscan"),
+            "modelaudit": text("modelaudit"),
         },
     ),
 )
