@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint bench scanners lowest testbed clean setup
+.PHONY: demo test lint bench scanners fuzz lowest testbed clean setup
 
 # The main job on a backdoored model: check, scan, clean, verify, report.
 demo: $(VENV)/.ready
@@ -34,6 +34,12 @@ lowest:
 	runs/lowest/bin/pip install --quiet torch==2.13.0
 	runs/lowest/bin/pip install --quiet --constraint lowest.txt --editable '.[features,dev]'
 	runs/lowest/bin/pytest tests/intake tests/hostile tests/equivalence tests/text2image/test_lora.py tests/text2image/test_single_file.py
+
+# Ten minutes of coverage-guided fuzzing of everything that reads strangers' headers and JSON.
+fuzz:
+	$(PYTHON) -m venv runs/fuzzer
+	runs/fuzzer/bin/pip install --quiet atheris==3.0.0 safetensors numpy scipy pydantic
+	PYTHONPATH=src runs/fuzzer/bin/python tests/hostile/fuzz.py --seconds 600
 
 testbed: $(VENV)/.ready
 	$(BIN)/nightlatch testbed train --out runs/testbed

@@ -1,12 +1,13 @@
 """Coverage-guided fuzzing of the readers that see a stranger's bytes first: safetensors headers, JSON, merges, normalizers.
 
-Run ``python tests/hostile/fuzz_header.py -max_total_time=600`` where atheris is installed; further arguments go to libFuzzer
-(a folder to keep new inputs in, ``-rss_limit_mb``). The first byte of an input chooses the reader. A reader may refuse with
+``fuzz.py`` runs it; by hand, where atheris is installed: ``python tests/hostile/fuzz_header.py -max_total_time=600``, further arguments go
+to libFuzzer (a folder to keep new inputs in, ``-rss_limit_mb``). The first byte of an input chooses the reader. A reader may refuse with
 its own exception only, and what it accepts must have the properties that later code relies on.
 """
 
 from __future__ import annotations
 
+import base64
 import inspect
 import io
 import json
@@ -20,6 +21,9 @@ from nightlatch import safetext
 from nightlatch.intake import bpe, header, jsonread, normalizer
 from nightlatch.intake.rules import RULES, Findings
 from nightlatch.safetext import show, unshow
+
+CORPUS = Path(__file__).with_name("corpus.json")
+"""What an earlier fuzzing has reached new code with, base64."""
 
 
 def fuzz_file(data: bytes) -> None:
@@ -150,6 +154,11 @@ def seeds() -> list[bytes]:
         b"\3" + json.dumps({**tokenizer, "model": {"merges": [["a", "b"]]}}).encode(),
     ]
     return [*made, b"\4#version: 0.2\na b\nab c</w>\n", b"\4" + "c\u0430t \u200b\u202e\x1b[2J \\u{41}".encode(), b"\4\xff a"]
+
+
+def corpus() -> list[bytes]:
+    """The kept inputs of earlier fuzzing."""
+    return [base64.b64decode(text) for text in json.loads(CORPUS.read_text())] if CORPUS.is_file() else []
 
 
 def main(arguments: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The fuzzer's seeds and simple mutations of them, so that the harness itself and known inputs stay sound without atheris."""
+"""The fuzzer's seeds, its corpus, and simple mutations of the seeds, so that the harness itself and known inputs stay sound without atheris."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ SEEDS = fuzz_header.seeds()
 @pytest.mark.parametrize("data", SEEDS, ids=range(len(SEEDS)))
 def test_seed(data: bytes) -> None:
     fuzz_header.one_input(data)
+
+
+def test_corpus_of_the_last_fuzzing() -> None:
+    for data in fuzz_header.corpus():
+        fuzz_header.one_input(data)
 
 
 def test_the_seeds_are_small_and_reach_every_reader() -> None:
