@@ -346,7 +346,23 @@ config_case("59", "config-bound", "length_10_to_30", KC, model_max_length=10**30
 config_case("own", "config-exceeds-weights", "length_beyond_positions", KC, model_max_length=4096)
 config_case("own", "special-token", "end_token_is_a_word", KC, 1, eos_token="cat")
 config_case("own", "special-token", "further_special_token", KC, 1, extra_special_tokens=["cat"])
+config_case("own", "special-token", "token_for_masks", KC, 1, mask_token="cat")
+config_case("own", "special-token", "token_of_another_name", KC, 1, image_token={"content": "cat", "lstrip": True})
+config_case("own", "special-token", "token_in_a_word_mark", KC, 1, cls_token="!")
+config_case(
+    "own", "special-token", "token_behind_another", KC, 1, additional_special_tokens=["<s>"], extra_special_tokens=["cat"]
+)
+config_case("own", "special-token", "token_by_name", KC, 1, extra_special_tokens={"animal": "cat"})
+config_case("own", "tokenizer-map", "token_is_a_number", KC, bos_token=5)
+config_case("own", "tokenizer-map", "token_with_an_odd_flag", KC, bos_token={"content": "<|startoftext|>", "run": True})
 config_case("own", "tokenizer-map", "added_without_id", KC, added_tokens_decoder={"x": {"content": "sks"}})
+config_case("own", "tokenizer-setting", "another_tokenizer_file", KC, fast_tokenizer_files=["tokenizer.4.0.0.json"])
+config_case("own", "tokenizer-setting", "tokenizer_file_elsewhere", KC, tokenizer_file="../../tokenizer.json")
+config_case("own", "tokenizer-setting", "vocabulary_in_the_settings", KC, vocab={"cat</w>": 7})
+config_case("own", "tokenizer-setting", "converted_from_gguf", KC, gguf_file="x.gguf")
+config_case("own", "tokenizer-rewrite", "fills_up_on_the_left", KC, 1, padding_side="left")
+config_case("own", "tokenizer-rewrite", "keeps_capitals", KC, 1, do_lower_case=False)
+config_case("own", "tokenizer-rewrite", "another_tokenizer_class", KC, 1, tokenizer_class="BertTokenizer")
 
 
 @bad("53", "index")
@@ -484,6 +500,13 @@ _REWRITES: dict[str, Callable[[Any], Any]] = {
     "pre_tokenizer_is_null": lambda v: v.update(pre_tokenizer=None),
     "pre_tokenizer_without_bytes": lambda v: v["pre_tokenizer"]["pretokenizers"].pop() and None,
     "post_processor_is_null": lambda v: v.update(post_processor=None),
+    "decoder_is_null": lambda v: v.update(decoder=None),
+    "decoder_replaces": lambda v: v.update(decoder={"type": "Replace", "pattern": {"String": "cat"}, "content": "dog"}),
+    "cuts_on_the_left": lambda v: v.update(truncation={"direction": "Left", "max_length": 16}),
+    "fills_up_with_a_word": lambda v: v.update(padding={"strategy": "BatchLongest", "pad_token": "cat</w>", "pad_id": 7}),
+    "fills_up_with_another_id": lambda v: v.update(
+        padding={"strategy": {"Fixed": 16}, "pad_token": "<|endoftext|>", "pad_id": 7}
+    ),
 }
 for _name, _change in _REWRITES.items():
 
@@ -577,6 +600,56 @@ def merges_of_many_bytes(a: Arena) -> None:
 @bad("own", "config-bound")
 def many_merges_in_one_file(a: Arena) -> None:
     edit_json(a.file(TOKENIZER), lambda v: v["model"].update(merges=["a b"] * 200_000))
+
+
+@bad("own", "config-bound")
+def merges_of_long_halves(a: Arena) -> None:
+    """Every token one letter longer than the one before, so that each merge is followed through all before it."""
+    chains = [["a" * n, "a"] for n in range(1, 500)]
+    chains += [[c + "a" * n, "a"] for c in "bcdefghijklmnopqr" for n in range(500)]
+    edit_json(a.file(TOKENIZER), lambda v: v["model"].update(merges=chains))
+
+
+def replacing(*steps: tuple[dict[str, str], str]) -> Callable[[Any], None]:
+    """Adds replacements to the normalizer."""
+
+    def change(v: Any) -> None:
+        v["normalizer"]["normalizers"] += [{"type": "Replace", "pattern": p, "content": c} for p, c in steps]
+
+    return change
+
+
+_GROWING: dict[str, Callable[[Any], Any]] = {
+    "by_one_step": replacing(({"String": " "}, "x" * 5_000)),
+    "by_spaces": replacing(({"Regex": r"\s+"}, " " * 5_000)),
+    "by_many_steps": replacing(*[({"String": "a"}, "aaa")] * 8),
+    "in_front": lambda v: v["normalizer"]["normalizers"].append({"type": "Prepend", "prepend": "x" * 5_000}),
+    "by_very_many_patterns": replacing(*[({"Regex": r"\s+"}, " ")] * 100),
+    "when_filled_up": lambda v: v.update(padding={"strategy": {"Fixed": 10**9}, "pad_token": "!", "pad_id": 0}),
+    "when_cut": lambda v: v.update(truncation={"max_length": 10**12}),
+}
+for _name, _change in _GROWING.items():
+
+    @bad("own", "config-bound", name=f"prompt_grows_{_name}")
+    def growing(a: Arena, change: Callable[[Any], Any] = _change) -> None:
+        generic(a)
+        edit_json(a.file(TOKENIZER), change)
+
+
+@bad("own", "tokenizer-regex")
+def pattern_behind_many_others(a: Arena) -> None:
+    generic(a)
+    edit_json(a.file(TOKENIZER), replacing(({"Regex": "(a+)+$"}, ""), *[({"Regex": r"\s+"}, " ")] * 60))
+
+
+@bad("own", "tokenizer-setting")
+def special_map_holds_a_setting(a: Arena) -> None:
+    a.write("tokenizer/special_tokens_map.json", b'{"vocab_file": "../../vocab.json"}')
+
+
+@bad("own", "special-token", 1)
+def special_map_holds_a_word(a: Arena) -> None:
+    a.write("tokenizer/special_tokens_map.json", b'{"sep_token": "cat", "additional_special_tokens": []}')
 
 
 @bad("57", "tokenizer-regex")

@@ -30,8 +30,13 @@ def long_vocabularies(a: Arena) -> None:
     a.write("tokenizer/tokenizer.json", b'{"model": {"merges": [], "vocab": ' + table + b"}}")
 
 
+def long_text_with_an_escape(a: Arena) -> None:
+    """Sixteen megabytes of characters outside the basic plane, and one escape that makes the reader look for halves of pairs."""
+    a.write("tokenizer/tokenizer.json", b'{"model": "' + "\U0001f600".encode() * ((16 << 20) // 4 - 20) + b'\\ud83d\\ude00"}')
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-@pytest.mark.parametrize("build", [long_merges, long_vocabularies])
+@pytest.mark.parametrize("build", [long_merges, long_vocabularies, long_text_with_an_escape])
 def test_peak_memory(build: Callable[[Arena], None], built: Path, tmp_path: Path) -> None:
     arena = Arena(tmp_path, built)
     build(arena)

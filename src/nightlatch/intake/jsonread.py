@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from itertools import chain
 from typing import Any, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -15,6 +16,7 @@ MAX_NODES = 500_000
 MAX_DIGITS = 64
 
 _CONTAINERS = frozenset({dict, list})
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -101,7 +103,10 @@ def _float(digits: str) -> float:
 
 
 def _refuse_lone_surrogates(value: Json) -> None:
-    try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise JsonProblem("utf8", "It holds half of a surrogate pair, which is not a character.") from None
+    """Walks level by level and copies no text, whatever its size."""
+    level: list[Any] = [value]
+    while level:
+        keys = (k for v in level if type(v) is dict for k in v)
+        if any(_SURROGATE.search(text) for text in chain(keys, (v for v in level if type(v) is str))):
+            raise JsonProblem("utf8", "It holds half of a surrogate pair, which is not a character.")
+        level = [c for v in level if type(v) in _CONTAINERS for c in (v.values() if type(v) is dict else v)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from nightlatch.intake import window
 from nightlatch.safetext import show
 
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -14,15 +15,20 @@ _WHITESPACE = {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}
 _SPLITS = [{"type": "Split", "pattern": {"Regex": p}, "behavior": "Removed", "invert": True} for p in sorted(KNOWN_PATTERNS)]
 _ENDS = (("<|startoftext|>", "<|endoftext|>"), ("<s>", "</s>"))
 MAX_STEPS = 64
+MAX_GROWTH = 1_000
 MAX_SHOWN = 200
 
 
 def differences(full: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Rule id and sentence for everything that is not as in CLIP's tokenizer; nothing for CLIP's own files."""
-    for part in ("normalizer", "pre_tokenizer", "post_processor"):
-        for pattern in _patterns(full.get(part)):
-            if pattern not in KNOWN_PATTERNS:
-                yield "tokenizer-regex", f"Its {part} holds a pattern that CLIP's has not, '{show(pattern, 40)}'."
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        patterns = list(_patterns(full.get(part)))
+        if len(patterns) > MAX_STEPS:
+            yield "config-bound", f"Its {part} holds more than {MAX_STEPS} patterns."
+        if odd := next((pattern for pattern in patterns if pattern not in KNOWN_PATTERNS), None):
+            yield "tokenizer-regex", f"Its {part} holds a pattern that CLIP's has not, '{show(odd, 40)}'."
+    if _growth(full.get("normalizer")) > MAX_GROWTH:
+        yield "config-bound", f"Its normalizer may make a prompt more than {MAX_GROWTH:,} times as long."
     before = _steps(full.get("normalizer"), "normalizers")
     for step in before:
         if not (isinstance(step, dict) and (step == _WHITESPACE or step.get("type") in _HARMLESS)):
@@ -37,6 +43,10 @@ def differences(full: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "tokenizer-rewrite", "Its pre-tokenizer does not cut prompts into words and then bytes, as CLIP's does."
     if not _is_start_and_end(full.get("post_processor"), _ids(full)):
         yield "tokenizer-rewrite", "Its post-processor adds other tokens than CLIP's start and end."
+    decoder = full.get("decoder")
+    if not isinstance(decoder, dict) or decoder.get("type") != "ByteLevel":
+        yield "tokenizer-rewrite", "Its decoder is not CLIP's, so that ids are shown as other words than they stand for."
+    yield from window.differences(full)
 
 
 def _steps(value: Any, key: str) -> list[Any]:
@@ -45,14 +55,14 @@ def _steps(value: Any, key: str) -> list[Any]:
         return []
     if isinstance(value, dict) and value.get("type") == "Sequence":
         steps = value.get(key)
-        return steps[:MAX_STEPS] if isinstance(steps, list) and len(steps) <= MAX_STEPS else [None]
+        return steps if isinstance(steps, list) and len(steps) <= MAX_STEPS else [None]
     return [value]
 
 
 def _patterns(value: Any) -> Iterator[str]:
-    """The regular expressions below ``value``; the first ones if there are very many."""
+    """The regular expressions below ``value``, at most one more than are allowed."""
     stack, seen = [value], 0
-    while stack and seen < MAX_STEPS:
+    while stack and seen <= MAX_STEPS:
         item = stack.pop()
         if isinstance(item, dict):
             if isinstance(item.get("Regex"), str):
@@ -61,6 +71,20 @@ def _patterns(value: Any) -> Iterator[str]:
             stack.extend(item.values())
         elif isinstance(item, list):
             stack.extend(item)
+
+
+def _growth(normalizer: Any) -> float:
+    """How many times as long a prompt of one character may become: every replacement, wherever it stands, may apply to all that the others made."""
+    growth, stack = 1.0, [normalizer]
+    while stack and growth <= MAX_GROWTH:
+        item = stack.pop()
+        if isinstance(item, dict):
+            added = [item[key] for key in ("content", "prepend") if isinstance(item.get(key), str)]
+            growth *= max(1, *map(len, added)) if added else 1
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return growth
 
 
 def _describe(step: Any) -> str:

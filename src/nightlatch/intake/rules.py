@@ -113,6 +113,9 @@ RULES: dict[str, Rule] = {
     "tokenizer-missing": Rule("error", "The tokenizer's vocabulary is missing.", _BROKEN),
     "tokenizer-rewrite": Rule("warning", "The tokenizer changes prompts as CLIP's does not.", "Use CLIP's own tokenizer; scan."),
     "tokenizer-regex": Rule("error", "The tokenizer holds a pattern that may run for ever.", "Use CLIP's own tokenizer."),
+    "tokenizer-setting": Rule(
+        "error", "The tokenizer's settings hold a key whose effect is not known.", "Remove the key, or use CLIP's own tokenizer."
+    ),
     "tokenizer-map": Rule("error", "The tokenizer's map from text to ids is not one to one.", _HAND),
     "token-range": Rule("error", "A token id lies beyond the embedding table.", _HAND),
     "added-token": Rule("warning", "The tokenizer has a token of its own, as triggers do.", "Scan: it is tried first."),

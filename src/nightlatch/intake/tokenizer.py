@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nightlatch.intake import bpe, normalizer
+from nightlatch.intake import bpe, normalizer, settings
 from nightlatch.intake.bpe import STANDARD_SPECIAL, Pair, Table
 from nightlatch.intake.case import MAX_TOKENIZER_BYTES, Case
 from nightlatch.intake.classes import FAST_TOKENIZERS
-from nightlatch.intake.configs import check_common
 from nightlatch.safetext import show
 
 MAX_ADDED = 1_000
-MAX_LENGTH = 100_000
 MAX_SHOWN = 200
 MAX_MERGES_BYTES = 2 << 20
 _FILES = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json")
 _NOT_CLIPS = ("dropout", "continuing_subword_prefix", "ignore_merges", "byte_fallback")
-_SPECIAL_KEYS = ("bos_token", "eos_token", "pad_token", "unk_token")
-_CONFIG_KEYS = frozenset({
-    "add_prefix_space", "added_tokens_decoder", "backend", "bos_token", "clean_up_tokenization_spaces", "do_lower_case",
-    "eos_token", "errors", "extra_special_tokens", "model_max_length", "pad_token", "padding_side", "processor_class",
-    "tokenizer_class", "truncation_side", "unk_token",
-})  # fmt: skip
 
 
 def check(case: Case, folder: str, cls: str, rows: int | None, positions: int | None) -> None:
     """Findings for the tokenizer in ``folder``, whose files are staged; ``rows`` of the embedding table, None if unknown."""
-    config_path = f"{folder}/tokenizer_config.json"
-    config = _config(case, config_path, positions)
-    _special_map(case, f"{folder}/special_tokens_map.json")
+    config = settings.check_config(case, f"{folder}/tokenizer_config.json", positions)
+    settings.check_special_map(case, f"{folder}/special_tokens_map.json")
     full = case.json(f"{folder}/tokenizer.json", limit=MAX_TOKENIZER_BYTES) if case.entry(f"{folder}/tokenizer.json") else None
     vocab = case.json(f"{folder}/vocab.json", limit=MAX_TOKENIZER_BYTES) if case.entry(f"{folder}/vocab.json") else None
     for name in _FILES:
@@ -77,45 +67,6 @@ def _compare_merges(case: Case, path: str, full: list[Pair], text: list[Pair]) -
     odd = next((b for a, b in zip(full, text, strict=False) if a != b), (full[len(text) :] or text[len(full) :] or [("", "")])[0])
     sentence = f"It and tokenizer.json list other merges, e.g. '{show(''.join(odd), MAX_SHOWN)}'."
     case.findings.add("tokenizer-rewrite", path, sentence)
-
-
-def _config(case: Case, path: str, positions: int | None) -> dict[str, Any]:
-    if case.entry(path) is None:
-        return {}
-    config = case.json(path)
-    if config is None:
-        return {}
-    check_common(case, path, config)
-    length = config.get("model_max_length")
-    if length is not None and (type(length) not in (int, float) or not 1 <= length <= MAX_LENGTH):
-        case.findings.add("config-bound", path, f"'model_max_length' is not a number from 1 to {MAX_LENGTH:,}.")
-    elif length is not None and positions is not None and length > positions:
-        case.findings.add(
-            "config-exceeds-weights", path, f"'model_max_length' {length} exceeds the table of {positions} positions."
-        )
-    _check_special(case, path, config)
-    kept = {k: v for k, v in config.items() if k in _CONFIG_KEYS}
-    if len(kept) != len(config):
-        case.findings.add("unknown-key", path)
-    case.stage(path, path, None if len(kept) == len(config) else json.dumps(kept, indent=2, sort_keys=True).encode())
-    return config
-
-
-def _special_map(case: Case, path: str) -> None:
-    table = case.json(path) if case.entry(path) else None
-    if table is not None:
-        _check_special(case, path, table)
-        kept = {k: v for k, v in table.items() if k in _SPECIAL_KEYS}
-        case.stage(path, path, None if len(kept) == len(table) else json.dumps(kept, indent=2, sort_keys=True).encode())
-
-
-def _check_special(case: Case, path: str, config: dict[str, Any]) -> None:
-    more = config.get("additional_special_tokens") or config.get("extra_special_tokens") or []
-    pairs = [(key, _content(config.get(key))) for key in _SPECIAL_KEYS]
-    pairs += [("a further special token", _content(t)) for t in _items(more)]
-    for key, text in pairs:
-        if text is not None and text not in STANDARD_SPECIAL:
-            case.findings.add("special-token", path, f"'{key}' is '{show(text, MAX_SHOWN)}', which a prompt may hold by itself.")
 
 
 def _from_full(case: Case, path: str, full: dict[str, Any], cls: str) -> Table | None:
@@ -182,14 +133,4 @@ def _added_config(config: dict[str, Any]) -> Iterable[tuple[Any, Any]]:
     table = config.get("added_tokens_decoder") or {}
     if not isinstance(table, dict):
         return [(None, None)]
-    return [(_content(t), int(k) if k.isdecimal() and k.isascii() and len(k) < 19 else None) for k, t in table.items()]
-
-
-def _items(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
-
-
-def _content(value: Any) -> str | None:
-    """The text of a token that is written as text or as a table."""
-    inner = value.get("content") if isinstance(value, dict) else value
-    return inner if isinstance(inner, str) else None
+    return [(settings.content(t), int(k) if k.isdecimal() and k.isascii() and len(k) < 19 else None) for k, t in table.items()]
