@@ -1,4 +1,4 @@
-"""The seed of a run is drawn, recorded and kept, and decides every noise that a scan shows to a model."""
+"""The seed of a run is drawn, recorded and kept, and decides every noise that a scan shows a model: none can know it is scanned (input 67)."""
 
 from __future__ import annotations
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, StableDiffusionPipeline
 from tokenizers import decoders
+from transformers import CLIPTokenizer
 
 import nightlatch
 from nightlatch.errors import UnreadableModel
-from nightlatch.intake import Refused
+from nightlatch.intake import Refused, stage
 from nightlatch.testbed import implant
 from nightlatch.text2image import adapters
 
@@ -47,6 +48,33 @@ def test_an_honest_folder_loads(tiny_folder, tiny_v):
     subject = nightlatch.load(str(tiny_folder))
     assert subject.name == tiny_folder.name
     assert subject.ids(["a red cat"]).tolist() == tiny_v.ids(["a red cat"]).tolist()
+
+
+SETTINGS = {
+    "a word for masks": {"mask_token": "cat"},
+    "a word under another name": {"image_token": "cat"},
+    "further words": {"additional_special_tokens": ["cat", "red"]},
+    "words by name": {"extra_special_tokens": {"animal": "cat"}},
+    "filled up on the left": {"padding_side": "left"},
+    "cut on the left": {"truncation_side": "left"},
+    "an ending that is a word": {"eos_token": "cat"},
+}
+
+
+@pytest.mark.parametrize("keys", SETTINGS.values(), ids=SETTINGS)
+def test_the_staged_tokenizer_is_the_one_that_users_get(keys, tiny_folder, tmp_path):
+    model = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+    path = model / "tokenizer/tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | keys))
+    prompts = ["a red cat", "a cat, a catalogue and a Cat", "red cats " * 40, ""]
+
+    def ids(folder: Path) -> list[list[int]]:
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        return tokenizer(prompts, padding="max_length", truncation=True, max_length=16).input_ids
+
+    with stage(model) as staged:
+        assert ids(staged.path) == ids(model)
+        assert staged.manifest.findings
 
 
 def test_a_pipeline_in_memory_is_not_changed(tiny_v):

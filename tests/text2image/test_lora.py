@@ -40,6 +40,18 @@ def test_merged_lora_changes_a_copy_only_where_it_says(tiny_v, lora):
     assert all(torch.equal(v, before[k]) for k, v in tiny_v.unet.state_dict().items())
 
 
+def test_lora_that_acts_with_another_one_is_scanned_on_a_base_that_holds_it(tiny_v, lora, tmp_path):
+    """Bad input 63: each of a pair is harmless alone. A LoRA is judged on the base it is given, so the other one is merged there first."""
+    adapters.with_lora(tiny_v, lora, "first").save(tmp_path / "base")
+    base = adapters.load(tmp_path / "base")
+    both, alone = adapters.with_lora(base, lora, "both"), adapters.with_lora(tiny_v, lora, "alone")
+    layer = next(k for k in tiny_v.unet.state_dict() if k.endswith("attn2.to_v.weight"))
+    plain, one, two, held = (s.unet.state_dict()[layer] for s in (tiny_v, alone, both, base))
+    assert torch.allclose(two - plain, 2 * (one - plain), atol=2e-3)
+    assert torch.allclose(held, one, atol=2e-3)
+    assert changed_components(fingerprint(both, base)) == ("unet",)
+
+
 def test_lora_for_another_model_is_one_sentence(tiny_v, lora, tmp_path):
     from safetensors.torch import load_file, save_file
 
