@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nightlatch import safetext
-from nightlatch.intake import bpe, header, jsonread, normalizer
+from nightlatch.intake import bpe, header, jsonread, normalizer, settings, window
 from nightlatch.intake.rules import RULES, Findings
 from nightlatch.safetext import show, unshow
 
@@ -81,11 +81,12 @@ def fuzz_json(data: bytes) -> None:
 
 
 def fuzz_tokenizer(data: bytes) -> None:
-    """The parts of a tokenizer.json."""
+    """The parts of a tokenizer.json, and the special tokens of a tokenizer_config.json."""
     value = parsed(data)
     if not isinstance(value, dict):
         return
     findings = Findings()
+    settings.check_special(findings, "tokenizer_config.json", value)
     for rule, sentence in normalizer.differences(value):
         findings.add(rule, "tokenizer.json", sentence)
     model = value.get("model")
@@ -149,8 +150,14 @@ def seeds() -> list[bytes]:
         "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 1], "cls": ["<s>", 0]},
         "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
     }
+    special = {
+        "bos_token": {"content": "<s>", "lstrip": False}, "pad_token": "!", "mask_token": 5, "extra_special_tokens": {"a": "cat"},
+        "truncation": {"direction": "Right", "max_length": 77, "strategy": "LongestFirst", "stride": 0},
+        "padding": {"strategy": {"Fixed": 77}, "direction": "Right", "pad_id": 0, "pad_type_id": 0, "pad_token": "!"},
+    }  # fmt: skip
     made += [
         b"\3" + json.dumps(tokenizer).encode(),
+        b"\3" + json.dumps(special).encode(),
         b"\3" + json.dumps({**tokenizer, "model": {"merges": [["a", "b"]]}}).encode(),
     ]
     return [*made, b"\4#version: 0.2\na b\nab c</w>\n", b"\4" + "c\u0430t \u200b\u202e\x1b[2J \\u{41}".encode(), b"\4\xff a"]
@@ -165,7 +172,7 @@ def main(arguments: list[str]) -> None:
     """Fuzz until libFuzzer's own limits; atheris is imported here, so that everything above works without it."""
     import atheris
 
-    for module in (header, jsonread, bpe, normalizer, safetext):
+    for module in (header, jsonread, bpe, normalizer, settings, window, safetext):
         for function in vars(module).values():
             if inspect.isfunction(function) and function.__module__ == module.__name__:
                 atheris.instrument_func(function)

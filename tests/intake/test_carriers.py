@@ -69,7 +69,7 @@ def test_the_end_of_word_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", TEXTS)
 def test_special_tokens_that_are_ordinary_text(tmp_path: Path, text: str) -> None:
     case = empty_case(tmp_path)
-    settings.check_special(case, "tokenizer/tokenizer_config.json", {"pad_token": text})
+    settings.check_special(case.findings, "tokenizer/tokenizer_config.json", {"pad_token": text})
     hint = only(case.findings)
     assert (hint.kind, hint.texts) == ("token", (text,))
 

@@ -13,6 +13,7 @@ from nightlatch.intake.bpe import STANDARD_SPECIAL
 from nightlatch.intake.case import Case
 from nightlatch.intake.classes import FAST_TOKENIZERS, STANDARD_TOKENIZERS
 from nightlatch.intake.configs import check_common
+from nightlatch.intake.rules import Findings
 from nightlatch.safetext import show
 
 MAX_LENGTH = 100_000
@@ -66,15 +67,15 @@ def check_special_map(case: Case, path: str) -> None:
         _stage(case, path, table)
 
 
-def check_special(case: Case, path: str, table: dict[str, Any]) -> None:
+def check_special(findings: Findings, path: str, table: dict[str, Any]) -> None:
     """Findings for the special tokens of ``table``: whatever is one is cut out of a prompt before anything else is done with it."""
     for key, token in _special(table):
         text = content(token)
         if not _is_token(token):
-            case.findings.add("tokenizer-map", path, f"'{show(key, 40)}' is neither a token nor empty.")
+            findings.add("tokenizer-map", path, f"'{show(key, 40)}' is neither a token nor empty.")
         elif text is not None and (text not in STANDARD_SPECIAL or (text == "!" and key != "pad_token")):
             sentence = f"'{show(key, 40)}' is '{show(text, MAX_SHOWN)}', which a prompt may hold by itself."
-            case.findings.add("special-token", path, sentence)
+            findings.add("special-token", path, sentence)
 
 
 def content(value: Any) -> str | None:
@@ -85,7 +86,7 @@ def content(value: Any) -> str | None:
 
 def _stage(case: Case, path: str, table: dict[str, Any]) -> None:
     """Stage what has an effect; refuse what may have one."""
-    check_special(case, path, table)
+    check_special(case.findings, path, table)
     kept = {k: v for k, v in table.items() if k in _OBEYED or k.endswith("_token")}
     if odd := sorted(k for k, v in table.items() if k not in kept and k not in _INERT and v not in (None, [], {})):
         case.findings.add("tokenizer-setting", path, f"It holds '{show(odd[0], 60)}', whose effect is not known.")
