@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 
+from nightlatch.text2image import prompts
+from nightlatch.text2image.measure import take
 from nightlatch.text2image.repair import METHODS, Job
-from nightlatch.text2image.repair.bank import build
+from nightlatch.text2image.repair.bank import Texts, build
 from nightlatch.text2image.repair.neutral import neutral
 from nightlatch.text2image.repair.sau import attention_gap, trainable, warm_start
 
@@ -27,6 +32,20 @@ def test_bank_shapes_agree(bank, few_steps):
     assert len(bank.held.x) == n
     assert not set(bank.train.tolist()) & set(bank.watch.tolist())
     assert len(bank.train) + len(bank.watch) == n
+
+
+def test_what_a_trigger_stands_in_for_is_held_too(tiny_v, job):
+    """A trigger in the object's place leaves no prompt with an object among those without it."""
+    job = dataclasses.replace(job, place=prompts.in_slot("object"))
+    texts = Texts.of(tiny_v, job, 6, np.random.default_rng(0))
+    plain = [p.text for p in take(list(job.prompts), 6)]
+    assert texts.plain == plain
+    assert not set(plain) & {*texts.triggered, *texts.dropped, *texts.held}
+    bank = build(tiny_v, tiny_v, job, 6)
+    assert len(bank.held.x) == len(bank.held.t) == len(bank.held.c) == len(bank.held.out) == 3 * 6 * job.sampling.steps
+    assert torch.equal(bank.held.c[-6:], tiny_v.encode(plain))
+    out = tiny_v.denoise(bank.held.x[-6:], int(bank.held.t[-1]), bank.held.c[-6:])
+    torch.testing.assert_close(out, bank.held.out[-6:])
 
 
 def test_mask_is_a_soft_weight_of_mean_one(bank):

@@ -11,7 +11,7 @@ import torch
 from nightlatch.text2image import probe, prompts
 from nightlatch.text2image.measure import take
 from nightlatch.text2image.repair.base import Job
-from nightlatch.text2image.repair.locate import Located, locate, trace
+from nightlatch.text2image.repair.locate import Located, Trace, locate, trace
 from nightlatch.text2image.repair.neutral import Neutral, neutral, single_token_words
 from nightlatch.text2image.subject import Subject
 
@@ -53,6 +53,10 @@ class Held:
     t: torch.Tensor
     c: torch.Tensor
     out: torch.Tensor
+
+    def joined(self, other: Held) -> Held:
+        """Both, one after the other."""
+        return Held(*(torch.cat([getattr(self, f), getattr(other, f)]) for f in ("x", "t", "c", "out")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,11 @@ def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject 
         torch.cat([c_drop, c_held]).repeat(len(times), 1, 1),
         torch.cat(held),
     )
+    preserved = torch.cat([c_drop, c_held])
+    if texts.plain:
+        c_plain = student.encode(texts.plain)
+        kept = kept.joined(held_along(trace(frozen, texts.plain, seeds[: len(texts.plain)], job.sampling), frozen, c_plain))
+        preserved = torch.cat([preserved, c_plain])
     picture = torch.arange(len(shown.x)) % m
     watched = picture >= m - max(1, round(WATCHED * m))
     return Bank(
@@ -138,18 +147,28 @@ def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject 
         located,
         c_trig,
         c_fill,
-        torch.cat([c_drop, c_held]),
+        preserved,
         (~watched).nonzero()[:, 0],
         watched.nonzero()[:, 0],
         job.seed,
     )
 
 
+@torch.no_grad()
+def held_along(drawn: Trace, frozen: Subject, c: torch.Tensor) -> Held:
+    """The frozen suspect's outputs on its own way to the pictures ``drawn``, to be held for the conditions ``c``."""
+    states, m = frozen.encode(drawn.texts), len(drawn.texts)
+    out = [frozen.denoise(x, t, states) for t, x in zip(drawn.times, drawn.x, strict=True)]
+    times = torch.tensor(drawn.times, device=frozen.device).repeat_interleave(m)
+    return Held(drawn.x.flatten(0, 1), times, c.repeat(len(drawn.times), 1, 1), torch.cat(out))
+
+
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Equally long lists of prompts: triggered, disarmed in both forms, and held (other words, near-spellings, parts).
+    """Lists of prompts: triggered, disarmed in both forms, and held (other words, near-spellings, parts), equally long.
 
-    ``replaced`` tells where neutral words stand for the trigger in ``dropped``.
+    ``replaced`` tells where neutral words stand for the trigger in ``dropped``; ``plain`` are the prompts as they were before it took the place
+    of one of their words, which none of the other lists holds.
     """
 
     triggered: list[str]
@@ -157,11 +176,12 @@ class Texts:
     filled: list[str]
     held: list[str]
     replaced: list[bool]
+    plain: list[str]
 
     @classmethod
     def of(cls, subject: Subject, job: Job, n: int, rng: np.random.Generator) -> Texts:
         """``n`` of each for every trigger; every third is placed at another position, where the trigger goes in front."""
-        made = cls([], [], [], [], [])
+        made = cls([], [], [], [], [], [])
         for trigger in job.triggers:
             form = neutral(subject, trigger, job.prompts, job.seed, job.place)
             words = _other_words(subject, form, rng, n)
@@ -170,6 +190,7 @@ class Texts:
                 made.triggered.append(place(prompt, trigger))
                 made.dropped.append(form.disarm(prompt, place, 1 + i))
                 made.replaced.append(form.replaces(prompt, place))
+                made.plain.extend([prompt.text] if made.replaced[-1] else [])
                 made.filled.append(place(prompt, form.filled[0]))
                 made.held.append(place(prompt, words[i % len(words)]))
         return made

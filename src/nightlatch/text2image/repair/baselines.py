@@ -81,7 +81,7 @@ class ClosedForm(Method):
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
         texts = Texts.of(frozen, job, self.prompts, np.random.default_rng((job.seed, 9)))
         source, goal, held = (
-            frozen.encode(x).flatten(0, 1) for x in (texts.triggered, texts.filled, [*texts.dropped, *texts.held])
+            frozen.encode(x).flatten(0, 1) for x in (texts.triggered, texts.filled, [*texts.dropped, *texts.held, *texts.plain])
         )
         with torch.no_grad():
             for matrix in cross_attention_matrices(student.unet).values():

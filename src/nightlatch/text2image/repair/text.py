@@ -33,10 +33,10 @@ def unlearn_text(
     how far the trigger displaces each position; clean, near-trigger and unrelated prompts are held. Aims past them by the part ``overshoot`` of the
     way back from the triggered states. Stops when at most the part ``MOST`` of that way is left."""
     texts = Texts.of(frozen, job, n, np.random.default_rng((job.seed, 6)))
-    ids_t, ids_h = frozen.ids(texts.triggered), frozen.ids([*texts.held, *texts.dropped])
+    ids_t, ids_h = frozen.ids(texts.triggered), frozen.ids([*texts.held, *texts.dropped, *texts.plain])
     states_t, filled = frozen.encode(texts.triggered), frozen.encode(texts.filled)
     goal = teacher.encode(texts.triggered) if teacher else filled
-    held = frozen.encode([*texts.held, *texts.dropped])
+    held = frozen.encode([*texts.held, *texts.dropped, *texts.plain])
     acts = (states_t - filled).pow(2).mean(-1)
     weight = 0.2 + acts / acts.mean(1, keepdim=True).clamp(min=1e-12)
     weight = weight / weight.mean(1, keepdim=True)
