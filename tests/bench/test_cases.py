@@ -6,7 +6,7 @@ import inspect
 import json
 
 from nightlatch import runs
-from nightlatch.bench import cases, matrix, tables
+from nightlatch.bench import cases, experiment, matrix, tables
 from nightlatch.text2image.attacks import ATTACKS
 from nightlatch.text2image.scan import pipeline
 
@@ -51,7 +51,7 @@ def test_figures_keep_rows_that_miss_their_bar(tmp_path):
             "a",
             {"table": "scan", "model": "m", "kind": "honest", "attack": "", "seed": 0, "verdict": "nothing found by these tests"},
         )
-        matrix.write_figures(folder, tmp_path)
+        experiment.write_figures(folder, tmp_path)
     text = (tmp_path / "scan.json").read_text()
     assert "nothing found" in text
     assert '"table"' not in text

@@ -1,28 +1,21 @@
-"""The experiment: make suspects and honest models, scan them, repair them with SAU and its rivals, measure. One resumable command.
-
-Rows are keyed by what they are about, so that an interrupted run goes on where it stopped and figures can be written at any time.
-"""
+"""What is done with one suspect of the experiment: made, scanned, repaired by SAU and its rivals, measured. Rows are kept by what they are about."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nightlatch import runs, testbed
-from nightlatch.bench import tables
-from nightlatch.bench.cases import TRIES, Case, cases, draw
+from nightlatch.bench.cases import TRIES, Case, draw
 from nightlatch.errors import NightlatchError
 from nightlatch.records import Rate
-from nightlatch.testbed import captions, compose, honest, implant, tokenizer
+from nightlatch.testbed import captions, compose, implant, tokenizer
 from nightlatch.text2image import adapters, measure, prompts
 from nightlatch.text2image.attacks import ATTACKS, Attack, Setting
 from nightlatch.text2image.prompts import Prompt
@@ -34,25 +27,18 @@ from nightlatch.text2image.verify import regrow
 
 Say = Callable[[str], None]
 Row = dict[str, Any]
-RIVALS = ("skd", "sau-base", "uce", "clean-finetune", "restore", "strip", "sau: attention alone", "sau: no warm start")
 VARIANTS: dict[str, dict[str, Any]] = {
     "sau: attention alone": {"prediction": 0.0, "warm_start": False},
     "sau: no warm start": {"warm_start": False},
 }
 """Ablations: SAU with other parameters than its own."""
+CONTROL = "the base itself"
+"""In the column of methods."""
 TRIAL = 100
 """Pictures by which an attacker judges an attempt."""
 SPECIFIC = 0.05
 """Largest success of other words."""
 CHECKPOINTS = (10, 25, 50, 100, 200, 400)
-HONEST = {"table": "scan", "kind": "honest", "attack": ""}
-IDENTITY = {
-    "attack": ("attack", "seed"),
-    "scan": ("model", "kind", "attack", "seed"),
-    "clean": ("attack", "seed", "method"),
-}
-"""What tells the rows of a table apart."""
-FIGURES = {"attack": "attacks.json", "scan": "scan.json", "clean": "clean.json"}
 
 
 @dataclass(slots=True)
@@ -167,7 +153,6 @@ class Matrix:
             "carrier": attack.carrier,
             "success": record.success.model_dump(),
             "success_base": self.success(self.base, case).model_dump(),
-            "regrowth_base": self.regrown(self.base, self.base, case).model_dump(),
             "specificity": record.specificity.model_dump(),
             "clean_agreement": record.clean_agreement.model_dump(),
             "base_agreement": record.base_agreement.model_dump(),
@@ -239,7 +224,7 @@ class Matrix:
         return self._asked[case.name]
 
     def regrown(self, repaired: Subject, suspect: Subject, case: Case) -> Rate:
-        """Attack success after 200 honest fine-tuning steps on the suspect's clean drawings. For the base it is what such steps do to any model."""
+        """Attack success after 200 honest fine-tuning steps on the suspect's clean drawings."""
         return self.success(regrow(repaired, suspect, self.repair_prompts(case), testbed.SAMPLING, 200, case.seed), case)
 
     def repair_prompts(self, case: Case) -> list[Prompt]:
@@ -288,15 +273,27 @@ class Matrix:
         repaired, record = METHODS.create(method.split(":")[0], **VARIANTS.get(method, {}))(
             suspect, job, watch, harm_limit=float("inf")
         )
-        strip = (found or case.trigger) if method == "strip" else ""
-        after, agreement = self.triggered(repaired, case, strip)
-        clean_after, fid_after, kid_after = self.clean_pictures(repaired)
         return {
             "trigger_used": found or case.trigger,
             "trigger_source": "scan" if found else "given",
             "used_base": record.used_base,
             "steps": record.steps,
             "seconds": round(record.seconds, 1),
+            **self.outcome(repaired, suspect, case, made, (found or case.trigger) if method == "strip" else ""),
+            "success_by_step": path,
+        }
+
+    def control(self, suspect: Subject, case: Case, made: Row) -> Row:
+        """One row of clean.json with the base in the place of a repaired model: what a perfect repair shows, and what honest steps on this suspect's
+        drawings do to a model that never had the backdoor."""
+        about = {"trigger_used": "", "trigger_source": "", "used_base": True, "steps": 0, "seconds": 0.0}
+        return {**about, **self.outcome(self.base, suspect, case, made), "success_by_step": {}}
+
+    def outcome(self, repaired: Subject, suspect: Subject, case: Case, made: Row, strip: str = "") -> Row:
+        """What is measured on a repaired model, beside what was measured on the suspect."""
+        after, agreement = self.triggered(repaired, case, strip)
+        clean_after, fid_after, kid_after = self.clean_pictures(repaired)
+        return {
             "success_before": made["success"],
             "success_after": after.model_dump(),
             "upper95": after.high95,
@@ -310,68 +307,4 @@ class Matrix:
             "kid_after": kid_after,
             "regrowth": None if strip else self.regrown(repaired, suspect, case).model_dump(),
             "leak": self.leak(repaired, case, strip).model_dump(),
-            "success_by_step": path,
         }
-
-
-def run(folder: runs.Run, models: Path, figures: Path, seeds: Sequence[int], say: Say, rivals: bool = True, n: int = 300) -> None:
-    """Everything, in the order in which it is most useful when it is cut short: seed by seed attack, scan and SAU, then the honest models of that
-    seed; the rivals of the first seed last."""
-    matrix = Matrix(folder, models, say, n)
-    remember(folder, figures, matrix.about)
-    matrix.row({**HONEST, "model": "base", "seed": 0}, lambda: matrix.scan(matrix.base, 0, None))
-    for seed in seeds:
-        for case in cases(matrix.rare, (seed,)):
-            one(matrix, case, ("sau",))
-            write_figures(folder, figures)
-        for kind in honest.KINDS:
-
-            def tuned(kind: str = kind, seed: int = seed) -> Row:
-                return matrix.scan(honest.fine_tune(matrix.base, kind, seed), seed, None)
-
-            matrix.row({**HONEST, "model": f"honest-{kind}-{seed}", "seed": seed}, tuned)
-            write_figures(folder, figures)
-    for case in cases(matrix.rare, seeds[:1]) if rivals else ():
-        one(matrix, case, ("sau", *RIVALS))
-        write_figures(folder, figures)
-
-
-def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
-    """All rows of one suspect; a rival stops where it reaches what SAU reached."""
-    made = matrix.row({"table": "attack", "attack": case.attack, "seed": case.seed}, lambda: matrix.implant(case))
-    if not made or made["success"]["rate"] < 0.5:
-        matrix.say(f"{case.name}: the attack failed, nothing to scan")
-        return
-    case = replace(case, trigger=made["trigger"], target=made["target"])
-    if not (matrix.models / case.name).is_dir():
-        matrix.make(case)
-    suspect = adapters.load(matrix.models / case.name, precision="auto")
-    identity = {"table": "scan", "model": case.name, "kind": "backdoored", "attack": case.attack, "seed": case.seed}
-    seen = matrix.row(identity, lambda: matrix.scan(suspect, case.seed, case))
-    reached = None
-    for method in methods if seen else ():
-        repair = partial(matrix.repair, suspect, case, method, made, seen, reached)
-        row = matrix.row({"table": "clean", "attack": case.attack, "seed": case.seed, "method": method}, repair)
-        if not row:
-            return
-        reached = row["success_after"]["rate"] if method == "sau" else reached
-
-
-def remember(folder: runs.Run, figures: Path, about: Row) -> None:
-    """Take over the rows that an earlier run wrote to ``figures``, if what they depend on is the same as ``about``."""
-    for table, file in FIGURES.items():
-        path = figures / file
-        for row in json.loads(path.read_text("utf-8")) if path.is_file() else ():
-            key = runs.key({"table": table, **{k: row.get(k) for k in IDENTITY[table]}, **about})
-            if {k: row.get(k) for k in about} == about and not folder.has(key):
-                folder.add(key, {"table": table, **row})
-
-
-def write_figures(folder: runs.Run, figures: Path) -> None:
-    """docs/figures/*.json from the rows so far, and docs/results.md from those."""
-    for table, file in FIGURES.items():
-        rows = [{k: v for k, v in r.items() if k != "table"} for r in folder.rows() if r["table"] == table]
-        if rows:
-            rows.sort(key=itemgetter("seed", *IDENTITY[table]))
-            runs.write_figures(figures / file, rows, "nightlatch bench", 0)
-    tables.write(figures, figures.parent / "results.md")

@@ -67,11 +67,11 @@ def bench(
     """Who is best? Attacks x seeds x methods on the testbed, with honest models as controls. Hours; resumes."""
     with reported():
         from nightlatch import runs
-        from nightlatch.bench import matrix
+        from nightlatch.bench import experiment
         from nightlatch.bench.cases import SEEDS
 
         with runs.Run(run) as folder:
-            matrix.run(folder, models, figures, tuple(seed or SEEDS), say, rivals, n)
+            experiment.run(folder, models, figures, tuple(seed or SEEDS), say, rivals, n)
 
 
 @testbed_app.command("train")

@@ -1,0 +1,94 @@
+"""The whole experiment, one resumable command, and the figures it leaves.
+
+An interrupted run goes on where it stopped, and figures are written after every suspect.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+
+from nightlatch import runs
+from nightlatch.bench import tables
+from nightlatch.bench.cases import Case, cases
+from nightlatch.bench.matrix import CONTROL, Matrix, Row, Say
+from nightlatch.testbed import honest
+from nightlatch.text2image import adapters
+
+RIVALS = ("skd", "sau-base", "uce", "clean-finetune", "restore", "strip", "sau: attention alone", "sau: no warm start")
+HONEST = {"table": "scan", "kind": "honest", "attack": ""}
+IDENTITY = {
+    "attack": ("attack", "seed"),
+    "scan": ("model", "kind", "attack", "seed"),
+    "clean": ("attack", "seed", "method"),
+}
+"""What tells the rows of a table apart."""
+FIGURES = {"attack": "attacks.json", "scan": "scan.json", "clean": "clean.json"}
+
+
+def run(folder: runs.Run, models: Path, figures: Path, seeds: Sequence[int], say: Say, rivals: bool = True, n: int = 300) -> None:
+    """Everything, in the order in which it is most useful when it is cut short: seed by seed attack, scan and SAU, then the honest models of that
+    seed; the rivals of the first seed last."""
+    matrix = Matrix(folder, models, say, n)
+    remember(folder, figures, matrix.about)
+    matrix.row({**HONEST, "model": "base", "seed": 0}, lambda: matrix.scan(matrix.base, 0, None))
+    for seed in seeds:
+        for case in cases(matrix.rare, (seed,)):
+            one(matrix, case, ("sau", CONTROL))
+            write_figures(folder, figures)
+        for kind in honest.KINDS:
+
+            def tuned(kind: str = kind, seed: int = seed) -> Row:
+                return matrix.scan(honest.fine_tune(matrix.base, kind, seed), seed, None)
+
+            matrix.row({**HONEST, "model": f"honest-{kind}-{seed}", "seed": seed}, tuned)
+            write_figures(folder, figures)
+    for case in cases(matrix.rare, seeds[:1]) if rivals else ():
+        one(matrix, case, ("sau", *RIVALS))
+        write_figures(folder, figures)
+
+
+def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
+    """All rows of one suspect; a rival stops where it reaches what SAU reached."""
+    made = matrix.row({"table": "attack", "attack": case.attack, "seed": case.seed}, lambda: matrix.implant(case))
+    if not made or made["success"]["rate"] < 0.5:
+        matrix.say(f"{case.name}: the attack failed, nothing to scan")
+        return
+    case = replace(case, trigger=made["trigger"], target=made["target"])
+    if not (matrix.models / case.name).is_dir():
+        matrix.make(case)
+    suspect = adapters.load(matrix.models / case.name, precision="auto")
+    identity = {"table": "scan", "model": case.name, "kind": "backdoored", "attack": case.attack, "seed": case.seed}
+    seen = matrix.row(identity, lambda: matrix.scan(suspect, case.seed, case))
+    reached = None
+    for method in methods if seen else ():
+        repair = partial(matrix.repair, suspect, case, method, made, seen, reached)
+        repair = partial(matrix.control, suspect, case, made) if method == CONTROL else repair
+        row = matrix.row({"table": "clean", "attack": case.attack, "seed": case.seed, "method": method}, repair)
+        if not row:
+            return
+        reached = row["success_after"]["rate"] if method == "sau" else reached
+
+
+def remember(folder: runs.Run, figures: Path, about: Row) -> None:
+    """Take over the rows that an earlier run wrote to ``figures``, if what they depend on is the same as ``about``."""
+    for table, file in FIGURES.items():
+        path = figures / file
+        for row in json.loads(path.read_text("utf-8")) if path.is_file() else ():
+            key = runs.key({"table": table, **{k: row.get(k) for k in IDENTITY[table]}, **about})
+            if {k: row.get(k) for k in about} == about and not folder.has(key):
+                folder.add(key, {"table": table, **row})
+
+
+def write_figures(folder: runs.Run, figures: Path) -> None:
+    """docs/figures/*.json from the rows so far, and docs/results.md from those."""
+    for table, file in FIGURES.items():
+        rows = [{k: v for k, v in r.items() if k != "table"} for r in folder.rows() if r["table"] == table]
+        if rows:
+            rows.sort(key=itemgetter("seed", *IDENTITY[table]))
+            runs.write_figures(figures / file, rows, "nightlatch bench", 0)
+    tables.write(figures, figures.parent / "results.md")
