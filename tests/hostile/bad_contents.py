@@ -361,6 +361,7 @@ config_case("own", "tokenizer-setting", "tokenizer_file_elsewhere", KC, tokenize
 config_case("own", "tokenizer-setting", "vocabulary_in_the_settings", KC, vocab={"cat</w>": 7})
 config_case("own", "tokenizer-setting", "converted_from_gguf", KC, gguf_file="x.gguf")
 config_case("own", "tokenizer-rewrite", "fills_up_on_the_left", KC, 1, padding_side="left")
+config_case("own", "tokenizer-rewrite", "cuts_prompts_early", KC, 1, model_max_length=4)
 config_case("own", "tokenizer-rewrite", "keeps_capitals", KC, 1, do_lower_case=False)
 config_case("own", "tokenizer-rewrite", "another_tokenizer_class", KC, 1, tokenizer_class="BertTokenizer")
 

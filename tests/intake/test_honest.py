@@ -155,6 +155,7 @@ def full_size(built: Path, model: Path) -> None:
             f.truncate(8 + len(head) + at)
         (model / name / "config.json").write_text(json.dumps(row["config"]))
     edit_json(model / "tokenizer/tokenizer.json", lambda v: large_vocabulary(v["model"], v))
+    set_keys(model / "tokenizer/tokenizer_config.json", model_max_length=77)
 
 
 def large_vocabulary(model: dict[str, Any], full: dict[str, Any]) -> None:

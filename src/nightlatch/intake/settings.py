@@ -53,6 +53,9 @@ def check_config(case: Case, path: str, positions: int | None) -> dict[str, Any]
         case.findings.add(
             "config-exceeds-weights", path, f"'model_max_length' {length} exceeds the table of {positions} positions."
         )
+    elif length is not None and positions is not None and length < positions:
+        sentence = f"It cuts prompts after {length} tokens, and the text encoder reads {positions}."
+        case.findings.add("tokenizer-rewrite", path, sentence)
     for key, usual in _USUAL.items():
         if config.get(key) is not None and config[key] not in usual:
             case.findings.add("tokenizer-rewrite", path, f"'{key}' is '{show(str(config[key]), 40)}', as CLIP's is not.")
