@@ -136,10 +136,12 @@ def test_expected_shapes_agree_with_the_libraries(built: Path) -> None:
         assert ours == row["shapes"]
 
 
-def full_size(built: Path, model: Path) -> None:
-    """Turn ``model`` into one of Stable Diffusion 1's size with sparse files and CLIP's vocabulary size."""
+def full_size(built: Path, model: Path, depth: int = 1) -> None:
+    """Turn ``model`` into one of Stable Diffusion 1's size with sparse files and CLIP's vocabulary size; ``depth`` of its transformers."""
     rows = json.loads((built / "shapes.json").read_text())
-    chosen = {"unet": rows[0], "vae": rows[4], "text_encoder": rows[7]}
+    config = {**rows[0]["config"], "transformer_layers_per_block": depth}
+    unet = {"config": config, "shapes": dict(PROMISES["UNet2DConditionModel"](Fields(config)))}
+    chosen = {"unet": unet, "vae": rows[4], "text_encoder": rows[7]}
     for name, row in chosen.items():
         path = model / name / ("model.safetensors" if name == "text_encoder" else "diffusion_pytorch_model.safetensors")
         table, at = {}, 0

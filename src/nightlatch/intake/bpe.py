@@ -142,10 +142,11 @@ def _unreachable(merges: list[Pair]) -> list[str]:
     twice = [left + right for rank, (left, right) in enumerate(merges) if ranks[left, right] != rank]
     made: dict[str, tuple[str, str, int]] = {}
     odd: dict[str, None] = {}
+    letters = {*filter(_is_letter, {*chain.from_iterable(merges)})}
     for rank, (left, right) in enumerate(merges):
         token = left + right
         if token not in made or token in odd:
-            whole = (left in made or _is_letter(left)) and (right in made or _is_letter(right)) and not left.endswith(END)
+            whole = (left in made or left in letters) and (right in made or right in letters) and not left.endswith(END)
             if whole and not _crossed(left, right, rank, ranks, made):
                 made[token] = (left, right, rank)
                 odd.pop(token, None)
