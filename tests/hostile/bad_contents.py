@@ -12,7 +12,7 @@ from typing import Any
 
 from arena import Arena, bad
 from bad_files import TEXT, UNET, VAE, torch_zip
-from intake_fixtures import edit_json, edit_tensors, load_tensors, pack, set_keys, with_header
+from intake_fixtures import edit_json, edit_tensors, load_tensors, pack, set_keys, spelled, with_header
 
 NAN, INF = b"\x00\x00\xc0\x7f", b"\x00\x00\x80\x7f"
 ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
@@ -172,7 +172,8 @@ def poke(a: Arena, path: str, name: str, value: bytes) -> None:
     """Overwrite the first bytes of one tensor."""
 
     def change(tensors: dict[str, Any]) -> None:
-        tensors[name][2] = value + tensors[name][2][len(value) :]
+        tensor = tensors[spelled(tensors, name)]
+        tensor[2] = value + tensor[2][len(value) :]
 
     edit_tensors(a.file(path), change)
 
@@ -212,7 +213,7 @@ def tensor_missing(a: Arena) -> None:
 
 @bad("42", "missing-keys")
 def text_norm_missing(a: Arena) -> None:
-    edit_tensors(a.file(TEXT), lambda t: t.pop("final_layer_norm.weight"))
+    edit_tensors(a.file(TEXT), lambda t: t.pop(spelled(t, "final_layer_norm.weight")))
 
 
 @bad("43", "extra-keys", 1)
@@ -560,7 +561,7 @@ def large_vocabulary_of_another_kind(a: Arena) -> None:
 
 def widened(tensors: dict[str, Any], rows: int) -> dict[str, Any]:
     """The token embedding with more rows."""
-    name = "embeddings.token_embedding.weight"
+    name = spelled(tensors, "embeddings.token_embedding.weight")
     dtype, (_, width), data = tensors[name]
     return {name: [dtype, [rows, width], (data * rows)[: 4 * rows * width]]}
 

@@ -45,6 +45,11 @@ def load_tensors(path: Path) -> dict[str, Any]:
     return {k: [v["dtype"], v["shape"], body[slice(*v["data_offsets"])]] for k, v in head.items()}
 
 
+def spelled(tensors: dict[str, Any], name: str) -> str:
+    """The name of a tensor of the text encoder as the installed transformers writes it: older ones put 'text_model.' before it."""
+    return name if name in tensors else f"text_model.{name}"
+
+
 def pack(tensors: dict[str, Any], metadata: Any = None) -> bytes:
     """A safetensors file in memory."""
     head: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
