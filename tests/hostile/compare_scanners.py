@@ -92,7 +92,9 @@ def row(case: BadInput, scanners: Path, built: Path, scratch: Path) -> dict[str,
 
 
 def outcome(command: Sequence[str], meaning: dict[int, str]) -> str:
-    """One word for how the scanner ended."""
+    """How the scanner ended, in a word or two; a path with a zero in it can be given to no program."""
+    if any("\0" in part for part in command):
+        return "not called"
     try:
         done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:

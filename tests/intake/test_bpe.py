@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 
@@ -42,6 +43,31 @@ def test_edited_merges_do_not(merges: list[bpe.Pair], odd: list[str]) -> None:
 def test_a_second_way_to_a_token_is_none_less() -> None:
     """A token that a blocked merge makes first and a sound one makes later is reachable."""
     assert bpe._unreachable([("a", "t</w>"), ("c", "a"), ("ca", "t</w>"), ("c", "at</w>")]) == []
+
+
+def standard(merges: list[bpe.Pair], **changed: int) -> bool:
+    tokens = [*bpe._canonical(), *map("".join, merges), bpe.START_TOKEN, bpe.END_TOKEN]
+    return bpe.is_standard(bpe.Table("t", {t: i for i, t in enumerate(tokens)} | changed, merges))
+
+
+def test_known_merges_are_known_as_a_whole_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\n".join(map(" ".join, LEARNED))
+    monkeypatch.setattr(bpe, "STANDARD_MERGES", len(LEARNED))
+    monkeypatch.setattr(bpe, "STANDARD", hashlib.sha256(text.encode()).hexdigest())
+    assert standard(LEARNED)
+    assert bpe.merges_from_list(text.split("\n")) == LEARNED
+    assert not standard([*LEARNED[:2], *LEARNED[3:], LEARNED[2]])
+    assert not standard([*LEARNED[:-1], ("a", "aaa")])
+    assert not standard(LEARNED, aa=513)
+    assert not standard(LEARNED, sks=520)
+    assert not standard(LEARNED[:-1])
+
+
+@pytest.mark.parametrize(
+    "odd", [["a b c"], ["ab"], ["a b", "c d e", "f"], [" b"], ["a "], [["a", ""]], [["a"]], ["a b", ["a", "b"]], [5]]
+)
+def test_what_is_not_a_list_of_pairs(odd: list[object]) -> None:
+    assert bpe.merges_from_list(odd) is None
 
 
 def test_toy_vocabularies_pass() -> None:

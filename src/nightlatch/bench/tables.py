@@ -43,7 +43,7 @@ def table(rows: Iterable[Row], columns: Mapping[str, Cell]) -> list[str]:
 
 def counts(rows: Sequence[Row]) -> list[str]:
     """How often each scanner came to which end, and in how many cases the file's own code ran."""
-    ends = ("found", "refused", "missed", "crashed")
+    ends = ("found", "refused", "missed", "crashed", "not called")
     versions = rows[0]["versions"] if rows else {}
     made = [
         {"scanner": f"{name} {versions.get(name, '')}".strip()}
@@ -51,7 +51,11 @@ def counts(rows: Sequence[Row]) -> list[str]:
         | {"ran code": sum(bool(row.get(f"{name}_ran_code")) for row in rows)}
         for name in ("nightlatch", *versions)
     ]
-    return [*table(made, {key: text(key) for key in ("scanner", *ends, "ran code")}), ""]
+    meaning = (
+        "'missed' is exit code 0. Where nightlatch has it, the rule is a note: the file does no harm and is not staged, or is to be scanned.",
+        "'refused': the scanner said that it could not judge. No program can be called with a path that holds a zero.",
+    )
+    return [*table(made, {key: text(key) for key in ("scanner", *ends, "ran code")}), "", *meaning, ""]
 
 
 def text(key: str) -> Cell:
@@ -159,10 +163,23 @@ TABLES: Sequence[tuple[str, str, Mapping[str, Cell]]] = (
             "GB": number("folder_gigabytes", 2),
             "tensors": text("folder_tensors"),
             "rules ms": number("check_milliseconds", 1),
+            "with an unknown vocabulary ms": number("check_milliseconds_unknown_vocabulary", 1),
             "header of 2,600 tensors ms": number("header_milliseconds", 1),
             "peak MB": number("check_peak_megabytes"),
             "values GB/s": number("values_gigabytes_per_second", 2),
             "peak MB with values": number("values_peak_megabytes"),
+        },
+    ),
+    (
+        "fuzz.json",
+        "Fuzzing of the readers",
+        {
+            "s": text("seconds"),
+            "inputs tried": text("executions"),
+            "edges": text("edges"),
+            "inputs kept": text("inputs_kept"),
+            "broken": text("broken"),
+            "peak MB": text("peak_megabytes"),
         },
     ),
     (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 from typing import Any, NamedTuple, TypeAlias
 
 from nightlatch.intake.rules import Findings
@@ -18,6 +19,10 @@ MAX_LETTERS = 2_000_000
 """Letters of all merges together, which bound the time that following them takes; CLIP's 48,894 have a sixth of it."""
 SMALL = 5_000
 """Vocabularies of a real model are larger; smaller ones, as tests have, need not begin with the bytes."""
+
+STANDARD_MERGES = 48_894
+STANDARD = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"
+"""SHA-256 of CLIP's own merges, one pair a line (the published bpe_simple_vocab_16e6 without its head and tail)."""
 
 Pair: TypeAlias = tuple[str, str]
 
@@ -57,15 +62,31 @@ def merges_from_list(value: Any) -> list[Pair] | None:
         return None
     types = {*map(type, value)}
     if types <= {str}:
-        value = [pair.split(" ") for pair in value]
-    elif types != {list} or {type(text) for pair in value for text in pair} != {str}:
+        if {*map(str.count, value, repeat(" "))} - {1}:
+            return None
+        flat = " ".join(value).split(" ") if value else []
+        return None if "" in flat else list(zip(flat[::2], flat[1::2], strict=True))
+    if types != {list} or {*map(len, value)} != {2} or {*map(type, chain.from_iterable(value))} != {str}:
         return None
-    return list(map(tuple, value)) if {*map(len, value)} <= {2} and all(map(all, value)) else None
+    return list(map(tuple, value)) if all(map(all, value)) else None
+
+
+def is_standard(table: Table) -> bool:
+    """Whether merges and ids are CLIP's own, which need no further look."""
+    if len(table.merges) != STANDARD_MERGES:
+        return False
+    text = "\n".join(map(" ".join, table.merges))
+    if hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() != STANDARD:
+        return False
+    tokens = [*_canonical(), *text.replace(" ", "").split("\n"), START_TOKEN, END_TOKEN]
+    return table.vocab == dict(zip(tokens, range(len(tokens)), strict=True)) and {*map(type, table.vocab.values())} == {int}
 
 
 def check(findings: Findings, table: Table, rows: int | None) -> bool:
     """Findings for one vocabulary and its merges; ``rows`` of the embedding table. False: it is no map at all."""
     path, vocab, merges = table
+    if is_standard(table) and (rows is None or rows >= len(vocab)):
+        return True
     ids = list(vocab.values())
     if not ids or not {*map(type, ids)} <= {int} or min(ids) < 0 or len(set(ids)) != len(ids):
         findings.add("tokenizer-map", path, "Its ids are not one distinct whole number per token.")
@@ -139,7 +160,8 @@ def _unreachable(merges: list[Pair]) -> list[str]:
     (Sennrich et al. 2016); any other split of a token is an edit, after which its word is cut into other pieces.
     """
     ranks = {pair: rank for rank, pair in enumerate(merges)}
-    twice = [left + right for rank, (left, right) in enumerate(merges) if ranks[left, right] != rank]
+    repeated = len(ranks) < len(merges)
+    twice = [left + right for rank, (left, right) in enumerate(merges) if ranks[left, right] != rank] if repeated else []
     made: dict[str, tuple[str, str, int]] = {}
     odd: dict[str, None] = {}
     letters = {*filter(_is_letter, {*chain.from_iterable(merges)})}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from nightlatch.intake import bpe, normalizer, settings
@@ -20,6 +22,23 @@ _NOT_CLIPS = ("dropout", "continuing_subword_prefix", "ignore_merges", "byte_fal
 
 def check(case: Case, folder: str, cls: str, rows: int | None, positions: int | None) -> None:
     """Findings for the tokenizer in ``folder``, whose files are staged; ``rows`` of the embedding table, None if unknown."""
+    with uncollected():
+        _check(case, folder, cls, rows, positions)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No collection of garbage meanwhile: it would go through a vocabulary, a hundred thousand objects without a circle, again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _check(case: Case, folder: str, cls: str, rows: int | None, positions: int | None) -> None:
     config = settings.check_config(case, f"{folder}/tokenizer_config.json", positions)
     settings.check_special_map(case, f"{folder}/special_tokens_map.json")
     full = case.json(f"{folder}/tokenizer.json", limit=MAX_TOKENIZER_BYTES) if case.entry(f"{folder}/tokenizer.json") else None
