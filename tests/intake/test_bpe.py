@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from nightlatch.intake.rules import Findings
 LEARNED = [("c", "a"), ("ca", "t</w>"), ("a", "t</w>"), ("s", "at</w>"), ("h", "a"), ("ha", "ha"), ("a", "a"), ("aa", "aa")]
 
 
-def sentences(vocab: list[str], merges: list[bpe.Pair]) -> str:
+def sentences(vocab: list[str], merges: Sequence[bpe.Pair]) -> str:
     findings = Findings()
     bpe.check(findings, bpe.Table("t", {t: i for i, t in enumerate(vocab)}, merges), None)
     return " ".join(f.sentence for f in findings.result())
@@ -46,21 +46,29 @@ def test_a_second_way_to_a_token_is_none_less() -> None:
 
 
 def standard(merges: list[bpe.Pair], **changed: int) -> bool:
+    """Of a vocabulary that follows from the merges, but for what is ``changed``; as a file lists them."""
     tokens = [*bpe._canonical(), *map("".join, merges), bpe.START_TOKEN, bpe.END_TOKEN]
-    return bpe.is_standard(bpe.Table("t", {t: i for i, t in enumerate(tokens)} | changed, merges))
+    read = bpe.merges_from_list([" ".join(pair) for pair in merges])
+    assert read is not None
+    assert list(read) == merges
+    return bpe.is_standard(bpe.Table("t", {t: i for i, t in enumerate(tokens)} | changed, read))
 
 
 def test_known_merges_are_known_as_a_whole_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "\n".join(map(" ".join, LEARNED))
     monkeypatch.setattr(bpe, "STANDARD_MERGES", len(LEARNED))
-    monkeypatch.setattr(bpe, "STANDARD", hashlib.sha256(text.encode()).hexdigest())
+    monkeypatch.setattr(bpe, "STANDARD", bpe._digest("\n".join(map(" ".join, LEARNED))))
     assert standard(LEARNED)
-    assert bpe.merges_from_list(text.split("\n")) == LEARNED
     assert not standard([*LEARNED[:2], *LEARNED[3:], LEARNED[2]])
     assert not standard([*LEARNED[:-1], ("a", "aaa")])
     assert not standard(LEARNED, aa=513)
     assert not standard(LEARNED, sks=520)
     assert not standard(LEARNED[:-1])
+    whole = [*bpe._canonical(), *map("".join, LEARNED), bpe.START_TOKEN, bpe.END_TOKEN]
+    known = bpe.merges_from_list([" ".join(pair) for pair in LEARNED])
+    assert isinstance(known, bpe.Known)
+    assert sentences(whole, known) == ""
+    assert "have other ids" in sentences([*whole[:-1], "sks", whole[-1]], known)
+    assert "are made by no merge" in sentences([*whole, "sks"], known)
 
 
 @pytest.mark.parametrize(

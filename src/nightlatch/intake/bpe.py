@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import chain, pairwise, repeat
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, overload
 
 from nightlatch.intake.rules import Findings
 from nightlatch.safetext import show
@@ -27,12 +28,36 @@ STANDARD = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"
 Pair: TypeAlias = tuple[str, str]
 
 
+class Known(Sequence[Pair]):
+    """CLIP's own merges, which are taken apart only when somebody looks at one of them. ``text``: one pair a line."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        return [(left, right) for left, right in (pair.split(" ") for pair in self.text.split("\n"))]
+
+    @overload
+    def __getitem__(self, i: int) -> Pair: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Pair]: ...
+    def __getitem__(self, i: int | slice) -> Pair | list[Pair]:
+        return self.pairs[i]
+
+    def __len__(self) -> int:
+        return STANDARD_MERGES
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+
 class Table(NamedTuple):
     """One vocabulary (token to id) with the merges that belong to it, in order; ``path`` is where it was read."""
 
     path: str
     vocab: Mapping[str, Any]
-    merges: list[Pair]
+    merges: Sequence[Pair]
 
 
 def byte_values() -> dict[str, bytes]:
@@ -43,7 +68,7 @@ def byte_values() -> dict[str, bytes]:
     return {chr(b): bytes([b]) for b in plain} | {chr(256 + i): bytes([b]) for i, b in enumerate(rest)}
 
 
-def merges_from_text(data: bytes) -> list[Pair] | None:
+def merges_from_text(data: bytes) -> Sequence[Pair] | None:
     """The pairs of a merges.txt, in order; None when a line is not a pair. Only the first line may be a version."""
     try:
         lines = data.decode("utf-8").split("\n")
@@ -56,11 +81,13 @@ def merges_from_text(data: bytes) -> list[Pair] | None:
     return merges_from_list([line.rstrip("\r") for line in lines if line.strip()])
 
 
-def merges_from_list(value: Any) -> list[Pair] | None:
+def merges_from_list(value: Any) -> Sequence[Pair] | None:
     """The pairs of merges written as 'a b' or as ['a', 'b'], in order; None when an item is neither."""
     if not isinstance(value, list):
         return None
     types = {*map(type, value)}
+    if types == {str} and len(value) == STANDARD_MERGES and _digest(text := "\n".join(value)) == STANDARD:
+        return Known(text)
     if types <= {str}:
         if {*map(str.count, value, repeat(" "))} - {1}:
             return None
@@ -71,14 +98,15 @@ def merges_from_list(value: Any) -> list[Pair] | None:
     return list(map(tuple, value)) if all(map(all, value)) else None
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
 def is_standard(table: Table) -> bool:
     """Whether merges and ids are CLIP's own, which need no further look."""
-    if len(table.merges) != STANDARD_MERGES:
+    if not isinstance(table.merges, Known):
         return False
-    text = "\n".join(map(" ".join, table.merges))
-    if hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() != STANDARD:
-        return False
-    tokens = [*_canonical(), *text.replace(" ", "").split("\n"), START_TOKEN, END_TOKEN]
+    tokens = [*_canonical(), *table.merges.text.replace(" ", "").split("\n"), START_TOKEN, END_TOKEN]
     return table.vocab == dict(zip(tokens, range(len(tokens)), strict=True)) and {*map(type, table.vocab.values())} == {int}
 
 
@@ -127,7 +155,7 @@ def _built_like_clip(vocab: Mapping[str, int]) -> bool:
     return sum(vocab.get(token) == i for i, token in enumerate(tokens)) > 0.9 * len(tokens)
 
 
-def _out_of_order(vocab: Mapping[str, int], merges: list[Pair]) -> list[str]:
+def _out_of_order(vocab: Mapping[str, int], merges: Sequence[Pair]) -> list[str]:
     """Tokens whose id is not where CLIP's construction puts it: 256 bytes, 256 final bytes, one per merge, start and end.
 
     Vocabularies that do not begin with the bytes are only asked that later merges have larger ids.
@@ -141,7 +169,7 @@ def _out_of_order(vocab: Mapping[str, int], merges: list[Pair]) -> list[str]:
     return [token for token, (here, after) in zip(joined, pairwise(ids), strict=False) if here > after]
 
 
-def _unmade(vocab: Mapping[str, int], merges: list[Pair]) -> list[str]:
+def _unmade(vocab: Mapping[str, int], merges: Sequence[Pair]) -> list[str]:
     """Tokens of several letters that no merge makes, so that no prompt gives them; small vocabularies may have some beside merges."""
     if merges and not _built_like_clip(vocab):
         return []
@@ -153,7 +181,7 @@ def _is_letter(token: str) -> bool:
     return len(token) == 1 or (len(token) == 1 + len(END) and token.endswith(END))
 
 
-def _unreachable(merges: list[Pair]) -> list[str]:
+def _unreachable(merges: Sequence[Pair]) -> list[str]:
     """Tokens that byte-pair encoding of their own letters does not end with, and pairs that are listed twice.
 
     In a learned encoding every part is made before it is joined, and no earlier merge reaches across the seam of a pair
