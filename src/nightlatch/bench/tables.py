@@ -53,7 +53,8 @@ def counts(rows: Sequence[Row]) -> list[str]:
     ]
     meaning = (
         "'missed' is exit code 0. Where nightlatch has it, the rule is a note: the file does no harm and is not staged, or is to be scanned.",
-        "'refused': the scanner said that it could not judge. No program can be called with a path that holds a zero.",
+        "'refused': the scanner said that it could not judge (modelscan's is its exit code 3, no file that it supports). No program can be",
+        f"called with a path that holds a zero. nightlatch's slowest case took {max((r['nightlatch_seconds'] for r in rows), default=0):.1f} s.",
     )
     return [*table(made, {key: text(key) for key in ("scanner", *ends, "ran code")}), "", *meaning, ""]
 
