@@ -76,5 +76,5 @@ def test_scanners_are_counted_by_how_they_ended(tmp_path):
     (tmp_path / "scanners.json").write_text(json.dumps(rows))
     tables.write(tmp_path, tmp_path / "results.md")
     page = (tmp_path / "results.md").read_text()
-    assert "| picklescan 1\\.0 | 1 | 0 | 1 | 0 | 1 |" in page
-    assert "| nightlatch | 0 | 2 | 0 | 0 | 0 |" in page
+    assert "| picklescan 1\\.0 | 1 | 0 | 1 | 0 | 0 | 1 |" in page
+    assert "| nightlatch | 0 | 2 | 0 | 0 | 0 | 0 |" in page
