@@ -71,6 +71,21 @@ def test_known_merges_are_known_as_a_whole_only(monkeypatch: pytest.MonkeyPatch)
     assert "are made by no merge" in sentences([*whole, "sks"], known)
 
 
+def test_a_consistent_exchange_of_two_words_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merges, ids and letters agree with each other; only CLIP's own tell that two words have changed places."""
+    monkeypatch.setattr(bpe, "STANDARD_MERGES", len(LEARNED))
+    exchanged = [LEARNED[4], *LEARNED[:4], *LEARNED[5:]]
+    whole = [*bpe._canonical(), *map("".join, exchanged), bpe.START_TOKEN, bpe.END_TOKEN]
+    assert (
+        sentences(whole, exchanged)
+        == "Its merges are as many as CLIP's, or begin as those do, and are others: a word may have another word's id."
+    )
+    monkeypatch.setattr(bpe, "STANDARD_MERGES", 10_000)
+    assert sentences(whole, exchanged) == ""
+    monkeypatch.setattr(bpe, "STANDARD_START", bpe._digest("\n".join(map(" ".join, exchanged))))
+    assert "and are others" in sentences(whole, exchanged)
+
+
 @pytest.mark.parametrize(
     "odd", [["a b c"], ["ab"], ["a b", "c d e", "f"], [" b"], ["a "], [["a", ""]], [["a"]], ["a b", ["a", "b"]], [5]]
 )

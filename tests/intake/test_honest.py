@@ -162,7 +162,7 @@ def full_size(built: Path, model: Path, depth: int = 1) -> None:
 
 def large_vocabulary(model: dict[str, Any], full: dict[str, Any]) -> None:
     base = [*bpe.byte_values(), *(c + bpe.END for c in bpe.byte_values())]
-    merges = [(a, b + bpe.END) for a in base[:256] for b in base[:191]][:48894]
+    merges = [(a, b + bpe.END) for a in base[:256] for b in base[:190]]
     tokens = [*base, *(a + b for a, b in merges), "<|startoftext|>", "<|endoftext|>"]
     model.update(vocab={t: i for i, t in enumerate(tokens)}, merges=[f"{a} {b}" for a, b in merges])
     for token, number in zip(full["added_tokens"], (len(tokens) - 2, len(tokens) - 1), strict=True):

@@ -24,6 +24,8 @@ SMALL = 5_000
 STANDARD_MERGES = 48_894
 STANDARD = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"
 """SHA-256 of CLIP's own merges, one pair a line (the published bpe_simple_vocab_16e6 without its head and tail)."""
+STANDARD_START = "5c37c1d09abc6cdb6d83ce885d97a85c9eba76bfeaac490b1d5b0d25907112b9"
+"""The same of its first 1,000."""
 
 Pair: TypeAlias = tuple[str, str]
 
@@ -110,6 +112,13 @@ def is_standard(table: Table) -> bool:
     return table.vocab == dict(zip(tokens, range(len(tokens)), strict=True)) and {*map(type, table.vocab.values())} == {int}
 
 
+def _nearly_standard(merges: Sequence[Pair]) -> bool:
+    """Whether merges that are not CLIP's own are as many, or begin as those do: two of them exchanged are a learned encoding like any other."""
+    if isinstance(merges, Known):
+        return False
+    return len(merges) == STANDARD_MERGES or _digest("\n".join(map(" ".join, merges[:1000]))) == STANDARD_START
+
+
 def check(findings: Findings, table: Table, rows: int | None) -> bool:
     """Findings for one vocabulary and its merges; ``rows`` of the embedding table. False: it is no map at all."""
     path, vocab, merges = table
@@ -138,6 +147,12 @@ def check(findings: Findings, table: Table, rows: int | None) -> bool:
     ):
         if odd:
             findings.add("tokenizer-rewrite", path, f"{len(odd)} tokens {what}, e.g. '{show(odd[0], 200)}'.")
+    if _nearly_standard(merges):
+        findings.add(
+            "tokenizer-rewrite",
+            path,
+            "Its merges are as many as CLIP's, or begin as those do, and are others: a word may have another word's id.",
+        )
     if not _built_like_clip(vocab) and len(vocab) > SMALL:
         findings.add("tokenizer-rewrite", path, "Its vocabulary does not begin with the 512 byte tokens of CLIP's.")
     return True
