@@ -161,10 +161,15 @@ def full_size(built: Path, model: Path, depth: int = 1) -> None:
 
 
 def large_vocabulary(model: dict[str, Any], full: dict[str, Any]) -> None:
-    base = [*bpe.byte_values(), *(c + bpe.END for c in bpe.byte_values())]
-    merges = [(a, b + bpe.END) for a in base[:256] for b in base[:190]]
-    tokens = [*base, *(a + b for a, b in merges), "<|startoftext|>", "<|endoftext|>"]
-    model.update(vocab={t: i for i, t in enumerate(tokens)}, merges=[f"{a} {b}" for a, b in merges])
+    letters = list(bpe.byte_values())
+    vocabulary(model, full, [f"{a} {b}{bpe.END}" for a in letters for b in letters[:190]])
+
+
+def vocabulary(model: dict[str, Any], full: dict[str, Any], merges: list[str]) -> None:
+    """Give a tokenizer these merges and the ids that follow from them."""
+    letters = [*bpe.byte_values(), *(c + bpe.END for c in bpe.byte_values())]
+    tokens = [*letters, *(m.replace(" ", "") for m in merges), "<|startoftext|>", "<|endoftext|>"]
+    model.update(vocab={t: i for i, t in enumerate(tokens)}, merges=merges)
     for token, number in zip(full["added_tokens"], (len(tokens) - 2, len(tokens) - 1), strict=True):
         token["id"] = number
         full["post_processor"]["cls" if "start" in token["content"] else "sep"][1] = number
