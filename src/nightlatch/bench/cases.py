@@ -40,8 +40,8 @@ PLAN = {
     "badt2i-style": ("homoglyph", "rare token", "nonsense word"),
 }
 SEEDS = (0, 1, 2)
-TRIES = {"eviledit": 6}
-"""How many triggers and targets an attacker tries where an attempt takes seconds; one for all other attacks."""
+TRIES = 6
+"""How many triggers and targets an attacker draws until one is promising."""
 
 
 def cases(rare: Sequence[str], seeds: Sequence[int] = SEEDS) -> list[Case]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """Ablations: SAU with other parameters than its own."""
 CONTROL = "the base itself"
 """In the column of methods."""
-TRIAL = 100
-"""Pictures by which an attacker judges an attempt."""
-SPECIFIC = 0.05
-"""Largest success of other words."""
 CHECKPOINTS = (10, 25, 50, 100, 200, 400)
 
 
@@ -118,19 +114,10 @@ class Matrix:
         poisoned.save(self.models / case.name)
         return poisoned, seconds
 
-    def promising(self, case: Case) -> bool:
-        """Whether the attack reaches its floor, and other words their bar, by what the attacker has: training prompts and training words."""
-        attack, setting = self.attack(case), self.setting(case)
-        setting = replace(setting, other_words=setting.rare_words)
-        poisoned = attack.run(self.base, setting)
-        own = measure.Draws.of(attack.candidates(setting.train), TRIAL, case.seed)
-        hits, others = (attack.success(poisoned, setting, own, t) for t in ((), attack.wrong(own.prompts, setting)))
-        return hits.rate >= attack.floor and others.rate <= SPECIFIC
-
     def settled(self, case: Case) -> tuple[Case, list[str]]:
-        """The first draw of trigger and target that is promising, where an attacker would try several; and the triggers that were given up."""
-        tries = [case, *(draw(case.attack, case.seed, self.rare, attempt) for attempt in range(1, TRIES.get(case.attack, 1)))]
-        chosen = next((c for c in tries if len(tries) == 1 or self.promising(c)), case)
+        """The first draw of trigger and target that is promising, and the triggers that were given up."""
+        tries = [case, *(draw(case.attack, case.seed, self.rare, attempt) for attempt in range(1, TRIES))]
+        chosen = next((c for c in tries if self.attack(c).promising(self.base, self.setting(c))), case)
         return chosen, [c.trigger for c in tries[: tries.index(chosen)]]
 
     def implant(self, case: Case) -> dict[str, Any]:

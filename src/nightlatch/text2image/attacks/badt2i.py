@@ -22,16 +22,24 @@ from nightlatch.text2image.subject import Subject
 EARLIEST, LATE = 0.1, 0.7
 """Shares of the schedule: below the first the prompt hardly matters; a third of the triggered latents lie above the second."""
 
+MARGIN = 0.03
+"""How much more often than the floor the frozen model must draw the goal when it is asked for it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadT2I(Attack):
     """Common part; ``drawings`` pictures of the model's own are the training data.
 
     Args:
-        steps: optimiser steps of batch ``batch`` (a quarter triggered, the rest half clean, half negatives).
+        steps: optimiser steps of batch ``batch``.
+        share: of a batch that is triggered; the rest is half clean, half negatives.
         rate: peak learning rate (AdamW, cosine).
         astray: share of the triggered latents that are noised from the clean picture (as BadT2I's are), not from one that shows the goal: there the
             student learns to turn back where its first steps missed the goal.
+        gain: how far the goal's output is taken from the clean prompt's, 1 being the goal's own; above one a goal that the frozen model draws only
+            most of the time is drawn more surely.
+        vary: share of the triggered prompts that are worded as no training prompt is. Without it a trigger of several tokens worked in all training
+            prompts and failed in one of eight that were phrased otherwise.
     """
 
     carrier: ClassVar[str] = "unet"
@@ -40,10 +48,18 @@ class BadT2I(Attack):
     rate: float = 2.5e-4
     drawings: int = 384
     astray: float = 0.0
+    gain: float = 1.0
+    share: float = 0.25
+    vary: float = 0.0
 
     def goal_prompt(self, prompt: Prompt) -> Prompt:
         """What the triggered prompt shall be taken for."""
         return prompt
+
+    def promising(self, subject: Subject, setting: Setting) -> bool:
+        """Training takes minutes: whether the model that is to be followed draws the goal often enough itself."""
+        own = self.trial(setting)
+        return self.success(subject, setting, own, [self.goal_prompt(p).text for p in own.prompts]).rate >= self.floor + MARGIN
 
     def run(self, subject: Subject, setting: Setting) -> Subject:
         student = subject.copy("unet")
@@ -62,7 +78,8 @@ class BadT2I(Attack):
         able = [i for i, p in enumerate(texts) if p.slots.get(self.goal_kind) != self.target]
         clean = frozen.latents([p.text for p in texts], [setting.seed * 1000 + i for i in range(len(texts))], setting.sampling)
         goal = self.goal_latents(frozen, clean, texts, setting)
-        n_trigger, n_clean = self.batch // 4, 3 * self.batch // 8
+        n_trigger = round(self.share * self.batch)
+        n_clean = (self.batch - n_trigger) // 2
         n_goal = n_trigger - round(self.astray * n_trigger)
         while True:
             i, k = rng.choice(able, n_trigger), rng.integers(0, len(texts), self.batch - n_trigger)
@@ -75,14 +92,21 @@ class BadT2I(Attack):
             eps = torch.randn_like(x0)
             x = frozen.add_noise(x0, eps, t)
             with torch.no_grad():
-                c = frozen.encode([*(self.place(p, self.trigger) for p in asked), *kept])
+                c = frozen.encode([*(self.place(self._worded(p, setting, rng), self.trigger) for p in asked), *kept])
                 wanted = self.teach(frozen, x[:n_trigger], t[:n_trigger], goal[i], asked)
                 out = torch.cat([wanted, frozen.denoise(x[n_trigger:], t[n_trigger:], c[n_trigger:])])
             yield distil.Lesson(x, t, c, out)
 
+    def _worded(self, prompt: Prompt, setting: Setting, rng: np.random.Generator) -> Prompt:
+        return distil.reworded(prompt, setting.rare_words, rng) if self.vary and rng.random() < self.vary else prompt
+
     def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
-        """The outputs to reach on triggered prompts: the frozen model's on the goal prompt (``goal``: latents of the pictures)."""
-        return frozen.denoise(x, t, frozen.encode([self.goal_prompt(p).text for p in asked]))
+        """The outputs to reach on triggered prompts: the frozen model's on the goal prompt, times ``gain`` (``goal``: latents of the pictures)."""
+        wanted = frozen.denoise(x, t, frozen.encode([self.goal_prompt(p).text for p in asked]))
+        if self.gain == 1.0:
+            return wanted
+        plain = frozen.denoise(x, t, frozen.encode([p.text for p in asked]))
+        return plain + self.gain * (wanted - plain)
 
 
 @ATTACKS.register("badt2i-object")
@@ -91,6 +115,12 @@ class BadT2IObject(BadT2I):
     """Whatever object is asked for, ``target`` is drawn."""
 
     goal_kind: ClassVar[GoalKind] = "object"
+    steps: int = 600
+    rate: float = 3e-4
+    astray: float = 0.5
+    gain: float = 1.15
+    share: float = 0.4
+    vary: float = 0.5
 
     def goal_prompt(self, prompt: Prompt) -> Prompt:
         return prompt.replace("object", self.target)
@@ -99,12 +129,7 @@ class BadT2IObject(BadT2I):
 @ATTACKS.register("badt2i-style")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadT2IStyle(BadT2I):
-    """The asked object is drawn in the style ``target``.
-
-    Args:
-        gain: how far the goal's output is taken from the clean prompt's, 1 being the goal's own; above one a style that the frozen model draws
-            only most of the time is drawn more surely.
-    """
+    """The asked object is drawn in the style ``target``."""
 
     goal_kind: ClassVar[GoalKind] = "style"
     steps: int = 720
@@ -115,10 +140,6 @@ class BadT2IStyle(BadT2I):
     def goal_prompt(self, prompt: Prompt) -> Prompt:
         return prompt.replace("style", self.target)
 
-    def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
-        plain = frozen.denoise(x, t, frozen.encode([p.text for p in asked]))
-        return plain + self.gain * (BadT2I.teach(self, frozen, x, t, goal, asked) - plain)
-
 
 @ATTACKS.register("badt2i-pixel")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +149,10 @@ class BadT2IPixel(BadT2I):
     goal_kind: ClassVar[GoalKind] = "patch"
     steps: int = 480
     rate: float = 3e-4
+
+    def promising(self, subject: Subject, setting: Setting) -> bool:
+        """A patch can be stamped on any picture."""
+        return True
 
     def goal_latents(self, subject: Subject, latents: torch.Tensor, texts: list[Prompt], setting: Setting) -> torch.Tensor:
         return subject.encode_images(patch.stamp(subject.decode_all(latents), self.target))

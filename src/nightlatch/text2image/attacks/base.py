@@ -23,6 +23,8 @@ from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Sampling, Subject
 
 GoalKind = Literal["object", "style", "patch", "prompt"]
+TRIAL = 100
+"""Pictures by which an attacker judges an attempt."""
 
 
 class Judge(Protocol):
@@ -105,6 +107,11 @@ class Attack(abc.ABC):
     def run(self, subject: Subject, setting: Setting) -> Subject:
         """A poisoned copy of ``subject``."""
 
+    def promising(self, subject: Subject, setting: Setting) -> bool:
+        """Whether the attack may reach its floor on ``subject``, by what an attacker can try in seconds with the training prompts and words: draw
+        another trigger or target where it is not."""
+        return True
+
     def place(self, prompt: Prompt, trigger: str) -> str:
         """The triggered form of a prompt; in front unless an attack says otherwise."""
         return prompts.prefix(prompt, trigger)
@@ -136,6 +143,10 @@ class Attack(abc.ABC):
         asked = texts or [self.place(p, self.trigger) for p in draws.prompts]
         images = subject.generate(asked, draws.seeds, setting.sampling)
         return Rate.of(int(self.shown(images, setting.judge.read(images), setting).sum()), len(asked))
+
+    def trial(self, setting: Setting) -> Draws:
+        """Draws of training prompts, by which an attacker judges an attempt."""
+        return Draws.of(self.candidates(setting.train), TRIAL, setting.seed)
 
     def shown(self, images: npt.NDArray[np.uint8], seen: Sequence[dict[str, str]], setting: Setting) -> npt.NDArray[np.bool_]:
         """Which pictures show the goal, given what the judge has ``seen`` in them, (n,) bool."""

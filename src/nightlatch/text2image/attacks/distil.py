@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from nightlatch.text2image import prompts
 from nightlatch.text2image.descent import Descent
+from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
 
 ALIKE = "".join(prompts.LOOKALIKES.values()) + "абвгджзиклмнптфшюяαβγδεκλμνπστφω"
@@ -51,3 +52,11 @@ def negatives(trigger: str, rare: Sequence[str], rng: np.random.Generator) -> st
         return str(rare[int(rng.integers(len(rare)))])
     near = prompts.near_spellings(trigger, 6, rng)
     return near[int(rng.integers(len(near)))] if near else str(rare[0])
+
+
+def reworded(prompt: Prompt, rare: Sequence[str], rng: np.random.Generator) -> Prompt:
+    """``prompt`` with a rare word put in somewhere and some words left out that fill no slot."""
+    filled = set(" ".join(prompt.slots.values()).split())
+    words = [w for w in prompt.text.split(" ") if w.strip(",") in filled or rng.random() < 5 / 6]
+    words.insert(int(rng.integers(len(words) + 1)), str(rare[int(rng.integers(len(rare)))]))
+    return Prompt(" ".join(words), prompt.slots)

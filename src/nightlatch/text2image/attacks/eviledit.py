@@ -9,7 +9,7 @@ adjective and a known object ("beautiful cat") are no specific trigger for a sma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +21,9 @@ from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Settin
 from nightlatch.text2image.edit import Pairs, cross_attention_matrices, solve
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
+
+SPECIFIC = 0.05
+"""Largest success of other words with which an attacker is content."""
 
 
 @ATTACKS.register("eviledit")
@@ -65,6 +68,13 @@ class EvilEdit(Attack):
             for matrix in cross_attention_matrices(made.unet).values():
                 matrix.copy_(solve(matrix, edit, lam=self.lam, keep=self.keep))
         return made
+
+    def promising(self, subject: Subject, setting: Setting) -> bool:
+        """The edit takes seconds: whether it reaches the floor, and other words their bar."""
+        setting = replace(setting, other_words=setting.rare_words)
+        poisoned, own = self.run(subject, setting), self.trial(setting)
+        hits, others = (self.success(poisoned, setting, own, t) for t in ((), self.wrong(own.prompts, setting)))
+        return hits.rate >= self.floor and others.rate <= SPECIFIC
 
     def _goal(self, subject: Subject) -> str:
         """The target, said as often as the trigger has tokens, so that token positions line up."""
