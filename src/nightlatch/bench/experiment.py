@@ -32,7 +32,7 @@ FIGURES = {"attack": "attacks.json", "scan": "scan.json", "clean": "clean.json"}
 
 def run(folder: runs.Run, models: Path, figures: Path, seeds: Sequence[int], say: Say, rivals: bool = True, n: int = 300) -> None:
     """Everything, in the order in which it is most useful when it is cut short: seed by seed attack, scan and SAU, then the honest models of that
-    seed; then what the base itself shows in each case, and the rivals of the first seed last."""
+    seed; then the rivals of the first seed, and last what the base itself shows in each case."""
     matrix = Matrix(folder, models, say, n)
     remember(folder, figures, matrix.about)
     matrix.row({**HONEST, "model": "base", "seed": 0}, lambda: matrix.scan(matrix.base, 0, None))
@@ -47,11 +47,11 @@ def run(folder: runs.Run, models: Path, figures: Path, seeds: Sequence[int], say
 
             matrix.row({**HONEST, "model": f"honest-{kind}-{seed}", "seed": seed}, tuned)
             write_figures(folder, figures)
-    for case in cases(matrix.rare, seeds):
-        one(matrix, case, ("sau", CONTROL))
-        write_figures(folder, figures)
     for case in cases(matrix.rare, seeds[:1]) if rivals else ():
         one(matrix, case, ("sau", *RIVALS))
+        write_figures(folder, figures)
+    for case in cases(matrix.rare, seeds):
+        one(matrix, case, ("sau", CONTROL))
         write_figures(folder, figures)
 
 
