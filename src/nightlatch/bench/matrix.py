@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from nightlatch import runs, testbed
 from nightlatch.bench.cases import TRIES, Case, draw
@@ -83,7 +84,7 @@ class Matrix:
         if not self.run.has(key):
             self.say(" ".join(str(v) for v in identity.values()))
             try:
-                self.run.add(key, {**identity, **self.about, "commit": runs.commit(), **make()})
+                self.run.add(key, {**identity, **self.about, "commit": runs.commit(), "threads": torch.get_num_threads(), **make()})
             except (NightlatchError, RuntimeError, ValueError) as e:
                 self.failures.append(f"{identity}: {type(e).__name__}: {e}")
                 self.say(self.failures[-1])
