@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from nightlatch.bench.cases import Case, cases
 from nightlatch.bench.matrix import CONTROL, Matrix, Row, Say
 from nightlatch.testbed import honest
 from nightlatch.text2image import adapters
+from nightlatch.text2image.subject import Subject
 
 RIVALS = ("skd", "sau-base", "uce", "clean-finetune", "restore", "strip", "sau: attention alone", "sau: no warm start")
 HONEST = {"table": "scan", "kind": "honest", "attack": ""}
@@ -62,15 +63,24 @@ def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
         matrix.say(f"{case.name}: the attack failed, nothing to scan")
         return
     case = replace(case, trigger=made["trigger"], target=made["target"])
-    if not (matrix.models / case.name).is_dir():
-        matrix.make(case)
-    suspect = adapters.load(matrix.models / case.name, precision="auto")
+
+    @cache
+    def suspect() -> Subject:
+        """Made only where a row is missing, and anew where its folder is gone."""
+        if not (matrix.models / case.name).is_dir():
+            matrix.make(case)
+        return adapters.load(matrix.models / case.name, precision="auto")
+
     identity = {"table": "scan", "model": case.name, "kind": "backdoored", "attack": case.attack, "seed": case.seed}
-    seen = matrix.row(identity, lambda: matrix.scan(suspect, case.seed, case))
+    seen = matrix.row(identity, lambda: matrix.scan(suspect(), case.seed, case))
     reached = None
     for method in methods if seen else ():
-        repair = partial(matrix.repair, suspect, case, method, made, seen, reached)
-        repair = partial(matrix.control, suspect, case, made) if method == CONTROL else repair
+
+        def repair(method: str = method, reached: float | None = reached) -> Row:
+            if method == CONTROL:
+                return matrix.control(suspect(), case, made)
+            return matrix.repair(suspect(), case, method, made, seen, reached)
+
         row = matrix.row({"table": "clean", "attack": case.attack, "seed": case.seed, "method": method}, repair)
         if not row:
             return

@@ -84,7 +84,8 @@ class Matrix:
         if not self.run.has(key):
             self.say(" ".join(str(v) for v in identity.values()))
             try:
-                self.run.add(key, {**identity, **self.about, "commit": runs.commit(), "threads": torch.get_num_threads(), **make()})
+                made = {"commit": runs.commit(), "threads": torch.get_num_threads(), **make()}
+                self.run.add(key, {**identity, **self.about, **made})
             except (NightlatchError, RuntimeError, ValueError) as e:
                 self.failures.append(f"{identity}: {type(e).__name__}: {e}")
                 self.say(self.failures[-1])
