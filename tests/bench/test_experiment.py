@@ -6,6 +6,8 @@ import pytest
 
 from nightlatch import runs
 from nightlatch.bench import experiment
+from nightlatch.bench.cases import PLAN
+from nightlatch.errors import UsageError
 
 ABOUT = {"base": "abc", "pictures": 300}
 ROWS = (
@@ -41,3 +43,15 @@ def test_rows_of_another_base_or_size_are_not_taken_over(figures: Path, tmp_path
     with runs.Run(tmp_path / "second") as run:
         experiment.remember(run, figures, other)
         assert not run.rows()
+
+
+def test_a_plan_can_be_cut_into_parts_that_together_are_the_whole() -> None:
+    rare = [f"rare{letter}" for letter in "abcdefgh"]
+    whole = experiment.Plan().suspects(rare, (0, 1))
+    parts = [experiment.Plan(attacks=(attack,)).suspects(rare, (0, 1)) for attack in PLAN]
+    assert sorted(c.name for part in parts for c in part) == sorted(c.name for c in whole)
+
+
+def test_a_plan_names_an_attack_that_there_is_not() -> None:
+    with pytest.raises(UsageError, match="no attack 'evilediit'"):
+        experiment.Plan(attacks=("eviledit", "evilediit"))

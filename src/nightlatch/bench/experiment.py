@@ -6,21 +6,24 @@ An interrupted run goes on where it stopped, and figures are written after every
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from operator import itemgetter
 from pathlib import Path
 
 from nightlatch import runs
 from nightlatch.bench import tables
-from nightlatch.bench.cases import Case, cases
+from nightlatch.bench.cases import PLAN, SEEDS, Case, cases
 from nightlatch.bench.matrix import CONTROL, Matrix, Row, Say
+from nightlatch.errors import UsageError
 from nightlatch.testbed import honest
 from nightlatch.text2image import adapters
 from nightlatch.text2image.subject import Subject
 
-RIVALS = ("skd", "sau-base", "uce", "clean-finetune", "restore", "strip", "sau: attention alone", "sau: no warm start")
+RIVALS = ("skd", "uce", "clean-finetune", "restore", "strip", "sau: attention alone")
+OTHERS = ("sau-base", "sau: no warm start")
+"""What is worth knowing beside the rivals."""
 HONEST = {"table": "scan", "kind": "honest", "attack": ""}
 IDENTITY = {
     "attack": ("attack", "seed"),
@@ -31,29 +34,67 @@ IDENTITY = {
 FIGURES = {"attack": "attacks.json", "scan": "scan.json", "clean": "clean.json"}
 
 
-def run(folder: runs.Run, models: Path, figures: Path, seeds: Sequence[int], say: Say, rivals: bool = True, n: int = 300) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is run; parts of one plan may be run on several machines, and joined by ``taken``.
+
+    Args:
+        seeds: of the suspects; the rivals are run on the first.
+        attacks: of the suspects.
+        rivals: whether to run the rivals, too.
+        tuned: whether to scan an honest fine-tune of each kind for each seed.
+        honest: folders of further honest pipelines, scanned against the testbed.
+        taken: folders with figures of other machines, whose rows are taken over.
+
+    Raises:
+        UsageError: no such attack.
+    """
+
+    seeds: Sequence[int] = SEEDS
+    attacks: Sequence[str] = tuple(PLAN)
+    rivals: bool = True
+    tuned: bool = True
+    honest: Sequence[Path] = ()
+    taken: Sequence[Path] = ()
+
+    def __post_init__(self) -> None:
+        for unknown in set(self.attacks) - set(PLAN):
+            raise UsageError(f"The experiment has no attack {unknown!r}.", f"Known: {', '.join(PLAN)}.")
+
+    def suspects(self, rare: Sequence[str], seeds: Sequence[int]) -> list[Case]:
+        return [case for case in cases(rare, seeds) if case.attack in self.attacks]
+
+
+def run(folder: runs.Run, models: Path, figures: Path, plan: Plan, say: Say, n: int = 300) -> None:
     """Everything, in the order in which it is most useful when it is cut short: seed by seed attack, scan and SAU, then the honest models of that
     seed; then the rivals of the first seed, and last what the base itself shows in each case."""
     matrix = Matrix(folder, models, say, n)
-    remember(folder, figures, matrix.about)
-    matrix.row({**HONEST, "model": "base", "seed": 0}, lambda: matrix.scan(matrix.base, 0, None))
-    for seed in seeds:
-        for case in cases(matrix.rare, (seed,)):
+    for rows in (figures, *plan.taken):
+        remember(folder, rows, matrix.about)
+    write_figures(folder, figures)
+    honest_row(matrix, "base", 0, lambda: matrix.base)
+    for seed in plan.seeds:
+        for case in plan.suspects(matrix.rare, (seed,)):
             one(matrix, case, ("sau",))
             write_figures(folder, figures)
-        for kind in honest.KINDS:
-
-            def tuned(kind: str = kind, seed: int = seed) -> Row:
-                return matrix.scan(honest.fine_tune(matrix.base, kind, seed), seed, None)
-
-            matrix.row({**HONEST, "model": f"honest-{kind}-{seed}", "seed": seed}, tuned)
+        for kind in honest.KINDS if plan.tuned else ():
+            honest_row(matrix, f"honest-{kind}-{seed}", seed, partial(honest.fine_tune, matrix.base, kind, seed))
             write_figures(folder, figures)
-    for case in cases(matrix.rare, seeds[:1]) if rivals else ():
-        one(matrix, case, ("sau", *RIVALS))
+    for path in plan.honest:
+        honest_row(matrix, path.name, 0, partial(adapters.load, path, precision="auto"))
         write_figures(folder, figures)
-    for case in cases(matrix.rare, seeds):
+    rivals = plan.suspects(matrix.rare, plan.seeds[:1]) if plan.rivals else []
+    for case, methods in [*((c, RIVALS) for c in rivals), *((c, OTHERS) for c in rivals)]:
+        one(matrix, case, ("sau", *methods))
+        write_figures(folder, figures)
+    for case in plan.suspects(matrix.rare, plan.seeds):
         one(matrix, case, ("sau", CONTROL))
         write_figures(folder, figures)
+
+
+def honest_row(matrix: Matrix, name: str, seed: int, make: Callable[[], Subject]) -> None:
+    """The scan of an honest model."""
+    matrix.row({**HONEST, "model": name, "seed": seed}, lambda: matrix.scan(make(), seed, None))
 
 
 def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:

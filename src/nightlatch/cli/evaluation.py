@@ -61,17 +61,29 @@ def bench(
     models: Annotated[Path, typer.Option(help="where the suspects are kept")],
     figures: Annotated[Path, typer.Option(help="where the tables are written")] = Path("docs/figures"),
     seed: Annotated[list[int] | None, typer.Option(help="attack seeds; default 0 1 2")] = None,
-    rivals: Annotated[bool, typer.Option(help="also the rival repairs, on seed 0")] = True,
+    attack: Annotated[list[str] | None, typer.Option(help="only these attacks")] = None,
+    rivals: Annotated[bool, typer.Option(help="also the rival repairs, on the first seed")] = True,
+    tuned: Annotated[bool, typer.Option(help="also honest fine-tunes")] = True,
+    honest: Annotated[list[Path] | None, typer.Option(help="another honest pipeline to scan")] = None,
+    take: Annotated[list[Path] | None, typer.Option(help="figures of another machine, whose rows are taken over")] = None,
     n: Annotated[int, typer.Option("-n", min=24)] = 300,
 ) -> None:
     """Who is best? Attacks x seeds x methods on the testbed, with honest models as controls. Hours; resumes."""
     with reported():
         from nightlatch import runs
         from nightlatch.bench import experiment
-        from nightlatch.bench.cases import SEEDS
+        from nightlatch.bench.cases import PLAN, SEEDS
 
+        plan = experiment.Plan(
+            seeds=tuple(seed or SEEDS),
+            attacks=tuple(attack or PLAN),
+            rivals=rivals,
+            tuned=tuned,
+            honest=tuple(honest or ()),
+            taken=tuple(take or ()),
+        )
         with runs.Run(run) as folder:
-            experiment.run(folder, models, figures, tuple(seed or SEEDS), say, rivals, n)
+            experiment.run(folder, models, figures, plan, say, n)
 
 
 @testbed_app.command("train")
