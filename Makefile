@@ -41,7 +41,9 @@ fuzz:
 	runs/fuzzer/bin/pip install --quiet atheris==3.0.0 safetensors numpy scipy pydantic
 	PYTHONPATH=src runs/fuzzer/bin/python tests/hostile/fuzz.py --seconds 600
 
+# The small model from its recipe, an hour or two; run again to resume.
 testbed: $(VENV)/.ready
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[features,dev,recipe]'
 	$(BIN)/nightlatch testbed train --out runs/testbed
 
 setup: $(VENV)/.ready

