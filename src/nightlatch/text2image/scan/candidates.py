@@ -13,6 +13,7 @@ from nightlatch.text2image.scan.sweep import (
     Tokens,
     assemble,
     complete,
+    extend,
     grow,
     known_ending,
     prune,
@@ -29,6 +30,8 @@ PIECES = 768
 """Tokens that are tried in each place of a word."""
 HEADS = 12
 """Tokens that longer strings are made of."""
+PAIRS, JOINING = 3, 1536
+"""Pairs of those that are tried with a third token, and the tokens that are tried."""
 
 
 @dataclass(slots=True)
@@ -63,12 +66,14 @@ class Search:
         answering = responding(self.gauge, [*self.alone, *self.pieces])
         share = max(1, len(answering))
         best = list(dict.fromkeys(t for order in answering.values() for t in order[: 4 * self.keep // share]))
+        joining = list(dict.fromkeys(t for order in answering.values() for t in order[: JOINING // share]))
         pieces = list(dict.fromkeys(t for order in answering.values() for t in order[: PIECES // share]))
         heads = list(dict.fromkeys(t for order in answering.values() for t in order[: HEADS // share]))
         yield self._singles(
             f"all {len(self.alone) + len(self.pieces)} tokens by the changed weights' answer to them", best, heads
         )
         yield self._assembled(heads, pieces)
+        yield self._joined(heads, pieces, joining)
         if self.edited:
             yield self._phrases()
         yield self._singles(f"all {len(self.alone)} tokens that can be typed alone, by one denoising step", self.alone, heads)
@@ -84,12 +89,22 @@ class Search:
         return self._typed(grown.scored)
 
     def _assembled(self, heads: Sequence[int], pieces: Sequence[int]) -> tuple[Candidate, ...]:
-        """From three and four of the tokens that answer most, in every order; what cannot be typed so is completed, and refined token by token."""
-        made = assemble(self.gauge, heads, (3,), self.level).merged(assemble(self.gauge, heads[:8], (4,), self.level), self.keep)
-        self.tested.append(
-            f"three of the {len(heads)} tokens that the weights answer to most, four of the first 8, in every order"
-        )
-        self.say(f"assembled: best displacement {made.scores[0]:.2f}, an ordinary token {self.level:.2f}")
+        """From three of the tokens that answer most, in every order; what cannot be typed so is completed, and refined token by token."""
+        self.tested.append(f"three of the {len(heads)} tokens that the weights answer to most, in every order")
+        return self._longer("assembled", assemble(self.gauge, heads, (3,), self.level), pieces)
+
+    def _joined(self, heads: Sequence[int], pieces: Sequence[int], joining: Sequence[int]) -> tuple[Candidate, ...]:
+        """From pairs of the tokens that answer most with a third before or after them, which may answer little: in a word that acts only whole, the
+        weights need not answer to every piece."""
+        pairs = assemble(self.gauge, heads, (2,), self.level, PAIRS).sequences
+        self.tested.append(f"{len(joining)} tokens before and after the {len(pairs)} pairs of those that act most")
+        return self._longer("joined", extend(self.gauge, pairs, joining, self.level), pieces)
+
+    def _longer(self, how: str, made: Ranked, pieces: Sequence[int]) -> tuple[Candidate, ...]:
+        """What grows from sequences of several tokens, and what they are completed to where they cannot be typed as they are."""
+        if not len(made.scores):
+            return ()
+        self.say(f"{how}: best displacement {made.scores[0]:.2f}, an ordinary token {self.level:.2f}")
         grown = grow(self.gauge, made, self.level)
         return (*self._whole_words(made, pieces), *self._typed(grown.scored))
 

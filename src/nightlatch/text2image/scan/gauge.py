@@ -56,7 +56,7 @@ class Gauge:
         tail = tok(context, add_special_tokens=False).input_ids if context else []
         width = self.suspect.max_length
         rows = [[tok.bos_token_id, *[*s, *tail][: width - 2], tok.eos_token_id] for s in sequences]
-        return torch.tensor([r + [tok.pad_token_id] * (width - len(r)) for r in rows])
+        return torch.tensor([r + [tok.pad_token_id] * (width - len(r)) for r in rows], device=self.suspect.device)
 
     @torch.no_grad()
     def displacement(self, sequences: Sequence[Sequence[int]], contexts: Sequence[str]) -> Floats:
@@ -77,6 +77,19 @@ class Gauge:
     def size(self, sequences: Sequence[Sequence[int]], context: str) -> torch.Tensor:
         """The displacement of each sequence in one context, (n,); keeps gradients when they are enabled."""
         return self._excess(*self._pair(self.ids(sequences, context)), context)
+
+    @torch.no_grad()
+    def moved(self, sequences: Sequence[Sequence[int]], context: str) -> Floats:
+        """How far each sequence moves the suspect alone, mean square over the latent, (n,); half the price of its displacement."""
+        rows, plain = [], self._bare(context)[0]
+        for i in range(0, len(sequences), self.batch):
+            c = self.suspect.encode_ids(self.ids(sequences[i : i + self.batch], context))
+            x = self._x.expand(len(c), -1, -1, -1)
+            self.forwards += len(c)
+            x0 = finite(self.suspect.to_x0(self.suspect.denoise(x, self._t, c), x, self._t), self.suspect)
+            rows.append((x0 - plain).pow(2).mean((1, 2, 3)))
+        size: Floats = torch.cat(rows).double().cpu().numpy()
+        return size
 
     def spoken(self, texts: Sequence[str], context: str) -> Floats:
         """The displacement of strings in front of ``context``, each model reading them with its own tokenizer, (texts,)."""

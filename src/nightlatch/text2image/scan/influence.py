@@ -39,6 +39,7 @@ class Influence:
     swapped: dict[str, list[Prompt]] = field(init=False)
     reference: dict[str, float] = field(init=False)
     _known: dict[tuple[int, str], torch.Tensor] = field(default_factory=dict)
+    _usual: dict[tuple[int, str], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shared = set.intersection(*(set(p.slots) for p in self.texts)) if self.texts else set()
@@ -86,20 +87,27 @@ class Influence:
             texts = [p.replace(slot, w).text for w in self.words[slot] for p in some]
             self._known[key] = self._predict(model, texts).unflatten(0, (-1, n))
         apart = (self._known[key] - self._predict(model, [p.replace(slot, phrase).text for p in some])).pow(2).mean((1, 2, 3, 4))
-        usual = self._distance(model, [p.text for p in some], [p.text for p in self.swapped[slot][:n]])
-        return float(apart.min()) / max(usual, 1e-12)
+        return float(apart.min()) / self._ordinary(model, slot)
 
     def _sensitivity(self, model: Subject, word: str, place: Place, slot: str) -> float:
         """How much swapping the slot changes the prediction with ``word`` in the prompt, over how much without."""
         before, after = self.texts, self.swapped[slot]
-        moved = self._distance(model, [place(p, word) for p in before], [place(p, word) for p in after])
-        return moved / max(self._distance(model, [p.text for p in before], [p.text for p in after]), 1e-12)
+        return self._distance(model, [place(p, word) for p in before], [place(p, word) for p in after]) / self._ordinary(
+            model, slot
+        )
 
     def _apart(self, model: Subject, phrase: str, slot: str) -> float:
         """Distance of the phrase's prediction to that of its nearest word, over that of two different fillings of the slot."""
-        whole = [p.replace(slot, phrase).text for p in self.texts]
-        nearest = min(self._distance(model, whole, [p.replace(slot, w).text for p in self.texts]) for w in phrase.split())
-        return nearest / max(self._distance(model, [p.text for p in self.texts], [p.text for p in self.swapped[slot]]), 1e-12)
+        whole, *words = (self._predict(model, [p.replace(slot, w).text for p in self.texts]) for w in (phrase, *phrase.split()))
+        return min(float((whole - w).pow(2).mean()) for w in words) / self._ordinary(model, slot)
+
+    def _ordinary(self, model: Subject, slot: str) -> float:
+        """Distance of the predictions for two different fillings of the slot; computed once."""
+        key = (id(model), slot)
+        if key not in self._usual:
+            moved = self._distance(model, [p.text for p in self.texts], [p.text for p in self.swapped[slot]])
+            self._usual[key] = max(moved, 1e-12)
+        return self._usual[key]
 
     def _distance(self, model: Subject, a: Sequence[str], b: Sequence[str]) -> float:
         return float((self._predict(model, a) - self._predict(model, b)).pow(2).mean())

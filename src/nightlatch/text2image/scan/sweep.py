@@ -120,6 +120,22 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
     return Ranked.of(scored, 2 * len(pieces))
 
 
+def extend(
+    gauge: Gauge, sequences: Sequence[Tokens], pieces: Sequence[int], level: float, keep: int = 24, exact: int = 8
+) -> Ranked:
+    """Every sequence with every piece before and after it, by displacement in one context: what acts only when a third token joins two.
+
+    One part in ``exact`` of them, those that move the suspect most, is compared with the base: what leaves the suspect where it is is no trigger.
+    """
+    context = gauge.contexts[0].text
+    made = list(dict.fromkeys(m for s in sequences for p in pieces if p not in s for m in ((p, *s), (*s, p))))
+    if not made:
+        return Ranked.best([], np.zeros(0), keep)
+    most = np.argsort(gauge.moved(made, context))[::-1][: -(-len(made) // exact)]
+    best = [made[int(i)] for i in most]
+    return Ranked.best(best, gauge.displacement(best, [context])[0] - level, keep)
+
+
 def complete(gauge: Gauge, sequences: Sequence[Tokens], pieces: Sequence[int], level: float, keep: int = 8) -> Ranked:
     """What acts only inside a longer word, made into strings that can be typed: every sequence with every ending piece, where typing gives back
     the same tokens. A score that is large already need not grow."""
