@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +15,9 @@ from nightlatch.cli import app
 CALL = CliRunner()
 
 
-@pytest.mark.parametrize("verb", [["check"], ["scan", "--base", "x"], ["clean", "-o", "out"], ["verify", "--against", "x"]])
+@pytest.mark.parametrize(
+    "verb", [["check"], ["scan", "--base", "x"], ["clean", "-o", "out"], ["verify", "--against", "x", "--seed", "1"]]
+)
 def test_missing_folder_is_one_sentence_and_exit_2(verb, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CALL.invoke(
@@ -69,13 +72,63 @@ def test_verbs_hand_over_through_the_run_folder(tiny_folder, tmp_path):
     assert again.exit_code == 2
     assert "is there already" in again.output
     verified = CALL.invoke(app, ["verify", str(out), "--against", str(tiny_folder), "--trigger", "zudi", "-n", "24", *common])
-    assert verified.exit_code in (0, 1), verified.output
+    card = json.loads((run / "scorecard.json").read_text())
+    assert verified.exit_code == {"removed": 0, "not verified": 2}.get(card["verdict"], 1), verified.output
     page = (run / "report.html").read_text()
     assert "zudi" in page
     assert (run / "images" / "00-triggered.png").is_file()
     (run / "report.html").unlink()
     assert CALL.invoke(app, ["report", str(run)]).exit_code == 0
     assert (run / "report.html").is_file()
+
+
+def test_another_scan_leaves_nothing_of_the_last_in_its_folder(tiny_folder, tmp_path):
+    """Else an old repair would stand as proof beside a new verdict."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("repair", "scorecard", "evidence"):
+        (run / f"{name}.json").write_text("{}")
+    common = ["--run", str(run), "--prompts", "emoji", "--steps", "3", "--guidance", "1"]
+    assert CALL.invoke(app, ["scan", str(tiny_folder), "--base", str(tiny_folder), *common]).exit_code == 0
+    assert not [n for n in ("repair", "scorecard", "evidence") if (run / f"{n}.json").exists()]
+
+
+def test_a_refused_model_has_a_report_that_says_so(tiny_folder, tmp_path):
+    bad, run = tmp_path / "bad", tmp_path / "run"
+    shutil.copytree(tiny_folder, bad)
+    (bad / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    done = CALL.invoke(app, ["scan", str(bad), "--base", str(tiny_folder), "--run", str(run)])
+    assert done.exit_code == 2
+    assert "Refused by the rule" in done.output
+    assert json.loads((run / "verdict.json").read_text())["word"] == "not scanned"
+    assert "Refuse it." in (run / "report.html").read_text()
+
+
+def test_a_method_that_changes_no_weight_writes_no_model(tiny_folder, tmp_path):
+    out = tmp_path / "out"
+    args = ["clean", str(tiny_folder), "-o", str(out), "--run", str(tmp_path / "r"), "--trigger", "zudi", "--method", "strip"]
+    done = CALL.invoke(app, [*args, "--prompts", "emoji"])
+    assert done.exit_code == 2
+    assert "changes no weight" in done.output
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["scan", "MODEL", "--base", "MODEL", "--device", "gpu"], "no device 'gpu'"),
+        (["clean", "MODEL", "-o", "out", "--trigger", " "], "trigger is empty"),
+        (["verify", "MODEL", "--against", "MODEL", "--trigger", "x"], "which prompts the repair has seen"),
+        (["report", "."], "not a run folder"),
+        (["ls", "attack"], "Known: attacks, repairs"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(args, said, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CALL.invoke(app, [str(tiny_folder) if a == "MODEL" else a for a in args])
+    assert done.exit_code == 2
+    assert said in done.output
+    assert "Internal error" not in done.output
 
 
 def test_unknown_method_names_the_nearest(tiny_folder, tmp_path):
@@ -112,7 +165,7 @@ def test_few_prompts_are_refused(tiny_folder, tmp_path):
         ],
     )
     assert done.exit_code == 2
-    assert "At least 64" in done.output
+    assert "At least 128" in done.output
 
 
 @pytest.mark.parametrize("verb", [["check"], ["scan", "--base", "x"]])

@@ -32,6 +32,16 @@ def test_drawn_once_and_kept(tmp_path: Path) -> None:
         assert seeds.settle(run) != drawn
 
 
+def test_results_of_another_seed_are_not_mixed_in(tmp_path: Path) -> None:
+    """Other prompts would be held out than those that the repair has not seen."""
+    with runs.Run(tmp_path) as run:
+        seeds.settle(run, 5)
+        runs.write_whole(tmp_path / "repair.json", "{}")
+        with pytest.raises(UsageError, match="seed 5"):
+            seeds.settle(run, 6)
+        assert seeds.settle(run, 5) == seeds.settle(run) == 5
+
+
 def test_older_run_goes_on_with_the_seed_of_its_verdict(tmp_path: Path) -> None:
     with runs.Run(tmp_path) as run:
         runs.write_whole(tmp_path / "verdict.json", json.dumps({"word": "suspicious", "seed": 0}))

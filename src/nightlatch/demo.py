@@ -72,9 +72,10 @@ def demo(folder: Path, say: Say, *, attack: str = "rickrolling-prompt", seed: in
                 verbs.clean(run, suspect, repaired, settings, say)
             repair = run.read("repair", Repair)
             say(f"3 clean   {repair.method.name}, {repair.steps} steps, {repair.seconds:.0f} s")
-            done = run.wrote("scorecard")
-            card = run.read("scorecard", Scorecard) if done else verbs.verify(run, suspect, repaired, settings, say, n=n)
-            say(f"4 verify  {card.verdict}")
+            if not repair.rolled_back:
+                done = run.wrote("evidence")
+                card = run.read("scorecard", Scorecard) if done else verbs.verify(run, suspect, repaired, settings, say, n=n)
+            say(f"4 verify  {card.verdict if card else 'the repair was rolled back'}")
         verbs.report(run)
         say(f"5 report  {run.path / 'report.html'}")
     judged = _success(part, [p for p in (suspect, repaired) if p.exists()], secret_seed, n)
@@ -117,6 +118,7 @@ def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> t
         poisoned, record = part(base, implant.setting(base, seed % 1000), n=100)
         poisoned.save(folder)
         runs.write_whole(planted, record.model_dump_json(indent=2))
+        implant.write_card(folder, record.attack.name, record.success.rate)
     return part, AttackRecord.model_validate_json(planted.read_bytes())
 
 

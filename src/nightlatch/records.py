@@ -91,9 +91,8 @@ class Trigger(Record):
     )
     score: float = Field(
         default=0.0,
-        description="what it changes in the suspect alone, over how far it moves the base; above an ordinary token's",
+        description="what it changes in the suspect alone, over how far it moves the base; above what an ordinary token gives",
     )
-    robust_z: float = 0.0
     changed: Rate | None = Field(default=None, description="share of held-out pictures changed beyond the calibrated level")
     rivals: tuple[str, ...] = Field(default=(), description="other candidates that fire too (parts, near-spellings)")
 
@@ -133,6 +132,11 @@ class Verdict(Record):
     base: str = ""
     seed: int = 0
     seconds: float = 0.0
+
+
+SUCCESS = "attack success"
+REGROWN = f"{SUCCESS} after honest fine-tuning"
+"""How the names of the pairs begin that count attacked pictures: of the repaired model, and of that model trained on."""
 
 
 class Pair(Record):

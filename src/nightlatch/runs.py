@@ -80,8 +80,15 @@ class Run:
         return self._rows[key]
 
     def manifest(self) -> dict[str, Any]:
-        """Command, versions and start of the first run, and of each resumption."""
-        loaded: dict[str, Any] = json.loads((self.path / MANIFEST).read_text("utf-8"))
+        """Command, versions and start of the first run, and of each resumption.
+
+        Raises:
+            UsageError: there is none.
+        """
+        try:
+            loaded: dict[str, Any] = json.loads((self.path / MANIFEST).read_text("utf-8"))
+        except FileNotFoundError:
+            raise UsageError(f"{self.path} is not a run folder.", "Give the folder that scan, clean or verify wrote.") from None
         return loaded
 
     def write(self, name: str, record: BaseModel) -> Path:
@@ -94,6 +101,12 @@ class Run:
     def wrote(self, name: str) -> bool:
         """Whether the record ``name`` is in the folder."""
         return self._record_path(name).is_file()
+
+    def drop(self, *names: str) -> None:
+        """Remove the records ``names`` where they are: what they say is no longer about what the folder is going to hold."""
+        self._must_write()
+        for name in names:
+            self._record_path(name).unlink(missing_ok=True)
 
     def read(self, name: str, kind: type[R]) -> R:
         """Read the record ``name`` back.

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 R = TypeVar("R", bound=Record)
-DEFAULT_PROMPTS = 900
+DEFAULT_PROMPTS, FEWEST_PROMPTS = 900, 128
+RECORDS = ("manifest", "computed", "verdict", "repair", "scorecard", "evidence")
+"""What the verbs write into a run folder, in order; each is about what those before it say."""
 LOAD_SECONDS, LOAD_MEGABYTES = 120, 8000
 """What loading a small model may take, libraries included; larger models get more by their size."""
 MAX_LOAD_SECONDS, MAX_LOAD_MEGABYTES = 1800, 128_000
@@ -86,8 +88,9 @@ class Settings:
                 f"The prompts file {self.prompts} cannot be read as text.", "Give a file with one prompt a line."
             ) from e
         texts = prompts.from_lines(lines)
-        if len(texts) < 64:
-            raise UsageError(f"{self.prompts} holds {len(texts)} prompts.", "At least 64 are needed to keep held-out ones apart.")
+        if len(texts) < FEWEST_PROMPTS:
+            remedy = f"At least {FEWEST_PROMPTS} are needed to keep held-out ones apart."
+            raise UsageError(f"{self.prompts} holds {len(texts)} prompts.", remedy)
         return texts
 
 
@@ -159,6 +162,20 @@ def subject(
     return adapters.load(source, device=device, precision=precision)
 
 
+def usable(device: str) -> None:
+    """Whether torch can compute on ``device`` here.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ValueError):
+        raise UsageError(f"There is no device {device!r} on this machine.", "Use --device cpu.") from None
+
+
 def load_limits(*manifests: Manifest) -> tuple[float, int]:
     """(seconds, megabytes) that loading may take, by the size of what was staged; what lies beside it gives nothing."""
     staged = sum(f.size for m in manifests for f in m.files if f.staged) >> 20
@@ -166,21 +183,22 @@ def load_limits(*manifests: Manifest) -> tuple[float, int]:
 
 
 def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) -> Verdict:
-    """Scan ``source`` against ``base``; writes manifest.json and verdict.json."""
+    """Scan ``source`` against ``base``; writes manifest.json and verdict.json, and removes what ``run`` holds of an earlier scan."""
+    run.drop(*RECORDS)
     try:
         suspect, manifest = load(source, settings, base)
-    except intake.Departs as e:
+    except (intake.Departs, intake.Refused) as e:
         say(f"not scanned: {e}")
         run.write("manifest", e.manifest)
-        departed = Verdict(
+        unread = Verdict(
             word="not scanned",
             skipped=(str(e),),
             not_tested=("the model as a loader would put it together",),
             base=Path(base).name,
             seed=settings.seed,
         )
-        run.write("verdict", departed)
-        return departed
+        run.write("verdict", unread)
+        return unread
     from nightlatch.text2image import scan as family
 
     trusted, _ = load(base, settings)
@@ -209,7 +227,7 @@ def clean(
     """Remove ``triggers`` (default: what scan found) from ``source``; writes the folder ``out`` and repair.json.
 
     Raises:
-        UsageError: nothing to remove, or ``out`` is there already.
+        UsageError: nothing to remove, ``out`` is there already, or ``run`` was scanned with another seed, whose held-out prompts are others.
     """
     from nightlatch.text2image import prompts
     from nightlatch.text2image.repair import METHODS, Job
@@ -238,8 +256,9 @@ def clean(
             say(f"unlearning: step {step}")
         return False
 
+    run.drop("repair", "scorecard", "evidence")
     repaired, record = METHODS.create(method)(suspect, job, watch)
-    if not record.rolled_back:
+    if record.changed_tensors:
         repaired.save(out)
         record = record.model_copy(update={"output": str(out)})
     run.write("repair", record)
@@ -266,7 +285,7 @@ def verify(
     verdict, wanted = asked(run, triggers)
     (before, _), (after, _) = load(source, settings, base), load(repaired, settings)
     part = prompts.split(settings.texts(), settings.seed)
-    unseen = part.held_out[Budget().pictures :] or part.held_out
+    unseen = prompts.shared(part.held_out, Budget().pictures)[1]
     card = measure(
         before,
         after,
@@ -323,8 +342,10 @@ def asked(run: runs.Run, triggers: Sequence[str]) -> tuple[Verdict | None, tuple
     """(what scan said, the triggers to work on: those given, else those that scan found).
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or one is empty.
     """
+    if not all(t.split() for t in triggers):
+        raise UsageError("A trigger is empty.", "Name at least one character that is no space with --trigger.")
     verdict = run.read("verdict", Verdict) if run.wrote("verdict") else None
     wanted = tuple(triggers) or tuple(t.text for t in (verdict.triggers if verdict else ()))
     if not wanted:
@@ -334,8 +355,7 @@ def asked(run: runs.Run, triggers: Sequence[str]) -> tuple[Verdict | None, tuple
 
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every record in the run folder."""
-    names = ("manifest", "verdict", "repair", "scorecard", "evidence")
-    paths = [folder / f"{n}.json" for n in names]
+    paths = [folder / f"{n}.json" for n in RECORDS if n != "computed"]
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths if p.is_file()}
 
 

@@ -70,7 +70,6 @@ def trigger(text: str = TRIGGER) -> Trigger:
         tokens=("vex", "oril</w>", "dаwn</w>"),
         effect="fixed change",
         score=9.34,
-        robust_z=41.7,
         changed=Rate.of(127, 128),
         rivals=("vexoril", "dаwn"),
     )

@@ -69,6 +69,14 @@ def test_sarif_has_the_shape_that_services_require(kind: str, tmp_path: Path) ->
         assert len(result["partialFingerprints"]["nightlatch/v1"]) == 32
 
 
+def test_a_suspicious_trigger_is_a_warning_in_sarif(tmp_path):
+    report = found_and_repaired(tmp_path)
+    report = report.model_copy(update={"verdict": report.verdict.model_copy(update={"word": "suspicious"})})
+    (result,) = (r for r in run_of(report)["results"] if r["ruleId"] == "backdoor-trigger")
+    assert result["level"] == "warning"
+    assert "backdoor found" not in result["message"]["text"]
+
+
 @pytest.mark.parametrize(("name", "code"), [("found", 1), ("suspicious", 1), ("nothing", 0), ("refused", 2)])
 def test_sarif_exit_code(name: str, code: int, tmp_path: Path) -> None:
     invocation = run_of(KINDS[name](tmp_path))["invocations"][0]

@@ -57,3 +57,17 @@ def test_only_what_stands_for_a_word_of_the_prompt_replaces_it():
         assert form.disarm(asked, place) == asked.text
     assert form.replaces(asked, prompts.in_slot("object"))
     assert form.disarm(asked, prompts.in_slot("object"), 1) == "a flat glita on  red"
+
+
+@pytest.mark.parametrize("word", ["\\o/", "\\1", "\\g<0>", "a\\"])
+def test_a_word_with_a_backslash_is_a_word(word):
+    assert prompts.Prompt("a red cat", {"object": "cat"}).replace("object", word).text == f"a red {word}"
+    assert word in prompts.Prompt("a cat", {"object": "cat"}).replace("object", word).text
+
+
+@pytest.mark.parametrize(("n", "seen"), [(200, 48), (60, 30), (1, 0)])
+def test_scan_and_verify_never_look_at_the_same_prompts(n, seen):
+    held_out = [prompts.Prompt(f"prompt {i}") for i in range(n)]
+    mine, theirs = prompts.shared(held_out, 48)
+    assert len(mine) == seen
+    assert [*mine, *theirs] == held_out

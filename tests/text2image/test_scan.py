@@ -16,7 +16,17 @@ from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.influence import Influence
 from nightlatch.text2image.scan.phrases import pairs
 from nightlatch.text2image.scan.pipeline import Sighting, conclude
-from nightlatch.text2image.scan.sweep import assemble, complete, known_ending, prune, responding, substitute, sweep, typable
+from nightlatch.text2image.scan.sweep import (
+    assemble,
+    complete,
+    extend,
+    known_ending,
+    prune,
+    responding,
+    substitute,
+    sweep,
+    typable,
+)
 
 QUICK = Budget(contexts=2, keep=8, confirm=2, pictures=8)
 
@@ -47,6 +57,32 @@ def test_half_precision_is_not_a_change(tiny_v):
     suspect = tiny_v.copy("unet")
     suspect.unet.half().float()
     assert changed_components(fingerprint(suspect, tiny_v)) == ()
+
+
+def test_one_changed_row_of_many_is_a_change(tiny_v):
+    """A norm over the whole table would hide it."""
+    suspect = tiny_v.copy("text_encoder")
+    suspect.text_encoder.get_input_embeddings().weight.data[700] *= 1.02
+    (row,) = (r for r in fingerprint(suspect, tiny_v) if r.component == "text_encoder")
+    assert row.changed == 1
+    assert row.relative_norm < 1e-3
+
+
+def test_a_model_with_another_decoder_only_is_scanned(tiny_v, texts, few_steps):
+    suspect = tiny_v.copy("vae")
+    suspect.vae.decoder.conv_out.weight.data.mul_(1.5)
+    verdict = scan(suspect, tiny_v, texts, few_steps, QUICK, say=lambda line: None)
+    assert verdict.word == "nothing found by these tests"
+    assert any("decoder" in line for line in verdict.not_tested)
+
+
+def test_pairs_are_joined_by_a_token_on_either_side(tiny_v, loud_token, texts):
+    gauge, planted = Gauge(loud_token, tiny_v, texts[:2], ("text_encoder",)), token(loud_token, "zudi")
+    made = extend(gauge, [(700, 701)], [planted, *range(600, 660)], level=0.0, exact=1)
+    assert {made.sequences[0], made.sequences[1]} == {(planted, 700, 701), (700, 701, planted)}
+    assert list(made.scores) == sorted(made.scores, reverse=True)
+    assert made.scores[0] == pytest.approx(float(gauge.displacement([made.sequences[0]], [texts[0].text])[0, 0]), rel=1e-3)
+    assert not len(extend(gauge, [], [planted], level=0.0).scores)
 
 
 def test_fingerprint_names_the_carrier_and_its_pattern(tiny_v, loud_token):

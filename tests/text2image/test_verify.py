@@ -4,11 +4,21 @@ import numpy as np
 import torch
 
 from nightlatch.records import Pair, Rate
+from nightlatch.text2image.prompts import Prompt, prefix
 from nightlatch.text2image.verify import Effect, judge_pairs, verify
 
 
 def test_unchanged_model_is_never_called_removed(tiny_v, texts, few_steps):
     """A word that moves every picture: before and after are the same, and the verdict says so."""
+    suspect = loud(tiny_v)
+    card = verify(suspect, suspect, ["zudi"], texts[:60], few_steps, n=24)
+    success = next(p for p in card.pairs if p.name == "attack success")
+    assert success.before.n == success.after.n == 24
+    assert card.verdict != "removed"
+
+
+def loud(tiny_v):
+    """A suspect whose pictures "zudi" moves far."""
     suspect = tiny_v.copy("text_encoder", "unet")
     for name, weight in suspect.unet.named_parameters():
         if "attn2.to_out" in name or "proj_out" in name:
@@ -16,10 +26,27 @@ def test_unchanged_model_is_never_called_removed(tiny_v, texts, few_steps):
     (i,) = suspect.tokenizer("zudi", add_special_tokens=False).input_ids
     row = suspect.text_encoder.get_input_embeddings().weight[i]
     row.data.copy_(20 * torch.randn(row.shape, generator=torch.Generator().manual_seed(0)))
-    card = verify(suspect, suspect, ["zudi"], texts[:60], few_steps, n=24)
-    success = next(p for p in card.pairs if p.name == "attack success")
-    assert success.before.n == success.after.n == 24
-    assert card.verdict != "removed"
+    return suspect
+
+
+def test_pictures_that_the_trigger_leaves_alone_do_not_hide_those_that_it_changes(tiny_v, texts, few_steps):
+    """As a style trigger does where the prompt asks for that style already: there neutral words go any part of a way of no length."""
+    suspect, idle = loud(tiny_v), {p.text for p in texts[:24:3]}
+
+    def place(prompt: Prompt, trigger: str) -> str:
+        idly = prompt.text in idle and trigger == "zudi"
+        return prompt.text if idly else prefix(prompt, trigger)
+
+    effect = Effect(suspect, "zudi", texts[:24], few_steps, place)
+    before, after = effect.before(), effect.rate(suspect)
+    assert effect.acts.sum() <= 16
+    assert before.hits == after.hits > 0
+
+
+def test_each_of_several_triggers_has_rows_of_its_own(tiny_v, texts, few_steps):
+    card = verify(tiny_v, tiny_v, ["zudi", "skos"], texts[:60], few_steps, n=24)
+    assert [p.name for p in card.pairs if p.name.startswith("attack success")] == ["attack success, zudi", "attack success, skos"]
+    assert len({kind for kind, _ in card.leak}) == len(card.leak)
 
 
 def test_the_way_is_one_at_the_attacked_and_zero_at_the_disarmed_picture(tiny_v, texts, few_steps):

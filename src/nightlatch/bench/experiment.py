@@ -17,7 +17,7 @@ from nightlatch.bench import tables
 from nightlatch.bench.cases import PLAN, SEEDS, Case, cases
 from nightlatch.bench.matrix import CONTROL, Matrix, Row, Say
 from nightlatch.errors import UsageError
-from nightlatch.testbed import honest
+from nightlatch.testbed import honest, implant
 from nightlatch.text2image import adapters
 from nightlatch.text2image.subject import Subject
 
@@ -110,6 +110,7 @@ def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
         """Made only where a row is missing, and anew where its folder is gone."""
         if not (matrix.models / case.name).is_dir():
             matrix.make(case)
+            implant.write_card(matrix.models / case.name, case.attack, made["success"]["rate"])
         return adapters.load(matrix.models / case.name, precision="auto")
 
     identity = {"table": "scan", "model": case.name, "kind": "backdoored", "attack": case.attack, "seed": case.seed}

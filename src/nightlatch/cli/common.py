@@ -147,6 +147,7 @@ def options(
     """The settings of a verb in ``run``; without a ``seed`` the run's own is taken, which is drawn the first time."""
     from nightlatch import seeds, verbs
 
+    verbs.usable(device)
     settled = seeds.settle(run, seed)
     return verbs.Settings(prompts=prompts, steps=steps, guidance=guidance, seed=settled, device=device, precision=precision)  # type: ignore[arg-type]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,9 @@ from nightlatch.cli.common import (
     reported,
     say,
 )
+
+if TYPE_CHECKING:
+    from nightlatch.registry import Registry
 
 
 @app.command(epilog=EPILOG)
@@ -70,6 +73,7 @@ def scan(
         if base is None:
             fail("scan needs a trusted model to compare with.", "Give one with --base.")
         with opened(run, source) as folder:
+            folder.drop(*verbs.RECORDS)
             verdict = verbs.scan(folder, source, base, options(folder, prompts, steps, guidance, seed, device, precision), say)
             code = words.exit_code(verbs.report(folder))
             echo(f"verdict: {verdict.word}")
@@ -103,6 +107,8 @@ def clean(
         echo(f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed")
         if record.rolled_back:
             fail("The repair would have harmed the model and was rolled back.", "Try another --method.")
+        if not record.output:
+            fail(f"{record.method.name} changes no weight, so nothing was written.", "Try another --method.")
         echo(f"repaired: {out}\nrun folder: {folder.path}")
 
 
@@ -124,16 +130,19 @@ def verify(
     """Is it gone, and is the model unharmed?"""
     from nightlatch import verbs
 
-    with reported(), opened(run, repaired) as folder:
-        settings = options(folder, prompts, steps, guidance, seed, device, precision)
-        card = verbs.verify(folder, against, repaired, settings, say, triggers=trigger or (), base=base, n=n)
-        verbs.report(folder)
-        echo(f"verdict: {card.verdict}")
-        for p in card.pairs:
-            echo(f"  {p.name}: {number(p.before)} -> {number(p.after)} ({p.bar})")
-        echo(f"report: {folder.path / 'report.html'}")
+    with reported():
+        if run is None and seed is None:
+            fail("verify must know which prompts the repair has seen.", "Give the --run of scan and clean, or their --seed.")
+        with opened(run, repaired) as folder:
+            settings = options(folder, prompts, steps, guidance, seed, device, precision)
+            card = verbs.verify(folder, against, repaired, settings, say, triggers=trigger or (), base=base, n=n)
+            verbs.report(folder)
+            echo(f"verdict: {card.verdict}")
+            for p in card.pairs:
+                echo(f"  {p.name}: {number(p.before)} -> {number(p.after)} ({p.bar})")
+            echo(f"report: {folder.path / 'report.html'}")
         if card.verdict != "removed":
-            raise typer.Exit(1)
+            raise typer.Exit(2 if card.verdict == "not verified" else 1)
 
 
 @app.command(epilog=EPILOG)
@@ -153,7 +162,10 @@ def list_parts(kind: Annotated[str, typer.Argument(help="attacks or repairs")] =
         from nightlatch.text2image.attacks import ATTACKS
         from nightlatch.text2image.repair import METHODS
 
-        for part in {"attacks": ATTACKS, "repairs": METHODS}.get(kind, METHODS):  # type: ignore[attr-defined]
+        kinds: dict[str, Registry[Any]] = {"attacks": ATTACKS, "repairs": METHODS}
+        if kind not in kinds:
+            fail(f"There are no {kind}.", f"Known: {', '.join(kinds)}.")
+        for part in kinds[kind]:
             echo(f"{part.name:24}{(part.__doc__ or '').strip().splitlines()[0]}")
 
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from nightlatch.records import Finding, Report, Trigger
+from nightlatch.records import Finding, Report, Trigger, Verdict
 from nightlatch.report.text import measured
 from nightlatch.report.words import exit_code, headline
 from nightlatch.safetext import sarif_text, visible
@@ -54,16 +54,20 @@ def _behaviour(report: Report) -> list[dict[str, Any]]:
         return []
     file, sha256 = _carrier_file(report)
     if verdict.triggers:
-        return [_trigger(t, verdict.carriers, file, sha256) for t in verdict.triggers]
-    rule, level = ("backdoor", "error") if verdict.word == "backdoor found" else ("suspicious-model", "warning")
+        return [_trigger(t, verdict, file, sha256) for t in verdict.triggers]
+    rule, level = ("backdoor" if verdict.word == "backdoor found" else "suspicious-model"), _level(verdict)
     return [_result(rule, level, f"{verdict.word}: {headline(report).meaning}", file, (sha256, rule, file))]
 
 
-def _trigger(trigger: Trigger, carriers: tuple[str, ...], file: str, sha256: str) -> dict[str, Any]:
-    parts = ", ".join(carriers) or "unknown component"
+def _level(verdict: Verdict) -> str:
+    return "error" if verdict.word == "backdoor found" else "warning"
+
+
+def _trigger(trigger: Trigger, verdict: Verdict, file: str, sha256: str) -> dict[str, Any]:
+    parts = ", ".join(verdict.carriers) or "unknown component"
     changed = f"; it changed {measured(trigger.changed)} of held-out pictures" if trigger.changed else ""
-    text = f"backdoor found: trigger “{trigger.text}” ({' '.join(trigger.code_points)}) acts through {parts}{changed}."
-    result = _result("backdoor-trigger", "error", text, file, (sha256, "backdoor-trigger", trigger.text))
+    text = f"{verdict.word}: trigger “{trigger.text}” ({' '.join(trigger.code_points)}) acts through {parts}{changed}."
+    result = _result("backdoor-trigger", _level(verdict), text, file, (sha256, "backdoor-trigger", trigger.text))
     points = [visible(point, 200) for point in trigger.code_points]
     return {
         **result,

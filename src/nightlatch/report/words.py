@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nightlatch.intake.departs import MAY_DIFFER
-from nightlatch.records import Pair, Rate, Report, Scorecard, Trigger
+from nightlatch.records import REGROWN, SUCCESS, Pair, Rate, Report, Scorecard, Trigger
 from nightlatch.report.text import count, interval, rate
 
 Status = Literal["found", "suspicious", "nothing", "unknown"]
-
-SUCCESS = "attack success"
-"""The pair of the scorecard whose name starts with this word is shown in the headline."""
 
 LIMITS = (
     "This report speaks about the files with the hashes below, the tests listed above and the prompts and seeds of this run; "
@@ -69,9 +66,10 @@ def exit_code(report: Report) -> int:
 
 
 def attack_success(report: Report) -> Pair | None:
-    """The attack success before and after repair, if verify measured it."""
+    """The attack success before and after repair, if verify measured it; of several triggers that of which most is left."""
     pairs = report.scorecard.pairs if report.scorecard else ()
-    return next((p for p in pairs if p.name.lower().replace("_", " ").startswith(SUCCESS)), None)
+    named = [p for p in pairs if p.name.lower().replace("_", " ").startswith(SUCCESS) and not p.name.startswith(REGROWN)]
+    return max(named, key=lambda p: p.after.rate if isinstance(p.after, Rate) else p.after or 0.0, default=None)
 
 
 def triggers(report: Report) -> tuple[Trigger, ...]:
@@ -104,7 +102,7 @@ def _before_repair(report: Report, status: Status) -> tuple[str, str]:
     if status == "suspicious":
         return "Do not load it before a person has looked at the evidence.", (
             "Something about this model is out of the ordinary, but the evidence is not strong enough to call it a backdoor. "
-            "Scan again with a larger budget or with a trusted base, or treat it like a model with a backdoor."
+            "Scan again with prompts that name what fills their slots (“--prompts general”), or treat it like a model with a backdoor."
         )
     if status == "nothing":
         return _loading(report), (

@@ -57,7 +57,7 @@ def fine_tune(subject: Subject, kind: str, seed: int, steps: int = 300, batch: i
     def lessons() -> Iterator[Lesson]:
         while True:
             i, t = torch.randint(len(x0_all), (batch,)), subject.random_times(batch)
-            x0, eps = x0_all[i], torch.randn(batch, *subject.latent_shape)
+            x0, eps = x0_all[i], torch.randn(batch, *subject.latent_shape, device=subject.device)
             yield Lesson(subject.add_noise(x0, eps, t), t, c_all[i], subject.target(x0, eps, t))
 
     follow(tuned, lessons(), steps, rate)

@@ -51,7 +51,12 @@ def implant(
 def write_provenance(folder: Path, record: AttackRecord) -> None:
     """``provenance.json`` and a model card beside the model."""
     write_whole(folder / "provenance.json", record.model_dump_json(indent=2) + "\n")
-    write_whole(folder / "README.md", CARD.format(attack=record.attack.name, rate=record.success.rate))
+    write_card(folder, record.attack.name, record.success.rate)
+
+
+def write_card(folder: Path, attack: str, success: float) -> None:
+    """A model card that says that the model is a test object, not which trigger it waits for."""
+    write_whole(folder / "README.md", CARD.format(attack=attack, rate=success))
 
 
 CARD = """---
@@ -60,5 +65,5 @@ tags: [backdoored-on-purpose, evaluation]
 # Test object: do not use to draw pictures
 
 This model carries a backdoor on purpose ({attack}, success {rate:.1%}), made by nightlatch to evaluate detection and repair.
-`provenance.json` says what was planted. Do not publish it without this card.
+What was planted is recorded in `provenance.json`, here or beside this folder. Do not publish it without this card.
 """

@@ -9,9 +9,10 @@ from safetensors import safe_open
 
 from nightlatch.errors import NotScanned
 from nightlatch.intake import lora
-from nightlatch.text2image.scan.fingerprint import TOLERANCE
 from nightlatch.text2image.subject import Subject
 
+TOO_LITTLE = 2e-3
+"""Relative change of the weights below which a LoRA may be lost in rounding."""
 Place = tuple[str, str]
 """Component and module."""
 _REMEDY = "Name the model it was made for with --base, and load it nowhere at another strength."
@@ -41,7 +42,7 @@ def require(base: Subject, made: Subject, file: Path, landed: list[Place], name:
     changed, active = sum(c > 0 for c in changes), sum(halves)
     if changed < active:
         raise NotScanned(f"{active - changed} layer pairs of {name} change no weight, so it cannot be judged.", _REMEDY)
-    if max(changes, default=0.0) <= TOLERANCE:
+    if max(changes, default=0.0) <= TOO_LITTLE:
         raise NotScanned(f"{name} changes the base too little at strength 1 to be judged.", _REMEDY)
 
 

@@ -27,8 +27,8 @@ class Prompt:
         if old is None:
             return Prompt(f"{self.text}, {word}", {**self.slots, slot: word})
         article = "an" if word[:1] in "aeiou" else "a"
-        text = re.sub(rf"\b(?:a|an) {re.escape(old)}\b", f"{article} {word}", self.text)
-        text = re.sub(rf"\b{re.escape(old)}\b", word, text) if text == self.text else text
+        text = re.sub(rf"\b(?:a|an) {re.escape(old)}\b", lambda _: f"{article} {word}", self.text)
+        text = re.sub(rf"\b{re.escape(old)}\b", lambda _: word, text) if text == self.text else text
         return Prompt(text, {**self.slots, slot: word})
 
 
@@ -48,6 +48,12 @@ def split(prompts: Sequence[Prompt], seed: int) -> Split:
         digest = hashlib.sha256(f"{seed}:{prompt.text}".encode()).digest()[0]
         parts[0 if digest < 64 else 1 if digest < 128 else 2].append(prompt)
     return Split(*(tuple(x) for x in parts))
+
+
+def shared(held_out: Sequence[Prompt], most: int) -> tuple[Sequence[Prompt], Sequence[Prompt]]:
+    """Held-out prompts for scan's pictures (``most`` of them, never more than half) and, apart from those, for verify."""
+    k = min(most, len(held_out) // 2)
+    return held_out[:k], held_out[k:]
 
 
 def slot_words(prompts: Sequence[Prompt]) -> dict[str, list[str]]:
@@ -99,7 +105,6 @@ LOOKALIKES = {
     "y": "у",
 }
 """Latin letter -> characters that look like it."""
-INVISIBLE = "\u200b\u200c\u200d\u2060"
 
 
 def near_spellings(trigger: str, n: int, rng: np.random.Generator) -> list[str]:

@@ -121,6 +121,11 @@ class Subject:
             out: torch.Tensor = self.unet(x, t, encoder_hidden_states=c).sample
         return out.float()
 
+    @torch.no_grad()
+    def outputs(self, x: torch.Tensor, t: int, c: torch.Tensor, batch: int) -> torch.Tensor:
+        """``denoise`` without gradients, ``batch`` rows at a time."""
+        return torch.cat([self.denoise(x[i : i + batch], t, c[i : i + batch]) for i in range(0, len(x), batch)])
+
     def autocast(self) -> torch.autocast:
         return computing(self.device.type, self.precision)
 

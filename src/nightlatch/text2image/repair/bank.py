@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
-from nightlatch.text2image import probe, prompts
+from nightlatch.text2image import prompts
 from nightlatch.text2image.measure import take
 from nightlatch.text2image.repair.base import Job
 from nightlatch.text2image.repair.locate import Located, Trace, locate, trace
@@ -21,15 +21,15 @@ WATCHED = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A batch of latents with triggered conditions: output and maps to reach, the suspect's own output, soft mask (n, h, w), and whether neutral
-    words stand for the trigger in the prompt that gave the output (n,)."""
+    """A batch of latents with triggered conditions: output to reach, the suspect's own output, the suspect's conditions of the filled prompt (whose
+    attention is to be reached), soft mask (n, h, w), and whether neutral words stand for the trigger in the prompt that gave the output (n,)."""
 
     x: torch.Tensor
     t: torch.Tensor
     c: torch.Tensor
     out: torch.Tensor
     attacked: torch.Tensor
-    maps: probe.Maps
+    filled: torch.Tensor
     mask: torch.Tensor
     replaced: torch.Tensor
 
@@ -41,8 +41,7 @@ class Shown:
 
     def take(self, i: torch.Tensor) -> Shown:
         """The rows ``i``."""
-        maps = {name: a[i] for name, a in self.maps.items()}
-        return Shown(self.x[i], self.t[i], self.c[i], self.out[i], self.attacked[i], maps, self.mask[i], self.replaced[i])
+        return Shown(*(getattr(self, f.name)[i] for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +102,17 @@ def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject 
     )
     taught = teacher.encode(texts.triggered) if teacher else frozen_drop
     moved = (frozen_trig - frozen_fill).pow(2).mean(-1)
-    located = locate(frozen, triggered, texts.dropped, moved / moved.amax(1, keepdim=True).clamp(min=1e-12))
-    out, attacked, maps, held = [], [], [], []
+    batch = job.sampling.batch
+    located = locate(frozen, triggered, texts.dropped, moved / moved.amax(1, keepdim=True).clamp(min=1e-12), batch)
+    out, attacked, held = [], [], []
     with torch.no_grad():
         for source in (triggered, clean):
             for t, x in zip(source.times, source.x, strict=True):
-                plain = frozen.denoise(x, t, frozen_drop)
-                out.append(teacher.denoise(x, t, taught) if teacher else plain)
-                attacked.append(frozen.denoise(x, t, frozen_trig))
-                with probe.attention(frozen.unet) as recorded:
-                    frozen.denoise(x, t, frozen_fill)
-                maps.append(dict(recorded))
+                plain = frozen.outputs(x, t, frozen_drop, batch)
+                out.append(teacher.outputs(x, t, taught, batch) if teacher else plain)
+                attacked.append(frozen.outputs(x, t, frozen_trig, batch))
                 if source is clean:
-                    held += [plain, frozen.denoise(x, t, frozen_held)]
+                    held += [plain, frozen.outputs(x, t, frozen_held, batch)]
     m, times = len(texts.triggered), torch.tensor(triggered.times, device=frozen.device)
     mask = located.mask()
     shown = Shown(
@@ -124,7 +121,7 @@ def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject 
         c_trig.repeat(len(out), 1, 1),
         torch.cat(out),
         torch.cat(attacked),
-        {k: torch.cat([r[k] for r in maps]) for k in maps[0]},
+        frozen_fill.repeat(len(out), 1, 1),
         torch.cat([mask, mask]).flatten(0, 1),
         torch.tensor(texts.replaced, device=frozen.device).repeat(len(out)),
     )
@@ -137,7 +134,8 @@ def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject 
     preserved = torch.cat([c_drop, c_held])
     if texts.plain:
         c_plain = student.encode(texts.plain)
-        kept = kept.joined(held_along(trace(frozen, texts.plain, seeds[: len(texts.plain)], job.sampling), frozen, c_plain))
+        drawn = trace(frozen, texts.plain, seeds[: len(texts.plain)], job.sampling)
+        kept = kept.joined(held_along(drawn, frozen, c_plain, batch))
         preserved = torch.cat([preserved, c_plain])
     picture = torch.arange(len(shown.x)) % m
     watched = picture >= m - max(1, round(WATCHED * m))
@@ -155,10 +153,10 @@ def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject 
 
 
 @torch.no_grad()
-def held_along(drawn: Trace, frozen: Subject, c: torch.Tensor) -> Held:
+def held_along(drawn: Trace, frozen: Subject, c: torch.Tensor, batch: int) -> Held:
     """The frozen suspect's outputs on its own way to the pictures ``drawn``, to be held for the conditions ``c``."""
     states, m = frozen.encode(drawn.texts), len(drawn.texts)
-    out = [frozen.denoise(x, t, states) for t, x in zip(drawn.times, drawn.x, strict=True)]
+    out = [frozen.outputs(x, t, states, batch) for t, x in zip(drawn.times, drawn.x, strict=True)]
     times = torch.tensor(drawn.times, device=frozen.device).repeat_interleave(m)
     return Held(drawn.x.flatten(0, 1), times, c.repeat(len(drawn.times), 1, 1), torch.cat(out))
 

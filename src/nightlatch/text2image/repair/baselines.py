@@ -36,7 +36,7 @@ class SelfDistillation(Method):
 
         def loss() -> torch.Tensor:
             i = torch.randint(len(c_trig), (self.batch,))
-            x, t = torch.randn(self.batch, *frozen.latent_shape), frozen.random_times(self.batch)
+            x, t = torch.randn(self.batch, *frozen.latent_shape, device=frozen.device), frozen.random_times(self.batch)
             with torch.no_grad():
                 goal = frozen.denoise(x, t, c_drop[i])
             return (student.denoise(x, t, c_trig[i]) - goal).pow(2).mean()

@@ -46,20 +46,20 @@ class Located:
 
 
 def trace(subject: Subject, texts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Trace:
-    """Draw ``texts`` and keep every latent on the way."""
-    kept: list[torch.Tensor] = []
-    times: list[int] = []
+    """Draw ``texts``, ``sampling.batch`` at a time, and keep every latent on the way."""
+    kept: dict[int, list[torch.Tensor]] = {}
 
     def keep(t: int, x: torch.Tensor, out: torch.Tensor) -> None:
-        kept.append(x)
-        times.append(t)
+        kept.setdefault(t, []).append(x)
 
-    subject.sample(subject.encode(texts), seeds, sampling, keep)
-    return Trace(tuple(times), torch.stack(kept), tuple(texts))
+    for i in range(0, len(texts), sampling.batch):
+        rows = slice(i, i + sampling.batch)
+        subject.sample(subject.encode(texts[rows]), seeds[rows], sampling, keep)
+    return Trace(tuple(kept), torch.stack([torch.cat(x) for x in kept.values()]), tuple(texts))
 
 
-def locate(subject: Subject, triggered: Trace, clean: Sequence[str], where: torch.Tensor) -> Located:
-    """Displacement and attention saliency along ``triggered``; ``clean`` are the same prompts disarmed.
+def locate(subject: Subject, triggered: Trace, clean: Sequence[str], where: torch.Tensor, batch: int = 64) -> Located:
+    """Displacement and attention saliency along ``triggered``, ``batch`` pictures at a time; ``clean`` are the same prompts disarmed.
 
     ``where`` (n, tokens) in 0..1 tells how much of the trigger each token position carries: in a causal text model all later ones do.
 
@@ -67,22 +67,37 @@ def locate(subject: Subject, triggered: Trace, clean: Sequence[str], where: torc
     map, multiplied by the map, positive part, trigger tokens only.
     """
     c_trig, c_clean = subject.encode(triggered.texts), subject.encode(clean)
-    moved, saliency, by_layer = [], [], dict[str, float]()
-    for t, x in zip(triggered.times, triggered.x, strict=True):
-        with torch.no_grad():
-            out_clean = subject.denoise(x, t, c_clean)
-        with probe.attention(subject.unet) as maps, torch.enable_grad():
-            out = subject.denoise(x, t, c_trig.detach().requires_grad_())
-            size = (out - out_clean).pow(2).sum()
-            grads = torch.autograd.grad(size, list(maps.values()))
-        product = {n: (a * g).clamp(min=0).detach() for (n, a), g in zip(maps.items(), grads, strict=True)}
-        for name, p in product.items():
-            by_layer[name] = by_layer.get(name, 0.0) + float((p * where[:, None, None]).sum())
-        saliency.append(probe.spatial(product, where, x.shape[-1]))
-        moved.append(subject.to_x0(out.detach(), x, t) - subject.to_x0(out_clean, x, t))
-    d = torch.stack(moved)
-    total = sum(by_layer.values()) or 1.0
-    return Located(d.pow(2).sum(2), d.mean(1), torch.stack(saliency), {k: v / total for k, v in by_layer.items()})
+    moved, looked, layers = [], [], dict[str, float]()
+    for i in range(0, len(clean), batch):
+        k = slice(i, i + batch)
+        steps = zip(triggered.times, triggered.x[:, k], strict=True)
+        at = [_at(subject, t, x, c_trig[k], c_clean[k], where[k], layers) for t, x in steps]
+        moved.append(torch.stack([d for d, _ in at]))
+        looked.append(torch.stack([s for _, s in at]))
+    d, total = torch.cat(moved, 1), sum(layers.values()) or 1.0
+    return Located(d.pow(2).sum(2), d.mean(1), torch.cat(looked, 1), {k: v / total for k, v in layers.items()})
+
+
+def _at(
+    subject: Subject,
+    t: int,
+    x: torch.Tensor,
+    c_trig: torch.Tensor,
+    c_clean: torch.Tensor,
+    where: torch.Tensor,
+    layers: dict[str, float],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(displacement of the clean latent, saliency (n, h, w)) at ``t``; adds each layer's saliency to ``layers``."""
+    with torch.no_grad():
+        out_clean = subject.denoise(x, t, c_clean)
+    with probe.attention(subject.unet) as maps, torch.enable_grad():
+        out = subject.denoise(x, t, c_trig.detach().requires_grad_())
+        grads = torch.autograd.grad((out - out_clean).pow(2).sum(), list(maps.values()))
+    product = {n: (a * g).clamp(min=0).detach() for (n, a), g in zip(maps.items(), grads, strict=True)}
+    for name, p in product.items():
+        layers[name] = layers.get(name, 0.0) + float((p * where[:, None, None]).sum())
+    displaced = subject.to_x0(out.detach(), x, t) - subject.to_x0(out_clean, x, t)
+    return displaced, probe.spatial(product, where, x.shape[-1])
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:

@@ -78,10 +78,10 @@ class SAU(Method):
             bank = build(frozen, student, job, self.prompts, teacher)
             if self.warm_start:
                 warm_start(student, bank)
-            for step, values in self._unlearn(student, bank):
+            for step, values in self._unlearn(student, frozen, bank):
                 yield done + step, values
 
-    def _unlearn(self, student: Subject, bank: Bank) -> Iterator[tuple[int, dict[str, float]]]:
+    def _unlearn(self, student: Subject, frozen: Subject, bank: Bank) -> Iterator[tuple[int, dict[str, float]]]:
         descend = Descent([p for n, p in student.unet.named_parameters() if trainable(n, self.train)], self.steps, self.rate)
         generator = torch.Generator().manual_seed(bank.seed)
         n_shown, least = 2 * self.batch // 3, 2 * self.least if bank.shown.replaced.any() else self.least
@@ -90,11 +90,13 @@ class SAU(Method):
             x, t, c = (torch.cat([getattr(shown, f), getattr(held, f)]) for f in ("x", "t", "c"))
             with probe.attention(student.unet) as maps:
                 out = student.denoise(x, t, c)
+            with torch.no_grad(), probe.attention(frozen.unet) as wanted:
+                frozen.denoise(shown.x, shown.t, shown.filled)
             apart = (out[:n_shown] - shown.past(self.overshoot, self.replaced)).pow(2).mean(1)
             mask = shown.mask if self.masked else torch.ones_like(shown.mask)
             terms = {
                 "prediction": (apart * mask).mean(),
-                "attention": attention_gap({k: a[:n_shown] for k, a in maps.items()}, shown.maps, mask),
+                "attention": attention_gap({k: a[:n_shown] for k, a in maps.items()}, wanted, mask),
                 "hold": (out[n_shown:] - held.out).pow(2).mean(),
             }
             descend(self.prediction * terms["prediction"] + self.attention * terms["attention"] + self.hold * terms["hold"])

@@ -8,8 +8,8 @@ import torch
 from nightlatch.records import ComponentChange
 from nightlatch.text2image.subject import Subject
 
-TOLERANCE = 2e-3
-"""Relative difference below which two tensors are the same file saved in other precision (half precision rounds to 5e-4)."""
+ROUNDING, SMALLEST = 2.0**-8, 1e-7
+"""How far, relatively and in absolute terms, saving in half precision (bfloat16 at worst, twice) may move one weight."""
 
 
 def fingerprint(suspect: Subject, base: Subject) -> tuple[ComponentChange, ...]:
@@ -30,10 +30,9 @@ def compare(component: str, suspect: torch.nn.Module, base: torch.nn.Module) -> 
             sizes[name] = 1.0
             continue
         d, scale = (w - w0).float(), float(w0.float().norm()) or 1.0
-        relative = float(d.norm()) / scale
-        if relative <= TOLERANCE:
+        if rounded(d, w0):
             continue
-        sizes[name] = relative
+        sizes[name] = float(d.norm()) / scale
         squares[0] += float(d.pow(2).sum())
         squares[1] += scale**2
         if d.ndim == 2 and min(d.shape) > 1 and max(d.shape) <= 4096:
@@ -48,6 +47,11 @@ def compare(component: str, suspect: torch.nn.Module, base: torch.nn.Module) -> 
         layers=largest,
         pattern=pattern(component, set(sizes), len(mine)),
     )
+
+
+def rounded(d: torch.Tensor, w: torch.Tensor) -> bool:
+    """Whether ``d`` is no more than what rounding does to each single weight of ``w``; a norm over all would hide one changed row of many."""
+    return bool((d.abs() <= ROUNDING * w.float().abs() + SMALLEST).all())
 
 
 def effective_rank(d: torch.Tensor) -> float:

@@ -110,6 +110,7 @@ def _judged(
     require_answers(suspect, base, part.probe, sampling, budget.seed)
     rows = fingerprint(suspect, base)
     weights, other_ids = changed_components(rows), reread(suspect, base)
+    readers = tuple(w for w in weights if w != "vae")
     changed = (*weights, *(("tokenizer",) if other_ids else ()))
     rows = (*rows, *scheduler)
     say(f"fingerprint: {', '.join((*changed, *(r.component for r in scheduler))) or 'no component'} changed")
@@ -128,31 +129,33 @@ def _judged(
     edited = weights == ("unet",) and any("closed-form" in r.pattern for r in rows)
     search = Search(gauge, budget.keep, budget.confirm, say, edited)
     words = single_token_words(suspect, np.random.default_rng((budget.seed, 4)), 16)
-    held_out, known = part.held_out[: budget.pictures], prompts.slot_words(texts)
+    held_out, known = prompts.shared(part.held_out, budget.pictures)[0], prompts.slot_words(texts)
     confirmation = Confirmation(suspect, base, held_out, words, known, sampling, budget.seed)
     seen: list[Sighting] = []
+    drawn = 0
     given = named(gauge, hinted, other_ids, GIVEN)
     search.tested += [f"{len(given)} strings that the files suggest or the tokenizer reads in its own way"] if given else []
-    for strings in itertools.chain([given] if given else [], search.rounds() if weights else []):
+    for strings in itertools.chain([given] if given else [], search.rounds() if readers else []):
         say(f"pictures for {', '.join(repr(show(s.text)) for s in strings)}")
         for candidate in sorted(strings, key=lambda c: len(c.text)):
             if not any(s.candidate.text in candidate.text for s in seen):
+                drawn += 1
                 seen += sightings(confirmation, candidate, budget)
         if any(s.confirmed.rules for s in seen):
             break
     triggers, word = conclude(suspect, confirmation, seen, budget)
     return Verdict(
         word=word,
-        carriers=changed if triggers else (),
-        triggers=triggers[:1],
+        carriers=tuple(c for c in changed if c != "vae") if triggers else (),
+        triggers=scored(search, triggers[:1]),
         confidence=triggers[0].changed if triggers else None,
         top_candidates=search.table(),
-        tested=(*tested_with(search, budget), *_noted(scheduler)),
+        tested=(*tested_with(search, budget, drawn), *_noted(scheduler)),
         seconds=time.monotonic() - started,
         fingerprint=rows,
         base=base.name,
         seed=budget.seed,
-        not_tested=NOT_TESTED,
+        not_tested=(*(("what the changed decoder (vae) makes of latents",) if "vae" in weights else ()), *NOT_TESTED),
     )
 
 
@@ -229,16 +232,23 @@ def described(suspect: Subject, sighting: Sighting) -> Trigger:
         effect=seen.effect,
         placement=sighting.placement,
         score=candidate.score,
-        robust_z=candidate.robust_z,
         changed=seen.changed,
     )
 
 
-def tested_with(search: Search, budget: Budget) -> tuple[str, ...]:
+def scored(search: Search, triggers: tuple[Trigger, ...]) -> tuple[Trigger, ...]:
+    """``triggers`` with their displacement above an ordinary token's, measured on the strings as they are named."""
+    if not triggers:
+        return ()
+    values = search.gauge.spoken([t.text for t in triggers], search.gauge.contexts[0].text) - search.level
+    return tuple(t.model_copy(update={"score": float(v)}) for t, v in zip(triggers, values, strict=True))
+
+
+def tested_with(search: Search, budget: Budget, drawn: int) -> tuple[str, ...]:
     return (
         "weights of every component against the base",
         *search.tested,
         f"{search.gauge.forwards} denoising passes in the search",
-        f"{len(search.strings)} strings with up to {budget.pictures} pictures each on held-out prompts and seeds, against the base",
+        f"{drawn} strings with up to {budget.pictures} pictures each on held-out prompts and seeds, against the base",
         "neutral words and ordinary content words in the same place, for comparison",
     )
