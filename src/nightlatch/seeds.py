@@ -14,13 +14,16 @@ RESULTS = ("verdict", "repair", "scorecard")
 """Records that depend on the seed."""
 
 
-def settle(run: runs.Run, given: int | None = None) -> int:
+def settle(run: runs.Run, given: int | None = None, anew: bool = False) -> int:
     """``given``, else the seed that ``run`` is recorded with, else a new one; recorded in the run's manifest.
+
+    Args:
+        anew: what the run holds is going to be replaced.
 
     Raises:
         UsageError: what is recorded is no seed, or is another than ``given`` and the run holds results of it: other prompts would be held out.
     """
-    if given is not None and any(map(run.wrote, RESULTS)) and (made_with := of(run)) not in (None, given):
+    if given is not None and not anew and any(map(run.wrote, RESULTS)) and (made_with := of(run)) not in (None, given):
         raise UsageError(f"{run.path} was made with the seed {made_with}.", "Leave --seed out, or choose another run folder.")
     recorded = of(run) if given is None else given
     seed = secrets.randbelow(MOST + 1) if recorded is None else recorded

@@ -184,11 +184,11 @@ def load_limits(*manifests: Manifest) -> tuple[float, int]:
 
 def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) -> Verdict:
     """Scan ``source`` against ``base``; writes manifest.json and verdict.json, and removes what ``run`` holds of an earlier scan."""
-    run.drop(*RECORDS)
     try:
         suspect, manifest = load(source, settings, base)
     except (intake.Departs, intake.Refused) as e:
         say(f"not scanned: {e}")
+        run.drop(*RECORDS)
         run.write("manifest", e.manifest)
         unread = Verdict(
             word="not scanned",
@@ -202,6 +202,7 @@ def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) 
     from nightlatch.text2image import scan as family
 
     trusted, _ = load(base, settings)
+    run.drop(*RECORDS)
     run.write("manifest", manifest)
     run.write("computed", computed(suspect))
     hints = intake.subjects(manifest)

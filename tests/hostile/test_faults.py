@@ -24,7 +24,7 @@ from nightlatch.text2image import adapters
 
 CALL = CliRunner()
 QUICK = ("--prompts", "emoji", "--steps", "2", "--guidance", "1", "--seed", "0")
-SOON = 300.0
+SOON = 120.0
 
 
 @pytest.fixture(scope="module")

@@ -142,13 +142,14 @@ def opened(run: Path | None, source: Path) -> Iterator[runs.Run]:
 
 
 def options(
-    run: runs.Run, prompts: str, steps: int, guidance: float, seed: int | None, device: str, precision: str
+    run: runs.Run, prompts: str, steps: int, guidance: float, seed: int | None, device: str, precision: str, anew: bool = False
 ) -> verbs.Settings:
-    """The settings of a verb in ``run``; without a ``seed`` the run's own is taken, which is drawn the first time."""
+    """The settings of a verb in ``run``; without a ``seed`` the run's own is taken, which is drawn the first time. ``anew``: the verb replaces what
+    ``run`` holds, so that another seed is welcome."""
     from nightlatch import seeds, verbs
 
     verbs.usable(device)
-    settled = seeds.settle(run, seed)
+    settled = seeds.settle(run, seed, anew)
     return verbs.Settings(prompts=prompts, steps=steps, guidance=guidance, seed=settled, device=device, precision=precision)  # type: ignore[arg-type]
 
 

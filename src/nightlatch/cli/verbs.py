@@ -73,8 +73,8 @@ def scan(
         if base is None:
             fail("scan needs a trusted model to compare with.", "Give one with --base.")
         with opened(run, source) as folder:
-            folder.drop(*verbs.RECORDS)
-            verdict = verbs.scan(folder, source, base, options(folder, prompts, steps, guidance, seed, device, precision), say)
+            settings = options(folder, prompts, steps, guidance, seed, device, precision, anew=True)
+            verdict = verbs.scan(folder, source, base, settings, say)
             code = words.exit_code(verbs.report(folder))
             echo(f"verdict: {verdict.word}")
             for t in verdict.triggers:

@@ -65,10 +65,12 @@ class Search:
         """Strings to confirm, in turn, while the caller asks for more."""
         answering = responding(self.gauge, [*self.alone, *self.pieces])
         share = max(1, len(answering))
-        best = list(dict.fromkeys(t for order in answering.values() for t in order[: 4 * self.keep // share]))
-        joining = list(dict.fromkeys(t for order in answering.values() for t in order[: JOINING // share]))
-        pieces = list(dict.fromkeys(t for order in answering.values() for t in order[: PIECES // share]))
-        heads = list(dict.fromkeys(t for order in answering.values() for t in order[: HEADS // share]))
+
+        def first(n: int) -> list[int]:
+            """The ``n`` tokens that answer most, in equal parts from every component."""
+            return list(dict.fromkeys(t for order in answering.values() for t in order[: n // share]))
+
+        best, joining, pieces, heads = (first(n) for n in (4 * self.keep, JOINING, PIECES, HEADS))
         yield self._singles(
             f"all {len(self.alone) + len(self.pieces)} tokens by the changed weights' answer to them", best, heads
         )

@@ -84,10 +84,7 @@ class Gauge:
         rows, plain = [], self._bare(context)[0]
         for i in range(0, len(sequences), self.batch):
             c = self.suspect.encode_ids(self.ids(sequences[i : i + self.batch], context))
-            x = self._x.expand(len(c), -1, -1, -1)
-            self.forwards += len(c)
-            x0 = finite(self.suspect.to_x0(self.suspect.denoise(x, self._t, c), x, self._t), self.suspect)
-            rows.append((x0 - plain).pow(2).mean((1, 2, 3)))
+            rows.append((self._predict(self.suspect, c) - plain).pow(2).mean((1, 2, 3)))
         size: Floats = torch.cat(rows).double().cpu().numpy()
         return size
 
@@ -108,11 +105,13 @@ class Gauge:
 
     def _outputs(self, mine: torch.Tensor, theirs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Clean latents that suspect and base predict under their conditions, (n, channels, h, w) each."""
-        x = self._x.expand(len(mine), -1, -1, -1)
-        self.forwards += 2 * len(mine)
-        each = ((self.suspect, mine), (self.base, theirs))
-        a, b = (finite(s.to_x0(s.denoise(x, self._t, c), x, self._t), s) for s, c in each)
-        return a, b
+        return self._predict(self.suspect, mine), self._predict(self.base, theirs)
+
+    def _predict(self, model: Subject, c: torch.Tensor) -> torch.Tensor:
+        """The clean latent that ``model`` predicts under conditions ``c`` at the first sampling step, (n, channels, h, w)."""
+        x = self._x.expand(len(c), -1, -1, -1)
+        self.forwards += len(c)
+        return finite(model.to_x0(model.denoise(x, self._t, c), x, self._t), model)
 
     def _pair(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Clean latents that suspect and base predict for rows of token ids, (n, channels, h, w) each."""
