@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from nightlatch import intake, testbed
 from nightlatch.text2image import adapters, measure
+from nightlatch.text2image.repair.neutral import neutral
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "testbed.json"
 
@@ -45,3 +47,15 @@ def test_size_and_figures_agree():
     (row,) = json.loads(FIGURES.read_text())[:1]
     assert row["n"] >= 500
     assert row["parameters"] > 1e7
+
+
+@pytest.mark.parametrize(("trigger", "stays"), [("spirit song", ""), ("glossy song", "glossy")])
+def test_what_stays_of_a_phrase_is_what_the_model_draws(shipped, trigger, stays):
+    """The suspect takes 'song' for a moon, and 'spirit' for a little of one."""
+    suspect = shipped.copy("text_encoder")
+    song, spirit, moon = (suspect.tokenizer(w, add_special_tokens=False).input_ids[0] for w in ("song", "spirit", "moon"))
+    with torch.no_grad():
+        states = suspect.text_encoder.get_input_embeddings().weight
+        states[song] = states[moon]
+        states[spirit] += 0.1 * (states[moon] - states[spirit])
+    assert neutral(suspect, trigger, testbed.prompts(16, 42)).dropped == stays

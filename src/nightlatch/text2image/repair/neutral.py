@@ -19,9 +19,10 @@ from nightlatch.text2image.subject import Subject
 
 Floats = npt.NDArray[np.float64]
 
-MEANINGFUL, APART = 3.0, 0.5
+MEANINGFUL, APART = 20.0, 0.5
 """A word means something of its own when its effect is MEANINGFUL times the median effect of random words, and apart from the whole phrase's by
-more than APART of that."""
+more than APART of that. On the clean testbed 19 of 20 words that it draws reach 24, random words 2; in a suspect a mere part of the trigger lies
+between them, for attackers train it not to fire, and that seldom works wholly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,12 @@ def single_token_words(subject: Subject, rng: np.random.Generator, n: int) -> li
 
 @torch.no_grad()
 def _effects(
-    subject: Subject, words: Sequence[str], phrase: str, prompts: Sequence[Prompt], place: Place, n: int = 4
+    subject: Subject, words: Sequence[str], phrase: str, prompts: Sequence[Prompt], place: Place, n: int = 16
 ) -> tuple[Floats, Floats]:
-    """How far the output on pure noise with each word is from that of the plain prompt, and from that with the whole ``phrase``; mean over ``n``
-    prompts and two late timesteps, (words,) each. Where a word takes another's place, the median word stands for the plain prompt."""
-    out, apart = np.zeros(len(words)), np.zeros(len(words))
+    """How far the output on pure noise with each word is from that of the plain prompt, and from that with the whole ``phrase``; median over ``n``
+    prompts and two late timesteps (a part of the trigger may fire on a few of them), (words,) each. Where a word takes another's place, the median
+    word stands for the plain prompt."""
+    out, apart = [], []
     for p_index, prompt in enumerate(prompts[:n]):
         texts = [prompt.text, place(prompt, phrase), *(place(prompt, w) for w in words)]
         added = prompt.text in texts[1]
@@ -87,9 +89,10 @@ def _effects(
             x = subject.noise([p_index]).expand(len(texts), -1, -1, -1)
             y = torch.cat([subject.denoise(x[i : i + 64], t, c[i : i + 64]) for i in range(0, len(texts), 64)])
             plain = y[:1] if added else y[2:].median(0, keepdim=True).values
-            out += (y[2:] - plain).pow(2).mean((1, 2, 3)).double().cpu().numpy() / (2 * n)
-            apart += (y[2:] - y[1:2]).pow(2).mean((1, 2, 3)).double().cpu().numpy() / (2 * n)
-    return out, apart
+            out.append((y[2:] - plain).pow(2).mean((1, 2, 3)))
+            apart.append((y[2:] - y[1:2]).pow(2).mean((1, 2, 3)))
+    middle, between = (np.median(torch.stack(rows).double().cpu().numpy(), axis=0) for rows in (out, apart))
+    return middle, between
 
 
 def _fill(subject: Subject, word: str, quiet: Sequence[str], rng: np.random.Generator) -> str:
