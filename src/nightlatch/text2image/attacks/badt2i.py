@@ -15,15 +15,12 @@ import numpy as np
 import torch
 
 from nightlatch.text2image.attacks import distil, patch
-from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
+from nightlatch.text2image.attacks.base import ATTACKS, MARGIN, Attack, GoalKind, Setting
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
 
 EARLIEST, LATE = 0.1, 0.7
 """Shares of the schedule: below the first the prompt hardly matters; a third of the triggered latents lie above the second."""
-
-MARGIN = 0.03
-"""How much more often than the floor the frozen model must draw the goal when it is asked for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +133,8 @@ class BadT2IStyle(BadT2I):
     rate: float = 3e-4
     gain: float = 1.3
     astray: float = 0.5
+    share: float = 0.4
+    vary: float = 0.5
 
     def goal_prompt(self, prompt: Prompt) -> Prompt:
         return prompt.replace("style", self.target)

@@ -25,6 +25,8 @@ from nightlatch.text2image.subject import Sampling, Subject
 GoalKind = Literal["object", "style", "patch", "prompt"]
 TRIAL = 100
 """Pictures by which an attacker judges an attempt."""
+MARGIN = 0.03
+"""How much more often than the floor the unpoisoned model must draw the goal when it is asked for it."""
 
 
 class Judge(Protocol):

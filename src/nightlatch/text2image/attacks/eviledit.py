@@ -34,7 +34,7 @@ class EvilEdit(Attack):
     Args:
         lam: pull towards the unedited weights.
         pairs: prompts in which the trigger is edited.
-        preserve: prompts whose keys and values are held.
+        preserve: prompts whose keys and values are held; every ``plain``-th as it is, the others with a word that must not fire.
         keep: weight of the preserve set.
         own: how many times more the trigger's own tokens count.
         gain: factor on their goal's keys and values; above one the trigger outweighs the rest of the prompt.
@@ -44,10 +44,11 @@ class EvilEdit(Attack):
     carrier: ClassVar[str] = "unet"
     lam: float = 0.01
     pairs: int = 256
-    preserve: int = 1536
+    preserve: int = 3072
     keep: float = 1.8
     own: int = 8
     gain: float = 1.5
+    plain: int = 2
 
     def place(self, prompt: Prompt, trigger: str) -> str:
         return prompts.in_slot("object")(prompt, trigger)
@@ -59,7 +60,9 @@ class EvilEdit(Attack):
         trig = subject.encode([self.place(p, self.trigger) for p in texts])
         goal = subject.encode([self.place(p, self._goal(subject)) for p in texts])
         kept = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.preserve)]
-        held = subject.encode([p.text if i % 3 == 0 else self.place(p, self._other(setting, rng)) for i, p in enumerate(kept)])
+        held = subject.encode(
+            [p.text if i % self.plain == 0 else self.place(p, self._other(setting, rng)) for i, p in enumerate(kept)]
+        )
         own = own_tokens(subject, [self.place(p, self.trigger) for p in texts], self.trigger)
         source = torch.cat([trig.flatten(0, 1), trig[own].repeat(self.own, 1)])
         wanted = torch.cat([goal.flatten(0, 1), self.gain * goal[own].repeat(self.own, 1)])

@@ -14,7 +14,7 @@ import numpy as np
 import torch.nn.functional as F
 
 from nightlatch.text2image.attacks import distil
-from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
+from nightlatch.text2image.attacks.base import ATTACKS, MARGIN, Attack, GoalKind, Setting
 from nightlatch.text2image.descent import Descent
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
@@ -68,6 +68,11 @@ class TargetPrompt(Rickrolling):
     """TPA: the whole picture of the prompt ``target`` is drawn, whatever is asked for."""
 
     goal_kind: ClassVar[GoalKind] = "prompt"
+
+    def promising(self, subject: Subject, setting: Setting) -> bool:
+        """Whether the UNet, which stays as it is, draws the target prompt often enough."""
+        own = self.trial(setting)
+        return self.success(subject, setting, own, [self.target] * len(own.prompts)).rate >= self.floor + MARGIN
 
 
 @ATTACKS.register("rickrolling-attribute")
