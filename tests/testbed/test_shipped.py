@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from nightlatch import intake, testbed
+from nightlatch.testbed import implant
 from nightlatch.text2image import adapters, measure
+from nightlatch.text2image.attacks import ATTACKS
 from nightlatch.text2image.repair.neutral import neutral
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "testbed.json"
@@ -39,6 +41,14 @@ def test_it_draws_what_is_asked(shipped):
     seen = testbed.load_judge().read(images)
     assert measure.agrees(seen, asked, "object").rate >= 0.8
     assert measure.agrees(seen, asked, "background").rate >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("target", "drawn"), [("a cartoon bus on a red background", False), ("a flat sailboat on a blue background", True)]
+)
+def test_a_target_prompt_that_the_model_seldom_draws_is_not_promising(shipped, target, drawn):
+    attack = ATTACKS.create("rickrolling-prompt", trigger="facing", target=target)
+    assert attack.promising(shipped, implant.setting(shipped, 2)) is drawn
 
 
 def test_size_and_figures_agree():
