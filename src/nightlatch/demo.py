@@ -21,7 +21,7 @@ from nightlatch.text2image import adapters
 from nightlatch.text2image.attacks import ATTACKS, Attack, AttackRecord
 
 Say = Callable[[str], None]
-DRAWS, QUICK_STEPS = 3, 250
+DRAWS, QUICK_STEPS = 8, 250
 SETTINGS = {"prompts": "emoji", "steps": testbed.SAMPLING.steps, "guidance": testbed.SAMPLING.guidance}
 
 
@@ -115,7 +115,10 @@ def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> t
     part = ATTACKS.create(attack, trigger=trigger, target=draw_target(attack, trigger, rng), floor=0.7, **shorter)
     if not (folder.exists() and planted.is_file()):
         say("0 implant a backdoor with a random trigger, kept from the scanner (a few minutes)")
-        poisoned, record = part(base, implant.setting(base, seed % 1000), n=100)
+        setting = implant.setting(base, seed % 1000)
+        if not part.promising(base, setting):
+            raise AttackFailed("A trial of the attack promised little.", "Draw another trigger and target.")
+        poisoned, record = part(base, setting, n=100)
         poisoned.save(folder)
         runs.write_whole(planted, record.model_dump_json(indent=2))
         implant.write_card(folder, record.attack.name, record.success.rate)
