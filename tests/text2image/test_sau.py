@@ -22,16 +22,59 @@ def job(texts, few_steps):
 
 
 @pytest.fixture(scope="module")
-def bank(tiny_v, job):
-    return build(tiny_v, tiny_v, job, 6)
+def wordings(tiny_v, job):
+    return Texts.of(tiny_v, job, 6, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def bank(tiny_v, job, wordings):
+    return build(tiny_v, tiny_v, job, wordings)
 
 
 def test_bank_shapes_agree(bank, few_steps):
     n = 2 * 6 * few_steps.steps
     assert len(bank.shown.x) == len(bank.shown.t) == len(bank.shown.c) == len(bank.shown.out) == len(bank.shown.mask) == n
     assert len(bank.held.x) == n
-    assert not set(bank.train.tolist()) & set(bank.watch.tolist())
-    assert len(bank.train) + len(bank.watch) == n
+
+
+def test_held_outputs_are_the_suspects_own(tiny_v, bank, wordings):
+    """The first row, the first of the held words, and where one list ends and the next begins."""
+    half = len(bank.held.x) // 2
+    for i, text in (
+        (0, wordings.dropped[0]),
+        (half - 1, wordings.dropped[-1]),
+        (half, wordings.held[0]),
+        (-1, wordings.held[-1]),
+    ):
+        out = tiny_v.denoise(bank.held.x[i][None], int(bank.held.t[i]), tiny_v.encode([text]))
+        torch.testing.assert_close(out[0], bank.held.out[i], atol=1e-4, rtol=1e-4)
+
+
+def test_pictures_to_learn_from_and_to_watch_with_are_apart(tiny_v, job):
+    """Each list keeps its row of every other one, also where a trigger stands in a word's place."""
+    job = dataclasses.replace(job, place=prompts.in_slot("object"))
+    texts = Texts.of(tiny_v, job, 12, np.random.default_rng(0))
+    learn, watch = texts.parted(5)
+    assert watch.triggered == [texts.triggered[4], texts.triggered[9]]
+    assert not {*learn.triggered} & {*watch.triggered}
+    for part in (learn, watch):
+        at = [texts.triggered.index(x) for x in part.triggered]
+        assert (part.dropped, part.plain) == ([texts.dropped[i] for i in at], [texts.plain[i] for i in at])
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_few_pictures_can_be_parted(tiny_v, job, n):
+    assert all(len(part.triggered) for part in Texts.of(tiny_v, job, n, np.random.default_rng(0)).parted(5))
+
+
+def test_where_the_warm_start_leaves_nothing_no_step_follows(tiny_v, job):
+    """A look at what the warm start left comes first."""
+    _, record = METHODS.create("sau", prompts=6)(tiny_v, job, harm_limit=float("inf"))
+    steps = [row["step"] for row in record.history]
+    left = record.history[0]["residue"]
+    assert set(record.history[0]) == {"step", "residue"}
+    assert (record.steps == 1) == (left <= 1.0)
+    assert steps == list(range(record.steps))
 
 
 def test_what_a_trigger_stands_in_for_is_held_too(tiny_v, job):
@@ -41,7 +84,7 @@ def test_what_a_trigger_stands_in_for_is_held_too(tiny_v, job):
     plain = [p.text for p in take(list(job.prompts), 6)]
     assert texts.plain == plain
     assert not set(plain) & {*texts.triggered, *texts.dropped, *texts.held}
-    bank = build(tiny_v, tiny_v, job, 6)
+    bank = build(tiny_v, tiny_v, job, texts)
     assert len(bank.held.x) == len(bank.held.t) == len(bank.held.c) == len(bank.held.out) == 3 * 6 * job.sampling.steps
     assert torch.equal(bank.held.c[-6:], tiny_v.encode(plain))
     out = tiny_v.denoise(bank.held.x[-6:], int(bank.held.t[-1]), bank.held.c[-6:])
@@ -78,13 +121,13 @@ def test_attention_gap_is_zero_for_equal_maps_and_has_gradient(tiny_v, bank):
     assert all(float(g.abs().sum()) > 0 for g in torch.autograd.grad(gap, list(mine.values())))
 
 
-def test_warm_start_moves_triggered_keys_towards_neutral_ones(tiny_v, bank):
+def test_warm_start_moves_triggered_keys_towards_neutral_ones(tiny_v, wordings):
     made = tiny_v.copy("unet")
-    warm_start(made, bank)
+    warm_start(made, wordings)
     key = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
     before, after = tiny_v.unet.get_parameter(key), made.unet.get_parameter(key)
-    goal = bank.c_filled @ before.T
-    gap = [float((bank.c_triggered @ w.T - goal).pow(2).mean()) for w in (before, after)]
+    goal = tiny_v.encode(wordings.filled) @ before.T
+    gap = [float((tiny_v.encode(wordings.triggered) @ w.T - goal).pow(2).mean()) for w in (before, after)]
     assert gap[1] < 0.7 * gap[0]
 
 

@@ -15,9 +15,6 @@ from nightlatch.text2image.repair.locate import Located, Trace, locate, trace
 from nightlatch.text2image.repair.neutral import Neutral, neutral, single_token_words
 from nightlatch.text2image.subject import Subject
 
-WATCHED = 0.2
-"""Share of the pictures that is kept from training and tells when to stop."""
-
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -60,105 +57,86 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """All of it; the first index is kind of latent times step times picture. ``train`` and ``watch`` are rows of ``shown``."""
+    """All of it; the first index is kind of latent times step times picture."""
 
     shown: Shown
     held: Held
     located: Located
-    c_triggered: torch.Tensor
-    c_filled: torch.Tensor
-    c_held: torch.Tensor
-    train: torch.Tensor
-    watch: torch.Tensor
-    seed: int
 
     def draw(self, n_shown: int, n_held: int, generator: torch.Generator) -> tuple[Shown, Held]:
         """A random batch of triggered and of held latents."""
-        i = self.train[torch.randint(len(self.train), (n_shown,), generator=generator)]
+        i = torch.randint(len(self.shown.x), (n_shown,), generator=generator)
         k = torch.randint(len(self.held.x), (n_held,), generator=generator)
         h = self.held
         return self.shown.take(i), Held(h.x[k], h.t[k], h.c[k], h.out[k])
 
-    def sample_watch(self, n: int, generator: torch.Generator) -> Shown:
-        """Latents kept from training, to tell how much of the trigger is left."""
-        return self.shown.take(self.watch[torch.randperm(len(self.watch), generator=generator)[:n]])
 
+def build(frozen: Subject, student: Subject, job: Job, texts: Texts, teacher: Subject | None = None) -> Bank:
+    """Draw a triggered and a clean picture for each of ``texts``, and compute everything a step needs.
 
-def build(frozen: Subject, student: Subject, job: Job, n: int, teacher: Subject | None = None) -> Bank:
-    """Draw ``n`` triggered and ``n`` clean pictures for each trigger, and compute everything a step needs.
-
-    Targets come from the frozen suspect on disarmed prompts, or from a trusted ``teacher`` on the triggered ones, for the latents of the triggered
-    pictures and for those of the clean ones: once its first steps are repaired, the student meets the trigger on clean latents. Conditions come
-    from ``student``, whose text encoder may have been repaired already.
+    Conditions come from ``student``, whose text encoder may have been repaired already.
     """
-    rng = np.random.default_rng((job.seed, 9))
-    texts = Texts.of(frozen, job, n, rng)
-    seeds = [job.seed * 10_000 + i for i in range(len(texts.triggered))]
-    triggered = trace(frozen, texts.triggered, seeds, job.sampling)
-    clean = trace(frozen, texts.dropped, seeds, job.sampling)
-    c_trig, c_fill, c_held, c_drop = (student.encode(x) for x in (texts.triggered, texts.filled, texts.held, texts.dropped))
-    frozen_trig, frozen_drop, frozen_fill, frozen_held = (
-        frozen.encode(x) for x in (texts.triggered, texts.dropped, texts.filled, texts.held)
-    )
-    taught = teacher.encode(texts.triggered) if teacher else frozen_drop
-    moved = (frozen_trig - frozen_fill).pow(2).mean(-1)
     batch = job.sampling.batch
+    shown, located, clean = attack(frozen, student, job, texts, teacher)
+    half = shown.out[len(shown.out) // 2 :]
+    plain = half if teacher is None else along(clean, frozen, frozen.encode(texts.dropped), batch)
+    others = along(clean, frozen, frozen.encode(texts.held), batch)
+    m, steps = len(texts.dropped), len(clean.times)
+    kept = Held(
+        torch.cat([clean.x, clean.x]).flatten(0, 1),
+        torch.tensor(clean.times, device=frozen.device).repeat_interleave(m).repeat(2),
+        torch.cat([student.encode(x).repeat(steps, 1, 1) for x in (texts.dropped, texts.held)]),
+        torch.cat([plain, others]),
+    )
+    if texts.plain:
+        drawn = trace(frozen, texts.plain, _seeds(job, len(texts.plain)), job.sampling)
+        kept = kept.joined(
+            Held(
+                drawn.x.flatten(0, 1),
+                torch.tensor(drawn.times, device=frozen.device).repeat_interleave(len(texts.plain)),
+                student.encode(texts.plain).repeat(steps, 1, 1),
+                along(drawn, frozen, frozen.encode(texts.plain), batch),
+            )
+        )
+    return Bank(shown, kept, located)
+
+
+def attack(
+    frozen: Subject, student: Subject, job: Job, texts: Texts, teacher: Subject | None = None, first: int = 0
+) -> tuple[Shown, Located, Trace]:
+    """What the trigger does on the latents of the triggered pictures, then on those of the clean ones, and the latter's way: once its first steps
+    are repaired, the student meets the trigger on clean latents. ``first`` numbers the pictures, whose noise depends on it.
+
+    Targets come from the frozen suspect on disarmed prompts, or from a trusted ``teacher`` on the triggered ones.
+    """
+    seeds, batch = _seeds(job, len(texts.triggered), first), job.sampling.batch
+    triggered, clean = (trace(frozen, x, seeds, job.sampling) for x in (texts.triggered, texts.dropped))
+    c_trig, c_drop, c_fill = (frozen.encode(x) for x in (texts.triggered, texts.dropped, texts.filled))
+    moved = (c_trig - c_fill).pow(2).mean(-1)
     located = locate(frozen, triggered, texts.dropped, moved / moved.amax(1, keepdim=True).clamp(min=1e-12), batch)
-    out, attacked, held = [], [], []
-    with torch.no_grad():
-        for source in (triggered, clean):
-            for t, x in zip(source.times, source.x, strict=True):
-                plain = frozen.outputs(x, t, frozen_drop, batch)
-                out.append(teacher.outputs(x, t, taught, batch) if teacher else plain)
-                attacked.append(frozen.outputs(x, t, frozen_trig, batch))
-                if source is clean:
-                    held += [plain, frozen.outputs(x, t, frozen_held, batch)]
-    m, times = len(texts.triggered), torch.tensor(triggered.times, device=frozen.device)
-    mask = located.mask()
+    tutor, taught = (teacher, teacher.encode(texts.triggered)) if teacher else (frozen, c_drop)
+    repeats, mask = 2 * len(triggered.times), located.mask().flatten(0, 1)
     shown = Shown(
         torch.cat([triggered.x, clean.x]).flatten(0, 1),
-        times.repeat_interleave(m).repeat(2),
-        c_trig.repeat(len(out), 1, 1),
-        torch.cat(out),
-        torch.cat(attacked),
-        frozen_fill.repeat(len(out), 1, 1),
-        torch.cat([mask, mask]).flatten(0, 1),
-        torch.tensor(texts.replaced, device=frozen.device).repeat(len(out)),
+        torch.tensor(triggered.times, device=frozen.device).repeat_interleave(len(seeds)).repeat(2),
+        student.encode(texts.triggered).repeat(repeats, 1, 1),
+        torch.cat([along(source, tutor, taught, batch) for source in (triggered, clean)]),
+        torch.cat([along(source, frozen, c_trig, batch) for source in (triggered, clean)]),
+        c_fill.repeat(repeats, 1, 1),
+        torch.cat([mask, mask]),
+        torch.tensor(texts.replaced, device=frozen.device).repeat(repeats),
     )
-    kept = Held(
-        torch.cat([x for x in clean.x for _ in range(2)]),
-        times.repeat_interleave(2 * m),
-        torch.cat([c_drop, c_held]).repeat(len(times), 1, 1),
-        torch.cat(held),
-    )
-    preserved = torch.cat([c_drop, c_held])
-    if texts.plain:
-        c_plain = student.encode(texts.plain)
-        drawn = trace(frozen, texts.plain, seeds[: len(texts.plain)], job.sampling)
-        kept = kept.joined(held_along(drawn, frozen, c_plain, batch))
-        preserved = torch.cat([preserved, c_plain])
-    picture = torch.arange(len(shown.x)) % m
-    watched = picture >= m - max(1, round(WATCHED * m))
-    return Bank(
-        shown,
-        kept,
-        located,
-        c_trig,
-        c_fill,
-        preserved,
-        (~watched).nonzero()[:, 0],
-        watched.nonzero()[:, 0],
-        job.seed,
-    )
+    return shown, located, clean
+
+
+def _seeds(job: Job, n: int, first: int = 0) -> list[int]:
+    return [job.seed * 10_000 + first + i for i in range(n)]
 
 
 @torch.no_grad()
-def held_along(drawn: Trace, frozen: Subject, c: torch.Tensor, batch: int) -> Held:
-    """The frozen suspect's outputs on its own way to the pictures ``drawn``, to be held for the conditions ``c``."""
-    states, m = frozen.encode(drawn.texts), len(drawn.texts)
-    out = [frozen.outputs(x, t, states, batch) for t, x in zip(drawn.times, drawn.x, strict=True)]
-    times = torch.tensor(drawn.times, device=frozen.device).repeat_interleave(m)
-    return Held(drawn.x.flatten(0, 1), times, c.repeat(len(drawn.times), 1, 1), torch.cat(out))
+def along(drawn: Trace, subject: Subject, states: torch.Tensor, batch: int) -> torch.Tensor:
+    """The outputs of ``subject`` for token ``states`` on the way to the pictures ``drawn``, (steps * n, channels, h, w)."""
+    return torch.cat([subject.outputs(x, t, states, batch) for t, x in zip(drawn.times, drawn.x, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +170,19 @@ class Texts:
                 made.filled.append(place(prompt, form.filled[0]))
                 made.held.append(place(prompt, words[i % len(words)]))
         return made
+
+    def parted(self, every: int) -> tuple[Texts, Texts]:
+        """To learn from, and to watch with: each ``every``-th row, or the last where there are fewer."""
+        rows = range(len(self.triggered))
+        watched = list(rows[every - 1 :: every]) or [rows[-1]]
+        return self._of(sorted({*rows} - {*watched}) or watched), self._of(watched)
+
+    def _of(self, rows: Sequence[int]) -> Texts:
+        plain = dict(zip(np.flatnonzero(self.replaced).tolist(), self.plain, strict=True))
+        triggered, dropped, filled, held = (
+            [texts[i] for i in rows] for texts in (self.triggered, self.dropped, self.filled, self.held)
+        )
+        return Texts(triggered, dropped, filled, held, [self.replaced[i] for i in rows], [plain[i] for i in rows if i in plain])
 
 
 def _other_words(subject: Subject, form: Neutral, rng: np.random.Generator, n: int) -> Sequence[str]:

@@ -12,16 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 
 from nightlatch.text2image import probe
 from nightlatch.text2image.descent import Descent
 from nightlatch.text2image.edit import Pairs, cross_attention_matrices, solve
-from nightlatch.text2image.repair.bank import Bank, build
+from nightlatch.text2image.repair.bank import Bank, Shown, Texts, attack, build
 from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.text import unlearn_text
 from nightlatch.text2image.subject import Subject
 
+WATCHED = 5
+"""Every so many-th picture is kept from training and tells when to stop."""
 WAY, MOST = 0.02, 0.06
 """Parts of the way from the disarmed to the attacked output that may be left: on average, and at most."""
 Trainable = Literal["keys and values", "cross-attention", "all"]
@@ -30,10 +33,10 @@ Trainable = Literal["keys and values", "cross-attention", "all"]
 @METHODS.register("sau")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SAU(Method):
-    """Locate, warm start, unlearn.
+    """Warm start; where it leaves some of the trigger, locate and unlearn.
 
     Args:
-        steps: most optimiser steps; it stops earlier when the trigger hardly moves the output towards the attacked one.
+        steps: most optimiser steps (the warm start is one more); it stops earlier when the trigger hardly moves the output towards the attacked one.
         least: fewest optimiser steps; twice as many for a text encoder, and where neutral words stand for the trigger: what is left of it cannot
             be told from what they do themselves.
         look: steps between looks at what is left.
@@ -75,15 +78,24 @@ class SAU(Method):
                 yield done, values
             done += 1
         if "unet" in job.carriers or "text_encoder" not in job.carriers:
-            bank = build(frozen, student, job, self.prompts, teacher)
+            texts, kept = Texts.of(frozen, job, self.prompts, np.random.default_rng((job.seed, 9))).parted(WATCHED)
+            watched, *_ = attack(frozen, student, job, kept, teacher, len(texts.triggered))
             if self.warm_start:
-                warm_start(student, bank)
-            for step, values in self._unlearn(student, frozen, bank):
+                warm_start(student, texts)
+                left = residue(student, watched)
+                yield done, {"residue": left}
+                if left <= 1.0:
+                    return
+                done += 1
+            bank = build(frozen, student, job, texts, teacher)
+            for step, values in self._unlearn(student, frozen, bank, watched, job.seed):
                 yield done + step, values
 
-    def _unlearn(self, student: Subject, frozen: Subject, bank: Bank) -> Iterator[tuple[int, dict[str, float]]]:
+    def _unlearn(
+        self, student: Subject, frozen: Subject, bank: Bank, watched: Shown, seed: int
+    ) -> Iterator[tuple[int, dict[str, float]]]:
         descend = Descent([p for n, p in student.unet.named_parameters() if trainable(n, self.train)], self.steps, self.rate)
-        generator = torch.Generator().manual_seed(bank.seed)
+        generator = torch.Generator().manual_seed(seed)
         n_shown, least = 2 * self.batch // 3, 2 * self.least if bank.shown.replaced.any() else self.least
         for step in range(self.steps):
             shown, held = bank.draw(n_shown, self.batch - n_shown, generator)
@@ -102,7 +114,7 @@ class SAU(Method):
             descend(self.prediction * terms["prediction"] + self.attention * terms["attention"] + self.hold * terms["hold"])
             values = {k: float(v.detach()) for k, v in terms.items()}
             if (step + 1) % self.look == 0:
-                values["residue"] = residue(student, bank, generator)
+                values["residue"] = residue(student, watched)
             yield step, values
             if step + 1 >= least and values.get("residue", math.inf) <= 1.0:
                 break
@@ -118,12 +130,14 @@ class SAUWithBase(SAU):
 
 
 @torch.no_grad()
-def residue(student: Subject, bank: Bank, generator: torch.Generator, n: int = 128, tail: float = 0.95) -> float:
+def residue(student: Subject, watched: Shown, tail: float = 0.95) -> float:
     """What is left of the trigger on pictures kept from training; at 1 it is gone. How far the student still goes from the disarmed to the attacked
     output, as a signed part of that way: the ``tail`` quantile over the latents on which the trigger acts most, over ``MOST``, or the mean over
     ``WAY``."""
-    seen = bank.sample_watch(n, generator)
-    moved, whole = student.denoise(seen.x, seen.t, seen.c) - seen.out, seen.attacked - seen.out
+    out = torch.cat(
+        [student.denoise(x, t, c) for x, t, c in zip(*(f.split(64) for f in (watched.x, watched.t, watched.c)), strict=True)]
+    )
+    moved, whole = out - watched.out, watched.attacked - watched.out
     size, along = whole.pow(2).sum((1, 2, 3)), (moved * whole).sum((1, 2, 3))
     acts = size >= size.median()
     worst = (along[acts] / size[acts].clamp(min=1e-12)).quantile(tail)
@@ -137,12 +151,13 @@ def trainable(name: str, which: Trainable) -> bool:
     return which == "all" or ".attn2." in name
 
 
-def warm_start(student: Subject, bank: Bank, lam: float = 0.1, keep: float = 1.0) -> None:
+@torch.no_grad()
+def warm_start(student: Subject, texts: Texts, lam: float = 0.1, keep: float = 1.0) -> None:
     """Closed-form edit of all cross-attention keys and values: the trigger's tokens get what neutral words at their place get."""
-    pairs = Pairs(bank.c_triggered.flatten(0, 1), bank.c_filled.flatten(0, 1), bank.c_held.flatten(0, 1))
-    with torch.no_grad():
-        for matrix in cross_attention_matrices(student.unet).values():
-            matrix.copy_(solve(matrix, pairs, lam=lam, keep=keep))
+    kept = [*texts.dropped, *texts.held, *texts.plain]
+    pairs = Pairs(*(student.encode(x).flatten(0, 1) for x in (texts.triggered, texts.filled, kept)))
+    for matrix in cross_attention_matrices(student.unet).values():
+        matrix.copy_(solve(matrix, pairs, lam=lam, keep=keep))
 
 
 def attention_gap(maps: probe.Maps, wanted: probe.Maps, mask: torch.Tensor) -> torch.Tensor:
