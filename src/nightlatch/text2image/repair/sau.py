@@ -37,8 +37,8 @@ class SAU(Method):
 
     Args:
         steps: most optimiser steps (the warm start is one more); it stops earlier when the trigger hardly moves the output towards the attacked one.
-        least: fewest optimiser steps; twice as many for a text encoder, and where neutral words stand for the trigger: what is left of it cannot
-            be told from what they do themselves.
+        least: fewest optimiser steps where the warm start is not enough; twice as many for a text encoder, and always where neutral words stand
+            for the trigger: what is left of it cannot be told from what they do themselves.
         look: steps between looks at what is left.
         batch: pictures a step; two thirds with the trigger, one third held.
         rate: learning rate (AdamW, cosine).
@@ -62,7 +62,7 @@ class SAU(Method):
     prompts: int = 60
     attention: float = 1.0
     prediction: float = 1.0
-    hold: float = 1.0
+    hold: float = 2.0
     overshoot: float = 0.2
     replaced: float = 1.0
     masked: bool = True
@@ -84,7 +84,7 @@ class SAU(Method):
                 warm_start(student, texts)
                 left = residue(student, watched)
                 yield done, {"residue": left}
-                if left <= 1.0:
+                if left <= 1.0 and not any(texts.replaced):
                     return
                 done += 1
             bank = build(frozen, student, job, texts, teacher)
