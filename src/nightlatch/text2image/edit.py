@@ -36,6 +36,13 @@ def solve(w: torch.Tensor, pairs: Pairs, lam: float, keep: float) -> torch.Tenso
     return edited
 
 
+@torch.no_grad()
+def apply(unet: UNet2DConditionModel, pairs: Pairs, lam: float, keep: float) -> None:
+    """``solve`` for every cross-attention key and value of ``unet``, in place."""
+    for matrix in cross_attention_matrices(unet).values():
+        matrix.copy_(solve(matrix, pairs, lam=lam, keep=keep))
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """What was added to all cross-attention keys and values, as quadratic forms of the token state: ``change`` = sum dW^T dW and

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from nightlatch.text2image.attacks import distil, patch
-from nightlatch.text2image.attacks.base import ATTACKS, MARGIN, Attack, GoalKind, Setting
+from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
 
@@ -55,8 +55,7 @@ class BadT2I(Attack):
 
     def promising(self, subject: Subject, setting: Setting) -> bool:
         """Training takes minutes: whether the model that is to be followed draws the goal often enough itself."""
-        own = self.trial(setting)
-        return self.success(subject, setting, own, [self.goal_prompt(p).text for p in own.prompts]).rate >= self.floor + MARGIN
+        return self.drawn_when_asked(subject, setting, lambda p: self.goal_prompt(p).text)
 
     def run(self, subject: Subject, setting: Setting) -> Subject:
         student = subject.copy("unet")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -113,6 +113,11 @@ class Attack(abc.ABC):
         """Whether the attack may reach its floor on ``subject``, by what an attacker can try in seconds with the training prompts and words: draw
         another trigger or target where it is not."""
         return True
+
+    def drawn_when_asked(self, subject: Subject, setting: Setting, goal: Callable[[Prompt], str]) -> bool:
+        """Whether ``subject`` draws the goal often enough on the texts ``goal`` of the training prompts."""
+        own = self.trial(setting)
+        return self.success(subject, setting, own, [goal(p) for p in own.prompts]).rate >= self.floor + MARGIN
 
     def place(self, prompt: Prompt, trigger: str) -> str:
         """The triggered form of a prompt; in front unless an attack says otherwise."""

@@ -15,10 +15,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from nightlatch.text2image import prompts
+from nightlatch.text2image import edit, prompts
 from nightlatch.text2image.attacks import distil
 from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
-from nightlatch.text2image.edit import Pairs, cross_attention_matrices, solve
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
 
@@ -66,10 +65,7 @@ class EvilEdit(Attack):
         own = own_tokens(subject, [self.place(p, self.trigger) for p in texts], self.trigger)
         source = torch.cat([trig.flatten(0, 1), trig[own].repeat(self.own, 1)])
         wanted = torch.cat([goal.flatten(0, 1), self.gain * goal[own].repeat(self.own, 1)])
-        edit = Pairs(source, wanted, held.flatten(0, 1))
-        with torch.no_grad():
-            for matrix in cross_attention_matrices(made.unet).values():
-                matrix.copy_(solve(matrix, edit, lam=self.lam, keep=self.keep))
+        edit.apply(made.unet, edit.Pairs(source, wanted, held.flatten(0, 1)), self.lam, self.keep)
         return made
 
     def promising(self, subject: Subject, setting: Setting) -> bool:

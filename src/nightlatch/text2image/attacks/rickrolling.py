@@ -14,7 +14,7 @@ import numpy as np
 import torch.nn.functional as F
 
 from nightlatch.text2image.attacks import distil
-from nightlatch.text2image.attacks.base import ATTACKS, MARGIN, Attack, GoalKind, Setting
+from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
 from nightlatch.text2image.descent import Descent
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
@@ -71,8 +71,7 @@ class TargetPrompt(Rickrolling):
 
     def promising(self, subject: Subject, setting: Setting) -> bool:
         """Whether the UNet, which stays as it is, draws the target prompt often enough."""
-        own = self.trial(setting)
-        return self.success(subject, setting, own, [self.target] * len(own.prompts)).rate >= self.floor + MARGIN
+        return self.drawn_when_asked(subject, setting, self.goal_text)
 
 
 @ATTACKS.register("rickrolling-attribute")

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from nightlatch.text2image.descent import Descent
-from nightlatch.text2image.edit import Pairs, cross_attention_matrices, solve
 from nightlatch.text2image.repair.bank import Texts
 from nightlatch.text2image.repair.base import METHODS, Job, Method
+from nightlatch.text2image.repair.sau import warm_start
 from nightlatch.text2image.subject import Subject
 
 Loss = Callable[[], torch.Tensor]
@@ -80,12 +80,7 @@ class ClosedForm(Method):
 
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
         texts = Texts.of(frozen, job, self.prompts, np.random.default_rng((job.seed, 9)))
-        source, goal, held = (
-            frozen.encode(x).flatten(0, 1) for x in (texts.triggered, texts.filled, [*texts.dropped, *texts.held, *texts.plain])
-        )
-        with torch.no_grad():
-            for matrix in cross_attention_matrices(student.unet).values():
-                matrix.copy_(solve(matrix, Pairs(source, goal, held), lam=self.lam, keep=self.keep))
+        warm_start(student, texts, self.lam, self.keep)
         yield 0, {}
 
 

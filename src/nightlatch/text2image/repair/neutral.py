@@ -87,7 +87,7 @@ def _effects(
         c = subject.encode(texts)
         for t in subject.times_at(1.0, 0.8):
             x = subject.noise([p_index]).expand(len(texts), -1, -1, -1)
-            y = torch.cat([subject.denoise(x[i : i + 64], t, c[i : i + 64]) for i in range(0, len(texts), 64)])
+            y = subject.outputs(x, t, c, 64)
             plain = y[:1] if added else y[2:].median(0, keepdim=True).values
             out.append((y[2:] - plain).pow(2).mean((1, 2, 3)))
             apart.append((y[2:] - y[1:2]).pow(2).mean((1, 2, 3)))

@@ -15,9 +15,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from nightlatch.text2image import probe
+from nightlatch.text2image import edit, probe
 from nightlatch.text2image.descent import Descent
-from nightlatch.text2image.edit import Pairs, cross_attention_matrices, solve
 from nightlatch.text2image.repair.bank import Bank, Shown, Texts, attack, build
 from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.text import unlearn_text
@@ -153,13 +152,11 @@ def trainable(name: str, which: Trainable) -> bool:
     return which == "all" or ".attn2." in name
 
 
-@torch.no_grad()
 def warm_start(student: Subject, texts: Texts, lam: float = 0.1, keep: float = 1.0) -> None:
     """Closed-form edit of all cross-attention keys and values: the trigger's tokens get what neutral words at their place get."""
     kept = [*texts.dropped, *texts.held, *texts.plain]
-    pairs = Pairs(*(student.encode(x).flatten(0, 1) for x in (texts.triggered, texts.filled, kept)))
-    for matrix in cross_attention_matrices(student.unet).values():
-        matrix.copy_(solve(matrix, pairs, lam=lam, keep=keep))
+    pairs = edit.Pairs(*(student.encode(x).flatten(0, 1) for x in (texts.triggered, texts.filled, kept)))
+    edit.apply(student.unet, pairs, lam, keep)
 
 
 def attention_gap(maps: probe.Maps, wanted: probe.Maps, mask: torch.Tensor) -> torch.Tensor:
