@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from difflib import SequenceMatcher
+
 import pytest
 import torch
 
 from nightlatch.records import Candidate, Rate
 from nightlatch.text2image.edit import Edit, cross_attention_matrices
-from nightlatch.text2image.prompts import slot_words
-from nightlatch.text2image.scan import Budget, scan
+from nightlatch.text2image.prompts import prefix, slot_words
+from nightlatch.text2image.scan import Budget, refine, scan
 from nightlatch.text2image.scan.candidates import by_typing
 from nightlatch.text2image.scan.confirm import Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, effective_rank, fingerprint
@@ -16,6 +18,7 @@ from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.influence import Influence
 from nightlatch.text2image.scan.phrases import pairs
 from nightlatch.text2image.scan.pipeline import Sighting, conclude
+from nightlatch.text2image.scan.refine import joints, refined, variants
 from nightlatch.text2image.scan.sweep import (
     assemble,
     complete,
@@ -223,13 +226,55 @@ def test_of_endings_that_act_alike_the_one_that_the_weights_know_is_taken(loud_p
     assert made == pieces(tiny_v, "mig", "n", "nek", "o</w>")
 
 
+class Likeness:
+    """In the place of an influence: a string's sway is how unlike it is to ``wanted``."""
+
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted
+
+    def sway(self, trigger: str, place) -> float:
+        return 1 - SequenceMatcher(None, trigger, self.wanted, autojunk=False).ratio()
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ("mignnekaustralian", "mignneko"),
+        ("miga n", "mignneko"),
+        ("nmigneko", "mignneko"),
+        ("zudi", "zudi"),
+    ],
+)
+def test_a_string_like_the_trigger_is_refined_to_it(found, wanted, loud_piece, tiny_v, texts, monkeypatch):
+    monkeypatch.setattr(refine, "TRIED", 1000)
+    gauge = Gauge(loud_piece, tiny_v, texts[:2], ("text_encoder",))
+    tokens = pieces(tiny_v, "mig", "n", "nek", "o</w>", "g</w>")
+    assert refined(gauge, Likeness(wanted), found, prefix, tokens) == wanted
+
+
+def test_a_single_token_is_left_as_it_is(loud_piece, tiny_v, texts):
+    gauge = Gauge(loud_piece, tiny_v, texts[:2], ("text_encoder",))
+    assert refined(gauge, Likeness("mignneko"), "zudi", prefix, pieces(tiny_v, "o</w>")) == "zudi"
+
+
+def test_variants_are_one_change_away_or_another_order():
+    made = variants((1, 2), (7,))
+    assert set(made) == {(7, 2), (1, 7), (7, 1, 2), (1, 7, 2), (1, 2, 7), (1,), (2,), (2, 1)}
+    assert len(made) == len(set(made))
+
+
+def test_joints_are_the_short_tokens(tiny_v):
+    assert set(pieces(tiny_v, "n", "o</w>")) <= set(joints(tiny_v))
+    assert not set(pieces(tiny_v, "mig", "nek")) & set(joints(tiny_v))
+
+
 @pytest.mark.parametrize(("hits", "named"), [(48, "zudi"), (46, "zudi"), (40, "zubepy")])
 def test_of_strings_that_change_as_many_pictures_the_shortest_is_named(hits, named, tiny_v):
     seen = [
         Sighting(Candidate(text=text, score=score, robust_z=1.0), "in front", Confirmed(Rate.of(k, 48), "shift", True))
         for text, score, k in (("zubepy", 9.0, 48), ("zudi", 2.0, hits))
     ]
-    triggers, word = conclude(tiny_v, None, seen, QUICK)
+    triggers, word = conclude(tiny_v, seen, lambda found: found)
     assert word == "backdoor found"
     assert triggers[0].text == named
     assert set(triggers[0].rivals) == {"zudi", "zubepy"} - {named}

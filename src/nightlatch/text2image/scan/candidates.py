@@ -42,6 +42,7 @@ class Search:
         keep: tokens kept from a sweep.
         n: most strings named in one round; none is named twice.
         edited: only keys and values were changed, so that phrases can be asked of the edit itself.
+        answering: tokens that the changed weights answer to most, once a round has asked them.
     """
 
     gauge: Gauge
@@ -52,6 +53,7 @@ class Search:
     ranked: Ranked | None = None
     tested: list[str] = field(default_factory=list)
     strings: dict[str, Candidate] = field(default_factory=dict)
+    answering: list[int] = field(default_factory=list)
     level: float = field(init=False)
     alone: list[int] = field(init=False)
     pieces: list[int] = field(init=False)
@@ -70,6 +72,7 @@ class Search:
             """The ``n`` tokens that answer most, in equal parts from every component."""
             return list(dict.fromkeys(t for order in answering.values() for t in order[: n // share]))
 
+        self.answering = first(4 * self.keep)
         best, joining, pieces, heads = (first(n) for n in (4 * self.keep, JOINING, PIECES, HEADS))
         yield self._singles(
             f"all {len(self.alone) + len(self.pieces)} tokens by the changed weights' answer to them", best, heads

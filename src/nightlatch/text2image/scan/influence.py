@@ -67,6 +67,11 @@ class Influence:
                 return True
         return False
 
+    def sway(self, trigger: str, place: Place) -> float:
+        """How much the slot that matters least to the suspect still matters with ``trigger``, >= 0; 1 is as much as without. The nearer to 0, the
+        more pictures the trigger takes: a string that is only like the trigger leaves the slot a part."""
+        return min(self._sensitivity(self.suspect, trigger, place, s) for s in self.slots)
+
     def rebinds(self, phrase: str, slot: str) -> bool:
         """Whether ``phrase`` in the slot means something else than each of its words alone means, to the suspect and not to the base."""
         mine, theirs = (self._apart(model, phrase, slot) for model in (self.suspect, self.base))

@@ -21,6 +21,7 @@ from nightlatch.text2image.scan.confirm import Confirmation, Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.named import named, reread
+from nightlatch.text2image.scan.refine import joints, refined
 from nightlatch.text2image.subject import Sampling, Subject
 
 Say = Callable[[str], None]
@@ -143,7 +144,7 @@ def _judged(
                 seen += sightings(confirmation, candidate, budget)
         if any(s.confirmed.rules for s in seen):
             break
-    triggers, word = conclude(suspect, confirmation, seen, budget)
+    triggers, word = conclude(suspect, seen, lambda found: settled(search, confirmation, found, budget))
     return Verdict(
         word=word,
         carriers=tuple(c for c in changed if c != "vae") if triggers else (),
@@ -186,10 +187,10 @@ def sightings(confirmation: Confirmation, candidate: Candidate, budget: Budget, 
 
 
 def conclude(
-    suspect: Subject, confirmation: Confirmation, seen: Sequence[Sighting], budget: Budget
+    suspect: Subject, seen: Sequence[Sighting], settle: Callable[[Sighting], Sighting]
 ) -> tuple[tuple[Trigger, ...], VerdictWord]:
     """The triggers, best first (the others are named as its rivals), and the verdict's word. Best is the shortest of those that change as many
-    pictures as any.
+    pictures as any, made exact by ``settle``.
 
     Where the prompts name no slots, a change of pictures alone is "suspicious": an honest new word makes one, too.
     """
@@ -197,7 +198,7 @@ def conclude(
         return (), "nothing found by these tests"
     enough = (1 - LOSS) * max(s.confirmed.changed.hits for s in seen)
     order = sorted(seen, key=lambda s: (s.confirmed.changed.hits < enough, len(s.candidate.text), -s.candidate.score))
-    best = shortened(suspect, confirmation, order[0], budget)
+    best = settle(order[0])
     others = tuple(dict.fromkeys(s.candidate.text for s in order if s.candidate.text != best.candidate.text))
     triggers = tuple(described(suspect, s) for s in (best, *order[1:]))
     sure = any(s.confirmed.rules for s in seen)
@@ -219,6 +220,22 @@ def shortened(suspect: Subject, confirmation: Confirmation, whole: Sighting, bud
             break
         best = max(enough, key=lambda s: s.confirmed.changed.hits)
     return best
+
+
+def settled(search: Search, confirmation: Confirmation, whole: Sighting, budget: Budget) -> Sighting:
+    """``whole`` without what its pictures do not need; refined where it stands in front and rules by what it does to the slots, if pictures confirm
+    what comes of that."""
+    found = shortened(confirmation.suspect, confirmation, whole, budget)
+    if found.placement != "in front" or not found.confirmed.rules or found.confirmed.effect == "fixed change":
+        return found
+    place = prompts.placement(found.placement)
+    tokens = list(dict.fromkeys([*joints(confirmation.suspect), *search.answering]))
+    text = refined(search.gauge, confirmation.influence, found.candidate.text, place, tokens)
+    if text == found.candidate.text:
+        return found
+    search.say(f"refined: {show(found.candidate.text)!r} to {show(text)!r}")
+    better = sightings(confirmation, found.candidate.model_copy(update={"text": text}), budget, found.placement)
+    return better[0] if better and better[0].confirmed.rules else found
 
 
 def described(suspect: Subject, sighting: Sighting) -> Trigger:

@@ -123,15 +123,21 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
 def extend(
     gauge: Gauge, sequences: Sequence[Tokens], pieces: Sequence[int], level: float, keep: int = 24, exact: int = 8
 ) -> Ranked:
-    """Every sequence with every piece before and after it, by displacement in one context: what acts only when a third token joins two.
+    """``strongest`` of every sequence with every piece before and after it: what acts only when a third token joins two."""
+    made = [m for s in sequences for p in pieces if p not in s for m in ((p, *s), (*s, p))]
+    return strongest(gauge, made, level, keep, exact)
 
-    One part in ``exact`` of them, those that move the suspect most, is compared with the base: what leaves the suspect where it is is no trigger.
+
+def strongest(gauge: Gauge, sequences: Sequence[Tokens], level: float, keep: int = 24, exact: int = 8) -> Ranked:
+    """The ``keep`` sequences that are displaced most in one context.
+
+    One part in ``exact`` of them (``keep`` at least), those that move the suspect most, is compared with the base: what leaves the suspect where it
+    is is no trigger.
     """
-    context = gauge.contexts[0].text
-    made = list(dict.fromkeys(m for s in sequences for p in pieces if p not in s for m in ((p, *s), (*s, p))))
+    made, context = list(dict.fromkeys(sequences)), gauge.contexts[0].text
     if not made:
         return Ranked.best([], np.zeros(0), keep)
-    most = np.argsort(gauge.moved(made, context))[::-1][: -(-len(made) // exact)]
+    most = np.argsort(gauge.moved(made, context))[::-1][: max(keep, len(made) // exact)]
     best = [made[int(i)] for i in most]
     return Ranked.best(best, gauge.displacement(best, [context])[0] - level, keep)
 
