@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,15 @@ import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
+
+
+class _Reached(Exception):
+    """The forward pass has come as far as is wanted; carries what the layer gave."""
+
+    def __init__(self, made: torch.Tensor) -> None:
+        super().__init__()
+        self.made = made
+
 
 Maps = dict[str, torch.Tensor]
 """Layer name -> attention probabilities (n, heads, positions, tokens), attached to the graph."""
@@ -69,3 +78,20 @@ def spatial(maps: Maps, where: torch.Tensor, size: int) -> torch.Tensor:
         side = round(weight.shape[1] ** 0.5)
         grids.append(F.interpolate(weight.view(-1, 1, side, side), size=size, mode="bilinear", align_corners=False))
     return torch.cat(grids, 1).mean(1)
+
+
+def middle(unet: UNet2DConditionModel, forward: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """What the middle block gives during ``forward``, which goes no further; the result of ``forward`` itself where the model has no such block."""
+    if unet.mid_block is None:
+        return forward()
+
+    def stop(block: torch.nn.Module, args: Any, made: torch.Tensor) -> None:
+        raise _Reached(made.float())
+
+    hook = unet.mid_block.register_forward_hook(stop)
+    try:
+        return forward()
+    except _Reached as reached:
+        return reached.made
+    finally:
+        hook.remove()

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from nightlatch.intake.bpe import END
 from nightlatch.records import Candidate
 from nightlatch.text2image.scan.gauge import Gauge
+from nightlatch.text2image.scan.inside import Inside, effects, gather
 from nightlatch.text2image.scan.phrases import pairs
+from nightlatch.text2image.scan.refine import joints
 from nightlatch.text2image.scan.sweep import (
     Ranked,
     Tokens,
     assemble,
     complete,
-    extend,
     grow,
     known_ending,
     prune,
@@ -28,10 +32,8 @@ WORTH = 0.3
 """Part of the best displacement that a whole word must keep to be refined; and that displacement must be above an ordinary content word's."""
 PIECES = 768
 """Tokens that are tried in each place of a word."""
-HEADS = 12
-"""Tokens that longer strings are made of."""
-PAIRS, JOINING = 3, 1536
-"""Pairs of those that are tried with a third token, and the tokens that are tried."""
+HEADS = 14
+"""Tokens that longer strings are made of, by either measure."""
 
 
 @dataclass(slots=True)
@@ -73,12 +75,11 @@ class Search:
             return list(dict.fromkeys(t for order in answering.values() for t in order[: n // share]))
 
         self.answering = first(4 * self.keep)
-        best, joining, pieces, heads = (first(n) for n in (4 * self.keep, JOINING, PIECES, HEADS))
+        best, pieces, heads = (first(n) for n in (4 * self.keep, PIECES, HEADS))
         yield self._singles(
             f"all {len(self.alone) + len(self.pieces)} tokens by the changed weights' answer to them", best, heads
         )
-        yield self._assembled(heads, pieces)
-        yield self._joined(heads, pieces, joining)
+        yield self._gathered(pieces)
         if self.edited:
             yield self._phrases()
         yield self._singles(f"all {len(self.alone)} tokens that can be typed alone, by one denoising step", self.alone, heads)
@@ -93,19 +94,18 @@ class Search:
         grown = grow(gauge, self.ranked.merged(assemble(gauge, heads, (2,), self.level), self.keep), self.level)
         return self._typed(grown.scored)
 
-    def _assembled(self, heads: Sequence[int], pieces: Sequence[int]) -> tuple[Candidate, ...]:
-        """From three of the tokens that answer most, in every order; what cannot be typed so is completed, and refined token by token."""
-        self.tested.append(f"three of the {len(heads)} tokens that the weights answer to most, in every order")
-        return self._longer("assembled", assemble(self.gauge, heads, (3,), self.level), pieces)
+    def _gathered(self, pieces: Sequence[int]) -> tuple[Candidate, ...]:
+        """From the tokens that the weights or the middle of the denoiser answer to most, what they make together."""
+        gauge, tokens = self.gauge, list(dict.fromkeys([*pieces, *joints(self.gauge.suspect)]))
+        inside = Inside(gauge)
+        order = np.argsort(effects(inside, tokens, gauge.seed))[::-1]
+        felt = [tokens[int(i)] for i in order]
+        heads = list(dict.fromkeys([*pieces[:HEADS], *felt[:HEADS]]))
+        self.tested.append(f"strings of {len(heads)} tokens, by what they do together in the middle of the denoiser")
+        mixed = list(dict.fromkeys(t for pair in zip(pieces, felt, strict=False) for t in pair))
+        return self._longer("gathered", gather(inside, heads, self.level), mixed)
 
-    def _joined(self, heads: Sequence[int], pieces: Sequence[int], joining: Sequence[int]) -> tuple[Candidate, ...]:
-        """From pairs of the tokens that answer most with a third before or after them, which may answer little: in a word that acts only whole, the
-        weights need not answer to every piece."""
-        pairs = assemble(self.gauge, heads, (2,), self.level, PAIRS).sequences
-        self.tested.append(f"{len(joining)} tokens before and after the {len(pairs)} pairs of those that act most")
-        return self._longer("joined", extend(self.gauge, pairs, joining, self.level), pieces)
-
-    def _longer(self, how: str, made: Ranked, pieces: Sequence[int]) -> tuple[Candidate, ...]:
+    def _longer(self, how: str, made: Ranked, pieces: list[int]) -> tuple[Candidate, ...]:
         """What grows from sequences of several tokens, and what they are completed to where they cannot be typed as they are."""
         if not len(made.scores):
             return ()
@@ -113,10 +113,13 @@ class Search:
         grown = grow(self.gauge, made, self.level)
         return (*self._whole_words(made, pieces), *self._typed(grown.scored))
 
-    def _whole_words(self, made: Ranked, pieces: Sequence[int]) -> tuple[Candidate, ...]:
+    def _whole_words(self, made: Ranked, pieces: list[int]) -> tuple[Candidate, ...]:
         """From sequences that cannot be typed as they are: with an ending, refined token by token; two strings at most."""
         gauge, can = self.gauge, set(typable(self.gauge, made.sequences))
-        whole = complete(gauge, [s for s in made.sequences if s not in can][: 2 * HEADS], pieces[: 8 * HEADS], self.level)
+        endings = [
+            p for p, t in zip(pieces, gauge.suspect.tokenizer.convert_ids_to_tokens(pieces), strict=True) if t.endswith(END)
+        ]
+        whole = complete(gauge, [s for s in made.sequences if s not in can][: 2 * HEADS], endings[: 8 * HEADS], self.level)
         if not len(whole.scores) or whole.scores[0] < WORTH * max(made.scores[0], 1.0):
             return ()
         self.tested.append(f"endings for words that only act whole, and {len(pieces)} tokens in each place of the best")
@@ -177,7 +180,7 @@ def by_typing(subject: Subject) -> tuple[list[int], list[int]]:
 def whole_words(subject: Subject) -> list[int]:
     """Ids of tokens that are whole words of two or more letters."""
     vocabulary = subject.tokenizer.get_vocab()
-    return [i for t, i in vocabulary.items() if t.endswith("</w>") and len(t) > 5 and t.removesuffix("</w>").isalpha()]
+    return [i for t, i in vocabulary.items() if t.endswith(END) and len(t) > 5 and t.removesuffix(END).isalpha()]
 
 
 def decoded(subject: Subject, sequence: Tokens) -> str:

@@ -110,8 +110,12 @@ class Gauge:
     def _predict(self, model: Subject, c: torch.Tensor) -> torch.Tensor:
         """The clean latent that ``model`` predicts under conditions ``c`` at the first sampling step, (n, channels, h, w)."""
         x = self._x.expand(len(c), -1, -1, -1)
+        return finite(model.to_x0(self.first_step(model, c), x, self._t), model)
+
+    def first_step(self, model: Subject, c: torch.Tensor) -> torch.Tensor:
+        """The denoiser's output at the first sampling step under conditions ``c``, (n, channels, h, w)."""
         self.forwards += len(c)
-        return finite(model.to_x0(model.denoise(x, self._t, c), x, self._t), model)
+        return model.denoise(self._x.expand(len(c), -1, -1, -1), self._t, c)
 
     def _pair(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Clean latents that suspect and base predict for rows of token ids, (n, channels, h, w) each."""

@@ -20,7 +20,7 @@ SETTLED = 0.05
 """Sway below which nothing is left to gain."""
 BETTER, WORSE = 0.5, 0.02
 """Part of the sway that a variant may keep to take the place of what was found, and what leaving a token out may add."""
-TRIED, PASSES, ORDERED = 24, 3, 5
+TRIED, PASSES, ORDERED = 48, 3, 5
 """Variants whose sway is measured in a pass, passes, and the most tokens that are tried in every order."""
 LETTERS = 2
 """Most letters of a token that is tried in every place."""
