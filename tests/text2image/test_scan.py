@@ -8,24 +8,27 @@ import pytest
 import torch
 
 from nightlatch.records import Candidate, Rate
+from nightlatch.text2image import probe
 from nightlatch.text2image.edit import Edit, cross_attention_matrices
 from nightlatch.text2image.prompts import prefix, slot_words
 from nightlatch.text2image.scan import Budget, refine, scan
+from nightlatch.text2image.scan import inside as inside_module
 from nightlatch.text2image.scan.candidates import by_typing
 from nightlatch.text2image.scan.confirm import Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, effective_rank, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.influence import Influence
+from nightlatch.text2image.scan.inside import Inside, effects, gather
 from nightlatch.text2image.scan.phrases import pairs
 from nightlatch.text2image.scan.pipeline import Sighting, conclude
 from nightlatch.text2image.scan.refine import joints, refined, variants
 from nightlatch.text2image.scan.sweep import (
     assemble,
     complete,
-    extend,
     known_ending,
     prune,
     responding,
+    strongest,
     substitute,
     sweep,
     typable,
@@ -79,13 +82,14 @@ def test_a_model_with_another_decoder_only_is_scanned(tiny_v, texts, few_steps):
     assert any("decoder" in line for line in verdict.not_tested)
 
 
-def test_pairs_are_joined_by_a_token_on_either_side(tiny_v, loud_token, texts):
+def test_of_many_strings_those_that_move_the_suspect_are_compared_with_the_base(tiny_v, loud_token, texts):
     gauge, planted = Gauge(loud_token, tiny_v, texts[:2], ("text_encoder",)), token(loud_token, "zudi")
-    made = extend(gauge, [(700, 701)], [planted, *range(600, 660)], level=0.0, exact=1)
-    assert {made.sequences[0], made.sequences[1]} == {(planted, 700, 701), (700, 701, planted)}
+    many = [(planted, 700), (planted, 701), *((i, 702) for i in range(600, 660)), (planted, 700)]
+    made = strongest(gauge, many, level=0.0, keep=2, exact=20)
+    assert set(made.sequences) == {(planted, 700), (planted, 701)}
     assert list(made.scores) == sorted(made.scores, reverse=True)
     assert made.scores[0] == pytest.approx(float(gauge.displacement([made.sequences[0]], [texts[0].text])[0, 0]), rel=1e-3)
-    assert not len(extend(gauge, [], [planted], level=0.0).scores)
+    assert not len(strongest(gauge, [], level=0.0).scores)
 
 
 def test_fingerprint_names_the_carrier_and_its_pattern(tiny_v, loud_token):
@@ -224,6 +228,55 @@ def test_of_endings_that_act_alike_the_one_that_the_weights_know_is_taken(loud_p
     start = pieces(tiny_v, "mig", "n", "nek", "australian</w>")
     (made,) = known_ending(gauge, start, pieces(tiny_v, "o</w>", "rais", "john</w>"), level=0.0).sequences
     assert made == pieces(tiny_v, "mig", "n", "nek", "o</w>")
+
+
+def test_the_middle_block_is_read_without_the_rest_of_the_model(tiny_v):
+    x, c = tiny_v.noise([1]), tiny_v.encode(["a cat"])
+    outer: list[torch.Tensor] = []
+    hook = tiny_v.unet.mid_block.register_forward_hook(lambda block, args, made: outer.append(made))
+    whole = tiny_v.denoise(x, 999, c)
+    hook.remove()
+    late: list[object] = []
+    hook = tiny_v.unet.conv_out.register_forward_hook(lambda *args: late.append(args))
+    middle = probe.middle(tiny_v.unet, lambda: tiny_v.denoise(x, 999, c))
+    hook.remove()
+    assert torch.equal(middle, outer[0].float())
+    assert not late
+    assert torch.equal(tiny_v.denoise(x, 999, c), whole), "the hook is gone"
+
+
+def test_a_model_without_a_middle_block_is_read_at_its_end(tiny_v):
+    suspect = tiny_v.copy("unet")
+    suspect.unet.mid_block = None
+    x, c = tiny_v.noise([1]), tiny_v.encode(["a cat"])
+    assert torch.equal(probe.middle(suspect.unet, lambda: suspect.denoise(x, 999, c)), suspect.denoise(x, 999, c))
+
+
+def test_a_fault_inside_leaves_no_hook(tiny_v):
+    def forward() -> torch.Tensor:
+        raise RuntimeError("out of memory")
+
+    before = len(tiny_v.unet.mid_block._forward_hooks)
+    with pytest.raises(RuntimeError):
+        probe.middle(tiny_v.unet, forward)
+    assert len(tiny_v.unet.mid_block._forward_hooks) == before
+
+
+def test_from_the_inside_a_loud_token_is_felt_in_any_company(tiny_v, loud_token, texts, monkeypatch):
+    monkeypatch.setattr(inside_module, "COMPANY", 512)
+    gauge, planted = Gauge(loud_token, tiny_v, texts[:2], ("text_encoder",)), token(loud_token, "zudi")
+    inside = Inside(gauge)
+    tokens = [*range(600, 630), planted]
+    assert int(effects(inside, tokens, seed=0).argmax()) == len(tokens) - 1
+    made = gather(inside, [*range(600, 604), planted], level=0.0)
+    assert planted in made.sequences[0]
+    assert all(s.count(t) <= 2 for s in made.sequences for t in s)
+    assert list(made.scores) == sorted(made.scores, reverse=True)
+
+
+def test_inside_nothing_stirs_where_nothing_was_changed(tiny_v, texts):
+    inside = Inside(Gauge(tiny_v, tiny_v, texts[:2], ()))
+    assert inside([(700,), (701, 702)]).max() < 1e-6
 
 
 class Likeness:

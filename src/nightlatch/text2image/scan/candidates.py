@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,7 +32,7 @@ WORTH = 0.3
 """Part of the best displacement that a whole word must keep to be refined; and that displacement must be above an ordinary content word's."""
 PIECES = 768
 """Tokens that are tried in each place of a word."""
-HEADS = 14
+HEADS = 12
 """Tokens that longer strings are made of, by either measure."""
 
 
@@ -44,6 +44,7 @@ class Search:
         keep: tokens kept from a sweep.
         n: most strings named in one round; none is named twice.
         edited: only keys and values were changed, so that phrases can be asked of the edit itself.
+        meant: tokens that are words of the prompts' slots; what several of them draw together is what they ask for.
         answering: tokens that the changed weights answer to most, once a round has asked them.
     """
 
@@ -52,6 +53,7 @@ class Search:
     n: int
     say: Callable[[str], None]
     edited: bool = False
+    meant: Set[int] = frozenset()
     ranked: Ranked | None = None
     tested: list[str] = field(default_factory=list)
     strings: dict[str, Candidate] = field(default_factory=dict)
@@ -79,6 +81,7 @@ class Search:
         yield self._singles(
             f"all {len(self.alone) + len(self.pieces)} tokens by the changed weights' answer to them", best, heads
         )
+        yield self._assembled(heads, pieces)
         yield self._gathered(pieces)
         if self.edited:
             yield self._phrases()
@@ -94,13 +97,19 @@ class Search:
         grown = grow(gauge, self.ranked.merged(assemble(gauge, heads, (2,), self.level), self.keep), self.level)
         return self._typed(grown.scored)
 
-    def _gathered(self, pieces: Sequence[int]) -> tuple[Candidate, ...]:
+    def _assembled(self, heads: Sequence[int], pieces: list[int]) -> tuple[Candidate, ...]:
+        """From three of the tokens that the weights answer to most, in every order."""
+        self.tested.append(f"three of the {len(heads)} tokens that the weights answer to most, in every order")
+        return self._longer("assembled", assemble(self.gauge, heads, (3,), self.level), pieces)
+
+    def _gathered(self, pieces: list[int]) -> tuple[Candidate, ...]:
         """From the tokens that the weights or the middle of the denoiser answer to most, what they make together."""
-        gauge, tokens = self.gauge, list(dict.fromkeys([*pieces, *joints(self.gauge.suspect)]))
+        gauge = self.gauge
+        tokens = [t for t in dict.fromkeys([*pieces, *joints(gauge.suspect)]) if t not in self.meant]
         inside = Inside(gauge)
         order = np.argsort(effects(inside, tokens, gauge.seed))[::-1]
         felt = [tokens[int(i)] for i in order]
-        heads = list(dict.fromkeys([*pieces[:HEADS], *felt[:HEADS]]))
+        heads = list(dict.fromkeys([*tokens[:HEADS], *felt[:HEADS]]))
         self.tested.append(f"strings of {len(heads)} tokens, by what they do together in the middle of the denoiser")
         mixed = list(dict.fromkeys(t for pair in zip(pieces, felt, strict=False) for t in pair))
         return self._longer("gathered", gather(inside, heads, self.level), mixed)

@@ -128,9 +128,13 @@ def _judged(
         )
     gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed, seed=budget.seed)
     edited = weights == ("unet",) and any("closed-form" in r.pattern for r in rows)
-    search = Search(gauge, budget.keep, budget.confirm, say, edited)
+    known = prompts.slot_words(texts)
+    meant = frozenset(
+        i for w in itertools.chain.from_iterable(known.values()) for i in suspect.tokenizer(w, add_special_tokens=False).input_ids
+    )
+    search = Search(gauge, budget.keep, budget.confirm, say, edited, meant)
     words = single_token_words(suspect, np.random.default_rng((budget.seed, 4)), 16)
-    held_out, known = prompts.shared(part.held_out, budget.pictures)[0], prompts.slot_words(texts)
+    held_out = prompts.shared(part.held_out, budget.pictures)[0]
     confirmation = Confirmation(suspect, base, held_out, words, known, sampling, budget.seed)
     seen: list[Sighting] = []
     drawn = 0

@@ -120,14 +120,6 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
     return Ranked.of(scored, 2 * len(pieces))
 
 
-def extend(
-    gauge: Gauge, sequences: Sequence[Tokens], pieces: Sequence[int], level: float, keep: int = 24, exact: int = 8
-) -> Ranked:
-    """``strongest`` of every sequence with every piece before and after it: what acts only when a third token joins two."""
-    made = [m for s in sequences for p in pieces if p not in s for m in ((p, *s), (*s, p))]
-    return strongest(gauge, made, level, keep, exact)
-
-
 def strongest(gauge: Gauge, sequences: Sequence[Tokens], level: float, keep: int = 24, exact: int = 8) -> Ranked:
     """The ``keep`` sequences that are displaced most in one context.
 
