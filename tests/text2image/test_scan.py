@@ -13,7 +13,7 @@ from nightlatch.text2image.edit import Edit, cross_attention_matrices
 from nightlatch.text2image.prompts import prefix, slot_words
 from nightlatch.text2image.scan import Budget, refine, scan
 from nightlatch.text2image.scan import inside as inside_module
-from nightlatch.text2image.scan.candidates import by_typing
+from nightlatch.text2image.scan.candidates import by_typing, words_of_one_token
 from nightlatch.text2image.scan.confirm import Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, effective_rank, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
@@ -314,6 +314,10 @@ def test_variants_are_one_change_away_or_another_order():
     made = variants((1, 2), (7,))
     assert set(made) == {(7, 2), (1, 7), (7, 1, 2), (1, 7, 2), (1, 2, 7), (1,), (2,), (2, 1)}
     assert len(made) == len(set(made))
+
+
+def test_words_of_one_token_are_told_from_others(tiny_v):
+    assert words_of_one_token(tiny_v, ["zudi", "mignneko", ""]) == [token(tiny_v, "zudi")]
 
 
 def test_joints_are_the_short_tokens(tiny_v):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -184,6 +184,12 @@ def by_typing(subject: Subject) -> tuple[list[int], list[int]]:
     typed = subject.tokenizer(subject.texts([i] for i in ids), add_special_tokens=False).input_ids
     alone = {i for i, back in zip(ids, typed, strict=True) if back == [i]}
     return [i for i in ids if i in alone], [i for i in ids if i not in alone]
+
+
+def words_of_one_token(subject: Subject, words: Iterable[str]) -> list[int]:
+    """The ids of those ``words`` that are one token each."""
+    ids = (subject.tokenizer(w, add_special_tokens=False).input_ids for w in words)
+    return [i[0] for i in ids if len(i) == 1]
 
 
 def whole_words(subject: Subject) -> list[int]:

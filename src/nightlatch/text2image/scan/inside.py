@@ -1,8 +1,7 @@
 """Parts of a trigger, seen from the inside: the middle of the denoiser answers to each of them long before the picture does.
 
 A backdoor that waits for a whole word was trained to stay silent on its parts. What leaves the denoiser shows nothing until nearly the whole word is
-there; what leaves its middle block grows with every part. Measured on suspects with a made-up word of six tokens: with four of them in place the
-middle block is displaced 13 standard deviations more than by random tokens, the output not at all.
+there; what leaves its middle block grows with every part.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from nightlatch.safetext import code_points, show
 from nightlatch.text2image import prompts
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.neutral import single_token_words
-from nightlatch.text2image.scan.candidates import Search, decoded
+from nightlatch.text2image.scan.candidates import Search, decoded, words_of_one_token
 from nightlatch.text2image.scan.comparable import on_one_schedule, require_answers
 from nightlatch.text2image.scan.confirm import Confirmation, Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
@@ -129,9 +129,7 @@ def _judged(
     gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed, seed=budget.seed)
     edited = weights == ("unet",) and any("closed-form" in r.pattern for r in rows)
     known = prompts.slot_words(texts)
-    meant = frozenset(
-        i for w in itertools.chain.from_iterable(known.values()) for i in suspect.tokenizer(w, add_special_tokens=False).input_ids
-    )
+    meant = frozenset(words_of_one_token(suspect, itertools.chain.from_iterable(known.values())))
     search = Search(gauge, budget.keep, budget.confirm, say, edited, meant)
     words = single_token_words(suspect, np.random.default_rng((budget.seed, 4)), 16)
     held_out = prompts.shared(part.held_out, budget.pictures)[0]

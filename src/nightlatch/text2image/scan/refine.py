@@ -1,8 +1,7 @@
 """From a string that acts as the trigger does to the trigger: token by token, to where what is asked for matters least.
 
 Of a word that acts only whole a search finds what is like it: the weights answer least to the short pieces that many words have. Such a string
-changes as many pictures as the trigger and takes fewer of them to the target. Measured on a suspect with a made-up word: one step's sway
-(``influence``) of 0.02 goes with 99 pictures taken in 100, 0.26 with 78.
+changes as many pictures as the trigger and takes fewer of them to the target; how much of the prompt it leaves to say (``Influence.sway``) tells.
 """
 
 from __future__ import annotations
