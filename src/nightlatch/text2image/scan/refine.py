@@ -21,8 +21,8 @@ BETTER, WORSE = 0.5, 0.02
 """Part of the sway that a variant may keep to take the place of what was found, and what leaving a token out may add."""
 TRIED, PASSES, ORDERED = 48, 3, 5
 """Variants whose sway is measured in a pass, passes, and the most tokens that are tried in every order."""
-LETTERS = 2
-"""Most letters of a token that is tried in every place."""
+LETTERS, JOINTS = 2, 768
+"""Most letters of a token that is tried in every place, and the most of these tokens; a vocabulary lists the frequent ones first."""
 
 
 def refined(gauge: Gauge, influence: Influence, text: str, place: Place, tokens: Sequence[int]) -> str:
@@ -72,7 +72,8 @@ def without_idle(gauge: Gauge, influence: Influence, sequence: Tokens, place: Pl
 def joints(subject: Subject) -> list[int]:
     """Tokens of at most ``LETTERS`` letters, at the end of a word or inside it: what made-up words are held together by."""
     ids = subject.ordinary_ids
-    return [i for i, t in zip(ids, subject.texts([i] for i in ids), strict=True) if t.isalpha() and len(t) <= LETTERS]
+    short = [i for i, t in zip(ids, subject.texts([i] for i in ids), strict=True) if t.isalpha() and len(t) <= LETTERS]
+    return sorted(short)[:JOINTS]
 
 
 def spelt(gauge: Gauge, sequence: Tokens) -> str:
