@@ -85,7 +85,10 @@ def test_a_model_with_another_decoder_only_is_scanned(tiny_v, texts, few_steps):
 def test_of_many_strings_those_that_move_the_suspect_are_compared_with_the_base(tiny_v, loud_token, texts):
     gauge, planted = Gauge(loud_token, tiny_v, texts[:2], ("text_encoder",)), token(loud_token, "zudi")
     many = [(planted, 700), (planted, 701), *((i, 702) for i in range(600, 660)), (planted, 700)]
-    made = strongest(gauge, many, level=0.0, keep=2, exact=20)
+    made, spent = strongest(gauge, many, level=0.0, keep=2, exact=1), gauge.forwards
+    strongest(gauge, many, level=0.0, keep=2, exact=20)
+    distinct = len(set(many))
+    assert gauge.forwards - spent == distinct + 2 * (distinct // 20), "the base is asked for one part in twenty"
     assert set(made.sequences) == {(planted, 700), (planted, 701)}
     assert list(made.scores) == sorted(made.scores, reverse=True)
     assert made.scores[0] == pytest.approx(float(gauge.displacement([made.sequences[0]], [texts[0].text])[0, 0]), rel=1e-3)
