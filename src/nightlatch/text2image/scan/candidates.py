@@ -18,6 +18,7 @@ from nightlatch.text2image.scan.sweep import (
     Tokens,
     assemble,
     complete,
+    decoded,
     grow,
     known_ending,
     prune,
@@ -77,10 +78,9 @@ class Search:
             return list(dict.fromkeys(t for order in answering.values() for t in order[: n // share]))
 
         self.answering = first(4 * self.keep)
-        best, pieces, heads = (first(n) for n in (4 * self.keep, PIECES, HEADS))
-        yield self._singles(
-            f"all {len(self.alone) + len(self.pieces)} tokens by the changed weights' answer to them", best, heads
-        )
+        pieces, heads = first(PIECES), first(HEADS)
+        every = len(self.alone) + len(self.pieces)
+        yield self._singles(f"all {every} tokens by the changed weights' answer to them", self.answering, heads)
         yield self._assembled(heads, pieces)
         yield self._gathered(pieces)
         if self.edited:
@@ -196,8 +196,3 @@ def whole_words(subject: Subject) -> list[int]:
     """Ids of tokens that are whole words of two or more letters."""
     vocabulary = subject.tokenizer.get_vocab()
     return [i for t, i in vocabulary.items() if t.endswith(END) and len(t) > 5 and t.removesuffix(END).isalpha()]
-
-
-def decoded(subject: Subject, sequence: Tokens) -> str:
-    """The string a user would type for ``sequence``."""
-    return subject.texts([sequence])[0]

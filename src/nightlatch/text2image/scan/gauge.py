@@ -99,9 +99,7 @@ class Gauge:
         return scored
 
     def _excess(self, mine: torch.Tensor, theirs: torch.Tensor, context: str) -> torch.Tensor:
-        plain = self._bare(context)
-        moved = theirs - plain[1]
-        return (mine - plain[0] - moved).pow(2).mean((1, 2, 3)) / (moved.pow(2).mean((1, 2, 3)) + self._usual)
+        return excess(mine, theirs, self._bare(context), self._usual)
 
     def _outputs(self, mine: torch.Tensor, theirs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Clean latents that suspect and base predict under their conditions, (n, channels, h, w) each."""
@@ -132,3 +130,10 @@ class Gauge:
         """What an ordinary token gives: the median displacement of ``n`` tokens spread over the vocabulary."""
         some = [(t,) for t in tokens[:: max(1, len(tokens) // n)]]
         return float(np.median(self.displacement(some, [self.contexts[0].text])))
+
+
+def excess(mine: torch.Tensor, theirs: torch.Tensor, plain: tuple[torch.Tensor, torch.Tensor], usual: float) -> torch.Tensor:
+    """|s - b|^2 / (|b|^2 + usual), means over all but the first dimension, (n,): s and b are how far ``mine`` and ``theirs`` (n, channels, h, w) are
+    from the two ``plain`` ones."""
+    moved = theirs - plain[1]
+    return (mine - plain[0] - moved).pow(2).mean((1, 2, 3)) / (moved.pow(2).mean((1, 2, 3)) + usual)

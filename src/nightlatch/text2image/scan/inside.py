@@ -14,7 +14,7 @@ import torch
 
 from nightlatch.text2image import probe
 from nightlatch.text2image.scan.comparable import finite
-from nightlatch.text2image.scan.gauge import USUAL_TOKENS, Floats, Gauge
+from nightlatch.text2image.scan.gauge import USUAL_TOKENS, Floats, Gauge, excess
 from nightlatch.text2image.scan.sweep import Ranked, Tokens
 from nightlatch.text2image.subject import Subject
 
@@ -30,22 +30,20 @@ class Inside:
 
     gauge: Gauge
     _plain: tuple[torch.Tensor, torch.Tensor] = field(init=False)
-    _usual: torch.Tensor = field(init=False)
+    _usual: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._plain = self._pair([()])
         ids = self.gauge.base.ordinary_ids
         theirs = self._pair([(i,) for i in ids[:: max(1, len(ids) // USUAL_TOKENS)]])[1]
-        self._usual = (theirs - self._plain[1]).pow(2).flatten(1).mean(1).median()
+        self._usual = float((theirs - self._plain[1]).pow(2).mean((1, 2, 3)).median())
 
     def __call__(self, sequences: Sequence[Tokens]) -> Floats:
         """The displacement of each sequence, (n,), > 0."""
         rows = []
         for i in range(0, len(sequences), self.gauge.batch):
             mine, theirs = self._pair(sequences[i : i + self.gauge.batch])
-            moved = theirs - self._plain[1]
-            apart = (mine - self._plain[0] - moved).pow(2).flatten(1).mean(1)
-            rows.append(apart / (moved.pow(2).flatten(1).mean(1) + self._usual))
+            rows.append(excess(mine, theirs, self._plain, self._usual))
         made: Floats = torch.cat(rows).clamp(min=1e-12).double().cpu().numpy()
         return made
 

@@ -15,13 +15,14 @@ from nightlatch.safetext import code_points, show
 from nightlatch.text2image import prompts
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.neutral import single_token_words
-from nightlatch.text2image.scan.candidates import Search, decoded, words_of_one_token
+from nightlatch.text2image.scan.candidates import Search, words_of_one_token
 from nightlatch.text2image.scan.comparable import on_one_schedule, require_answers
 from nightlatch.text2image.scan.confirm import Confirmation, Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.named import named, reread
 from nightlatch.text2image.scan.refine import joints, refined
+from nightlatch.text2image.scan.sweep import decoded
 from nightlatch.text2image.subject import Sampling, Subject
 
 Say = Callable[[str], None]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from nightlatch.text2image.prompts import Place
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.influence import Influence
-from nightlatch.text2image.scan.sweep import Tokens, strongest, typable
+from nightlatch.text2image.scan.sweep import Tokens, decoded, strongest, typable
 from nightlatch.text2image.subject import Subject
 
 SETTLED = 0.05
@@ -39,12 +39,12 @@ def refined(gauge: Gauge, influence: Influence, text: str, place: Place, tokens:
         if sways[current] < SETTLED:
             break
         tried = strongest(gauge, typable(gauge, variants(current, tokens)), 0.0, TRIED).sequences
-        sways |= {s: influence.sway(spelt(gauge, s), place) for s in tried if s not in sways}
+        sways |= {s: influence.sway(decoded(gauge.suspect, s), place) for s in tried if s not in sways}
         best = min(sways, key=sways.__getitem__)
         if sways[best] > BETTER * sways[current]:
             break
         current = best
-    return spelt(gauge, without_idle(gauge, influence, current, place)) if len(sways) > 1 else text
+    return decoded(gauge.suspect, without_idle(gauge, influence, current, place, sways[current])) if len(sways) > 1 else text
 
 
 def variants(sequence: Tokens, tokens: Sequence[int]) -> list[Tokens]:
@@ -57,11 +57,11 @@ def variants(sequence: Tokens, tokens: Sequence[int]) -> list[Tokens]:
     return [s for s in dict.fromkeys([*replaced, *longer, *shorter, *ordered]) if s and s != sequence]
 
 
-def without_idle(gauge: Gauge, influence: Influence, sequence: Tokens, place: Place) -> Tokens:
-    """``sequence`` without the tokens that add nothing to its hold on the picture."""
-    current, held = sequence, influence.sway(spelt(gauge, sequence), place)
+def without_idle(gauge: Gauge, influence: Influence, sequence: Tokens, place: Place, held: float) -> Tokens:
+    """``sequence``, whose sway is ``held``, without the tokens that add nothing to its hold on the picture."""
+    current = sequence
     while shorter := typable(gauge, [s for i in range(len(current)) if (s := (*current[:i], *current[i + 1 :]))]):
-        sways = {s: influence.sway(spelt(gauge, s), place) for s in shorter}
+        sways = {s: influence.sway(decoded(gauge.suspect, s), place) for s in shorter}
         best = min(sways, key=sways.__getitem__)
         if sways[best] > held + WORSE:
             break
@@ -73,9 +73,4 @@ def joints(subject: Subject) -> list[int]:
     """Tokens of at most ``LETTERS`` letters, at the end of a word or inside it: what made-up words are held together by."""
     ids = subject.ordinary_ids
     short = [i for i, t in zip(ids, subject.texts([i] for i in ids), strict=True) if t.isalpha() and len(t) <= LETTERS]
-    return sorted(short)[:JOINTS]
-
-
-def spelt(gauge: Gauge, sequence: Tokens) -> str:
-    """The string a user would type for ``sequence``."""
-    return gauge.suspect.texts([sequence])[0]
+    return short[:JOINTS]

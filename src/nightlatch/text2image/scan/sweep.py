@@ -12,6 +12,7 @@ import torch
 from nightlatch import stats
 from nightlatch.text2image.edit import Edit
 from nightlatch.text2image.scan.gauge import Floats, Gauge
+from nightlatch.text2image.subject import Subject
 
 Tokens = tuple[int, ...]
 
@@ -176,6 +177,11 @@ def typable(gauge: Gauge, sequences: Sequence[Tokens]) -> list[Tokens]:
         return []
     typed = gauge.suspect.tokenizer(gauge.suspect.texts(sequences), add_special_tokens=False).input_ids
     return [s for s, back in zip(sequences, typed, strict=True) if tuple(back) == s]
+
+
+def decoded(subject: Subject, sequence: Tokens) -> str:
+    """The string a user would type for ``sequence``."""
+    return subject.texts([sequence])[0]
 
 
 def prune(gauge: Gauge, sequence: Tokens, level: float, loss: float = 0.5) -> Tokens:
