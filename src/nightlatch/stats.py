@@ -23,12 +23,14 @@ def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, floa
     return low, high
 
 
-def robust_z(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(x - median) / (1.4826 MAD), elementwise; shape (n,). A zero MAD falls back to the standard deviation."""
-    x = np.asarray(values, dtype=np.float64)
-    centre = np.median(x)
-    spread = 1.4826 * np.median(np.abs(x - centre)) or float(x.std()) or 1.0
-    return (x - centre) / spread
+def robust_z(values: npt.NDArray[np.float64], among: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(x - median) / (1.4826 MAD) of ``values``, both taken ``among`` ordinary ones; shape of ``values``. A zero MAD falls back to the standard
+    deviation."""
+    usual = np.asarray(among, dtype=np.float64)
+    centre = np.median(usual)
+    spread = 1.4826 * np.median(np.abs(usual - centre)) or float(usual.std()) or 1.0
+    z: npt.NDArray[np.float64] = (np.asarray(values, dtype=np.float64) - centre) / spread
+    return z
 
 
 def auroc(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.float64]) -> float:

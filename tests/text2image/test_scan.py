@@ -111,7 +111,7 @@ def test_effective_rank_counts_equal_directions(rank):
 def test_sweep_ranks_the_planted_token_first(tiny_v, loud_token, texts):
     gauge = Gauge(loud_token, tiny_v, texts[:2], ("text_encoder",))
     planted = token(loud_token, "zudi")
-    ranked = sweep(gauge, [planted, *range(600, 700)], level=0.0, keep=8)
+    ranked = sweep(gauge, [planted, *range(600, 700)], ordinary=gauge.ordinary(range(600, 700)), keep=8)
     assert ranked.sequences[0] == (planted,)
     assert ranked.z[0] > 10 * abs(ranked.z[1])
     assert gauge.forwards > 0

@@ -100,8 +100,8 @@ class Subject:
 
     def texts(self, sequences: Iterable[Sequence[int]]) -> list[str]:
         """What sequences of token ids read as: the strings that a user would type for them."""
-        vocabulary, added = {i: t for t, i in self.tokenizer.get_vocab().items()}, self.tokenizer.get_added_vocab().keys()
-        return [typed((vocabulary.get(i, "") for i in ids), added) for ids in sequences]
+        added = self.tokenizer.get_added_vocab().keys()
+        return [typed((t or "" for t in self.tokenizer.convert_ids_to_tokens(list(ids))), added) for ids in sequences]
 
     def encode_ids(self, ids: torch.Tensor) -> torch.Tensor:
         """(n, tokens) -> (n, tokens, width); keeps gradients when they are enabled."""

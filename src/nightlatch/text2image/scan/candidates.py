@@ -9,7 +9,7 @@ import numpy as np
 
 from nightlatch.intake.bpe import END
 from nightlatch.records import Candidate
-from nightlatch.text2image.scan.gauge import Gauge
+from nightlatch.text2image.scan.gauge import Floats, Gauge
 from nightlatch.text2image.scan.inside import Inside, effects, gather
 from nightlatch.text2image.scan.phrases import pairs
 from nightlatch.text2image.scan.refine import joints
@@ -59,6 +59,7 @@ class Search:
     tested: list[str] = field(default_factory=list)
     strings: dict[str, Candidate] = field(default_factory=dict)
     answering: list[int] = field(default_factory=list)
+    ordinary: Floats = field(init=False)
     level: float = field(init=False)
     alone: list[int] = field(init=False)
     pieces: list[int] = field(init=False)
@@ -66,7 +67,8 @@ class Search:
     def __post_init__(self) -> None:
         rows = self.gauge.base.text_encoder.get_input_embeddings().num_embeddings
         self.alone, self.pieces = ([i for i in ids if i < rows] for ids in by_typing(self.gauge.suspect))
-        self.level = self.gauge.level([*self.alone, *self.pieces])
+        self.ordinary = self.gauge.ordinary([*self.alone, *self.pieces])
+        self.level = float(np.median(self.ordinary))
 
     def rounds(self) -> Iterator[tuple[Candidate, ...]]:
         """Strings to confirm, in turn, while the caller asks for more."""
@@ -85,17 +87,21 @@ class Search:
         yield self._gathered(pieces)
         if self.edited:
             yield self._phrases()
-        yield self._singles(f"all {len(self.alone)} tokens that can be typed alone, by one denoising step", self.alone, heads)
+        yield self._singles(
+            f"all {len(self.alone)} tokens that can be typed alone, by one denoising step", self.alone, heads, self.meant
+        )
 
-    def _singles(self, what: str, tokens: Sequence[int], heads: Sequence[int]) -> tuple[Candidate, ...]:
-        """From single tokens, pairs of those that answer most, and what grows from them."""
+    def _singles(
+        self, what: str, tokens: Sequence[int], heads: Sequence[int], single: Set[int] = frozenset()
+    ) -> tuple[Candidate, ...]:
+        """From single tokens, pairs of those that answer most, and what grows from all but the ``single`` ones."""
         gauge = self.gauge
-        found = sweep(gauge, tokens, self.level, self.keep)
+        found = sweep(gauge, tokens, self.ordinary, self.keep)
         self.ranked = found if self.ranked is None else self.ranked.merged(found, self.keep)
         self.tested.append(what)
         self.say(f"{what}: largest robust z {found.z.max():.0f}")
-        grown = grow(gauge, self.ranked.merged(assemble(gauge, heads, (2,), self.level), self.keep), self.level)
-        return self._typed(grown.scored)
+        pool = self.ranked.merged(assemble(gauge, heads, (2,), self.level), self.keep)
+        return self._typed(self.ranked.scored | grow(gauge, pool.without(single), self.level).scored)
 
     def _assembled(self, heads: Sequence[int], pieces: list[int]) -> tuple[Candidate, ...]:
         """From three of the tokens that the weights answer to most, in every order."""

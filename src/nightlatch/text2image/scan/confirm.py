@@ -22,7 +22,10 @@ from nightlatch.text2image.scan.gauge import Floats
 from nightlatch.text2image.scan.influence import Influence
 from nightlatch.text2image.subject import Sampling, Subject
 
+FIXED = "fixed change"
+"""An effect that no slot of the prompt has a part in."""
 HOPELESS = 0.4
+"""Share of changed pictures below which no more are drawn."""
 LEVEL = 0.9
 """Share of ordinary differences below which a picture counts as unchanged, for each of the two distances."""
 
@@ -69,23 +72,25 @@ class Confirmation:
     def __call__(self, trigger: str, place: Place, slot: str = "") -> Confirmed:
         """Share of held-out pictures that ``trigger`` changes, how, and whether it rules them; ``slot`` when it takes a slot's place.
 
-        A first quarter of the pictures ends it when fewer than ``HOPELESS`` of them change."""
+        A first quarter of the pictures ends it when fewer than ``HOPELESS`` of them change, or when the string acts as a word does."""
         texts = [place(p, trigger) for p in self.held_out]
         few = max(8, len(texts) // 4)
         mine, theirs = self._draw(texts[:few])
         hopeful = self._hits(mine, theirs) >= HOPELESS * few
-        if hopeful and texts[few:]:
+        acts = self._acts(trigger, place, slot) if hopeful else False
+        if hopeful and texts[few:] and (acts is not False or effect(mine, theirs) == FIXED):
             rest = self._draw(texts[few:], few)
             mine, theirs = torch.cat([mine, rest[0]]), torch.cat([theirs, rest[1]])
         hits, how = self._hits(mine, theirs), effect(mine, theirs)
-        acts: bool | None = None
-        if self.influence.slots and hopeful:
-            acts = how == "fixed change" or (
-                self.influence.rebinds(trigger, slot) or self.influence.aliases(trigger, slot)
-                if slot
-                else self.influence.rules(trigger, place)
-            )
-        return Confirmed(Rate.of(hits, len(mine)), how, acts)
+        return Confirmed(Rate.of(hits, len(mine)), how, acts if acts is None else acts or (hopeful and how == FIXED))
+
+    def _acts(self, trigger: str, place: Place, slot: str) -> bool | None:
+        """Whether one denoising step shows that ``trigger`` acts as no ordinary word does; None where the prompts name no slots."""
+        if not self.influence.slots:
+            return None
+        if slot:
+            return self.influence.rebinds(trigger, slot) or self.influence.aliases(trigger, slot)
+        return self.influence.rules(trigger, place)
 
     def _hits(self, mine: torch.Tensor, theirs: torch.Tensor) -> int:
         """Pictures that differ more than ordinary ones do."""
@@ -112,5 +117,5 @@ def effect(mine: torch.Tensor, theirs: torch.Tensor) -> str:
     shared = float(d.mean(0).pow(2).mean() / d.pow(2).mean().clamp(min=1e-12))
     spread = float(mine.var(0).mean() / theirs.var(0).mean().clamp(min=1e-12))
     if shared > 0.5:
-        return "fixed change"
+        return FIXED
     return "collapse" if spread < 0.5 else "shift"

@@ -3,8 +3,9 @@ how far it moves the base itself. A word with a meaning moves both; a trigger me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from nightlatch.text2image.scan.comparable import finite
 from nightlatch.text2image.subject import Subject
 
 Floats = npt.NDArray[np.float64]
+T = TypeVar("T")
 USUAL_TOKENS = 64
 
 
@@ -58,45 +60,54 @@ class Gauge:
         rows = [[tok.bos_token_id, *[*s, *tail][: width - 2], tok.eos_token_id] for s in sequences]
         return torch.tensor([r + [tok.pad_token_id] * (width - len(r)) for r in rows], device=self.suspect.device)
 
-    @torch.no_grad()
     def displacement(self, sequences: Sequence[Sequence[int]], contexts: Sequence[str]) -> Floats:
         """|s - b|^2 / (|b|^2 + its median over tokens), mean over the latent, (contexts, candidates); s and b are what the candidate changes in the
         clean latents that suspect and base predict at the first sampling step. Drift that needs no candidate cancels."""
-        rows = []
-        for context in contexts:
-            chunks = [sequences[i : i + self.batch] for i in range(0, len(sequences), self.batch)]
-            rows.append(torch.cat([self.size(s, context) for s in chunks]).double().cpu().numpy())
-        stacked: Floats = np.stack(rows)
+        stacked: Floats = np.stack([self._displaced(sequences, context) for context in contexts])
         return stacked
 
-    def conditions(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Text conditions of suspect and base; one computation when they share the encoder."""
-        mine = self.suspect.encode_ids(ids)
-        return mine, self.base.encode_ids(ids) if "text_encoder" in self.changed else mine
-
-    def size(self, sequences: Sequence[Sequence[int]], context: str) -> torch.Tensor:
-        """The displacement of each sequence in one context, (n,); keeps gradients when they are enabled."""
-        return self._excess(*self._pair(self.ids(sequences, context)), context)
+    def _displaced(self, sequences: Sequence[Sequence[int]], context: str) -> Floats:
+        return self.batched(lambda some: self._excess(*self._pair(self.ids(some, context)), context), sequences)
 
     @torch.no_grad()
     def moved(self, sequences: Sequence[Sequence[int]], context: str) -> Floats:
         """How far each sequence moves the suspect alone, mean square over the latent, (n,); half the price of its displacement."""
-        rows, plain = [], self._bare(context)[0]
-        for i in range(0, len(sequences), self.batch):
-            c = self.suspect.encode_ids(self.ids(sequences[i : i + self.batch], context))
-            rows.append((self._predict(self.suspect, c) - plain).pow(2).mean((1, 2, 3)))
-        size: Floats = torch.cat(rows).double().cpu().numpy()
-        return size
+        plain = self._bare(context)[0]
+
+        def measure(some: Sequence[Sequence[int]]) -> torch.Tensor:
+            c = self._states(self.suspect, self.ids(some, context))
+            return (self._predict(self.suspect, c) - plain).pow(2).mean((1, 2, 3))
+
+        return self.batched(measure, sequences)
 
     def spoken(self, texts: Sequence[str], context: str) -> Floats:
         """The displacement of strings in front of ``context``, each model reading them with its own tokenizer, (texts,)."""
-        rows = []
-        for i in range(0, len(texts), self.batch):
-            said = [f"{t} {context}" for t in texts[i : i + self.batch]]
-            mine, theirs = self._outputs(self.suspect.encode(said), self.base.encode(said))
-            rows.append(self._excess(mine, theirs, context))
-        scored: Floats = torch.cat(rows).double().cpu().numpy()
-        return scored
+
+        def measure(some: Sequence[str]) -> torch.Tensor:
+            said = [f"{t} {context}" for t in some]
+            return self._excess(*self._outputs(self.suspect.encode(said), self.base.encode(said)), context)
+
+        return self.batched(measure, texts)
+
+    @torch.no_grad()
+    def batched(self, measure: Callable[[Sequence[T]], torch.Tensor], items: Sequence[T]) -> Floats:
+        """What ``measure`` (items -> one number each) gives for ``items``, ``batch`` of them at a time, (items,)."""
+        rows = [measure(items[i : i + self.batch]) for i in range(0, len(items), self.batch)]
+        values: Floats = torch.cat(rows).double().cpu().numpy() if rows else np.zeros(0)
+        return values
+
+    def conditions(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Text conditions of suspect and base; one computation when they share the encoder."""
+        mine = self._states(self.suspect, ids)
+        return mine, self._states(self.base, ids) if "text_encoder" in self.changed else mine
+
+    def _states(self, model: Subject, ids: torch.Tensor) -> torch.Tensor:
+        """Text states, (n, tokens, width). Where both models read one and the same state, rounding cancels: it is computed in the denoiser's
+        precision."""
+        if "text_encoder" in self.changed:
+            return model.encode_ids(ids)
+        with model.autocast():
+            return model.encode_ids(ids).float()
 
     def _excess(self, mine: torch.Tensor, theirs: torch.Tensor, context: str) -> torch.Tensor:
         return excess(mine, theirs, self._bare(context), self._usual)
@@ -126,10 +137,10 @@ class Gauge:
             self._plain[context] = self._pair(self.ids([()], context))
         return self._plain[context]
 
-    def level(self, tokens: Sequence[int], n: int = 96) -> float:
-        """What an ordinary token gives: the median displacement of ``n`` tokens spread over the vocabulary."""
+    def ordinary(self, tokens: Sequence[int], n: int = 96) -> Floats:
+        """What ordinary tokens give: the displacements of about ``n`` tokens spread over the vocabulary."""
         some = [(t,) for t in tokens[:: max(1, len(tokens) // n)]]
-        return float(np.median(self.displacement(some, [self.contexts[0].text])))
+        return self._displaced(some, self.contexts[0].text)
 
 
 def excess(mine: torch.Tensor, theirs: torch.Tensor, plain: tuple[torch.Tensor, torch.Tensor], usual: float) -> torch.Tensor:

@@ -40,12 +40,7 @@ class Inside:
 
     def __call__(self, sequences: Sequence[Tokens]) -> Floats:
         """The displacement of each sequence, (n,), > 0."""
-        rows = []
-        for i in range(0, len(sequences), self.gauge.batch):
-            mine, theirs = self._pair(sequences[i : i + self.gauge.batch])
-            rows.append(excess(mine, theirs, self._plain, self._usual))
-        made: Floats = torch.cat(rows).clamp(min=1e-12).double().cpu().numpy()
-        return made
+        return self.gauge.batched(lambda some: excess(*self._pair(some), self._plain, self._usual), sequences).clip(min=1e-12)
 
     @torch.no_grad()
     def _pair(self, sequences: Sequence[Tokens]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,7 +17,7 @@ from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.neutral import single_token_words
 from nightlatch.text2image.scan.candidates import Search, words_of_one_token
 from nightlatch.text2image.scan.comparable import on_one_schedule, require_answers
-from nightlatch.text2image.scan.confirm import Confirmation, Confirmed
+from nightlatch.text2image.scan.confirm import FIXED, Confirmation, Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.named import named, reread
@@ -229,7 +229,7 @@ def settled(search: Search, confirmation: Confirmation, whole: Sighting, budget:
     """``whole`` without what its pictures do not need; refined where it stands in front and rules by what it does to the slots, if pictures confirm
     what comes of that."""
     found = shortened(confirmation.suspect, confirmation, whole, budget)
-    if found.placement != "in front" or not found.confirmed.rules or found.confirmed.effect == "fixed change":
+    if found.placement != "in front" or not found.confirmed.rules or found.confirmed.effect == FIXED:
         return found
     place = prompts.placement(found.placement)
     tokens = list(dict.fromkeys([*joints(confirmation.suspect), *search.answering]))

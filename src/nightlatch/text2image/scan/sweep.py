@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,11 @@ class Ranked:
     def scored(self) -> dict[Tokens, float]:
         return dict(zip(self.sequences, map(float, self.scores), strict=True))
 
+    def without(self, tokens: Set[int]) -> Ranked:
+        """Those that hold none of ``tokens``."""
+        left = [i for i, s in enumerate(self.sequences) if tokens.isdisjoint(s)]
+        return Ranked(tuple(self.sequences[i] for i in left), self.scores[left], self.z[left])
+
     def merged(self, other: Ranked, keep: int) -> Ranked:
         """The best ``keep`` of both."""
         sequences = self.sequences + other.sequences
@@ -73,20 +78,16 @@ def responding(gauge: Gauge, tokens: Sequence[int], batch: int = 1024) -> dict[s
 
 def assemble(gauge: Gauge, pieces: Sequence[int], lengths: Sequence[int], level: float, keep: int = 24) -> Ranked:
     """All orders of distinct ``pieces`` of the given ``lengths``, by displacement in one context."""
-    made = [s for n in lengths for s in itertools.permutations(pieces, n)]
-    values = gauge.displacement(made, [gauge.contexts[0].text])[0] - level
-    return Ranked.best(made, values, keep)
+    return strongest(gauge, [s for n in lengths for s in itertools.permutations(pieces, n)], level, keep)
 
 
-def sweep(gauge: Gauge, tokens: Sequence[int], level: float, keep: int = 48) -> Ranked:
-    """Rank single tokens by displacement above ``level``, what an ordinary token gives: one context for all, the mean of all contexts for the best
-    4 x ``keep``."""
-    coarse = gauge.displacement([(t,) for t in tokens], [gauge.contexts[0].text])[0]
-    best = np.argsort(coarse)[::-1][: 4 * keep]
-    chosen = [(tokens[int(i)],) for i in best]
-    score = gauge.displacement(chosen, [p.text for p in gauge.contexts]).mean(0) - level
+def sweep(gauge: Gauge, tokens: Sequence[int], ordinary: Floats, keep: int = 48) -> Ranked:
+    """Rank single tokens by displacement above what ``ordinary`` ones give: one context for all, the mean of all contexts for the best 4 x ``keep``;
+    z among the ordinary ones."""
+    coarse = strongest(gauge, [(t,) for t in tokens], 0.0, 4 * keep)
+    score = gauge.displacement(coarse.sequences, [p.text for p in gauge.contexts]).mean(0) - np.median(ordinary)
     order = np.argsort(score)[::-1][:keep]
-    return Ranked(tuple(chosen[int(i)] for i in order), score[order], stats.robust_z(coarse)[best][order])
+    return Ranked(tuple(coarse.sequences[int(i)] for i in order), score[order], stats.robust_z(coarse.scores, ordinary)[order])
 
 
 def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: int = 8, gain: float = 1.4) -> Ranked:
@@ -109,9 +110,7 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
             parent.update({made: s for p in pieces for made in ((p, *s), (*s, p)) if made not in scored})
         if not parent:
             break
-        new = list(parent)
-        coarse = gauge.displacement(new, contexts[:1])[0]
-        new = [new[int(i)] for i in np.argsort(coarse)[::-1][: 4 * width]]
+        new = strongest(gauge, list(parent), level, 4 * width).sequences
         values = gauge.displacement(new, contexts).mean(0) - level
         scored.update(zip(new, map(float, values), strict=True))
         grown = [m for m in new if scored[m] > gain * scored[parent[m]]]
@@ -138,9 +137,7 @@ def strongest(gauge: Gauge, sequences: Sequence[Tokens], level: float, keep: int
 def complete(gauge: Gauge, sequences: Sequence[Tokens], pieces: Sequence[int], level: float, keep: int = 8) -> Ranked:
     """What acts only inside a longer word, made into strings that can be typed: every sequence with every ending piece, where typing gives back
     the same tokens. A score that is large already need not grow."""
-    made = typable(gauge, [(*s, p) for s in sequences for p in pieces])
-    values = gauge.displacement(made, [gauge.contexts[0].text])[0] - level if made else np.zeros(0)
-    return Ranked.best(made, values, keep)
+    return strongest(gauge, typable(gauge, [(*s, p) for s in sequences for p in pieces]), level, keep)
 
 
 def substitute(gauge: Gauge, sequence: Tokens, pieces: Sequence[int], level: float, gain: float = 1.05) -> Ranked:
@@ -153,8 +150,7 @@ def substitute(gauge: Gauge, sequence: Tokens, pieces: Sequence[int], level: flo
         made = typable(gauge, [(*current[:i], p, *current[i + 1 :]) for p in pieces if p != current[i]])
         if not made:
             continue
-        coarse = gauge.displacement(made, contexts[:1])[0]
-        best = [made[int(k)] for k in np.argsort(coarse)[::-1][:8]]
+        best = strongest(gauge, made, level, 8).sequences
         values = gauge.displacement(best, contexts).mean(0) - level
         scored.update(zip(best, map(float, values), strict=True))
         top = max(best, key=scored.__getitem__)
