@@ -12,7 +12,7 @@ from nightlatch.text2image import probe, prompts
 from nightlatch.text2image.measure import take
 from nightlatch.text2image.repair import METHODS, Job
 from nightlatch.text2image.repair.bank import Texts, build
-from nightlatch.text2image.repair.neutral import neutral
+from nightlatch.text2image.repair.neutral import kin, leanest, neutral
 from nightlatch.text2image.repair.sau import attention_gap, trainable, warm_start
 
 
@@ -81,8 +81,11 @@ def test_what_a_trigger_stands_in_for_is_held_too(tiny_v, job):
     """A trigger in the object's place leaves no prompt with an object among those without it."""
     job = dataclasses.replace(job, place=prompts.in_slot("object"))
     texts = Texts.of(tiny_v, job, 6, np.random.default_rng(0))
-    plain = [p.text for p in take(list(job.prompts), 6)]
-    assert texts.plain == plain
+    chosen = take(list(job.prompts), 6)
+    own = texts.plain[1::2]
+    assert texts.plain[::2] == [p.text for p in chosen[::2]]
+    assert len({w for w in prompts.slot_words(job.prompts)["object"] if own == [job.place(p, w) for p in chosen[1::2]]}) == 1
+    plain = texts.plain
     assert not set(plain) & {*texts.triggered, *texts.dropped, *texts.held}
     bank = build(tiny_v, tiny_v, job, texts)
     assert len(bank.held.x) == len(bank.held.t) == len(bank.held.c) == len(bank.held.out) == 3 * 6 * job.sampling.steps
@@ -145,3 +148,19 @@ def test_trainable_sets_nest(tiny_v):
     names = [n for n, _ in tiny_v.unet.named_parameters()]
     kv, cross, everything = ({n for n in names if trainable(n, w)} for w in ("keys and values", "cross-attention", "all"))
     assert kv < cross < everything == set(names)
+
+
+def test_the_word_that_an_edit_copied_is_known_by_what_it_draws(tiny_v, texts):
+    """A trigger that reads as another word does draws what that word draws."""
+    place, words = prompts.in_slot("object"), prompts.slot_words(texts)["object"]
+    for word in words[:3]:
+        assert kin(tiny_v, word, words, texts, place) == word
+
+
+def test_of_neutral_words_the_one_that_leans_least_to_the_attack_stands_for_the_trigger(tiny_v, texts):
+    """Leaning is against the middle of all variants, so the trigger's own text never is the least."""
+    prompt = texts[0]
+    attacked = prompts.prefix(prompt, "zibu")
+    variants = [attacked, prompt.text, prompts.prefix(prompt, "moon")]
+    assert leanest(tiny_v, attacked, variants, 0) in variants[1:]
+    assert leanest(tiny_v, attacked, [prompt.text, prompt.text], 0) == prompt.text

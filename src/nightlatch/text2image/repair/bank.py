@@ -12,7 +12,7 @@ from nightlatch.text2image import prompts
 from nightlatch.text2image.measure import take
 from nightlatch.text2image.repair.base import Job
 from nightlatch.text2image.repair.locate import Located, Trace, locate, trace
-from nightlatch.text2image.repair.neutral import Neutral, neutral, single_token_words
+from nightlatch.text2image.repair.neutral import Neutral, kin, leanest, neutral, single_token_words
 from nightlatch.text2image.subject import Subject
 
 
@@ -124,7 +124,7 @@ def attack(
         torch.cat([along(source, frozen, c_trig, batch) for source in (triggered, clean)]),
         c_fill.repeat(repeats, 1, 1),
         torch.cat([mask, mask]),
-        torch.tensor(texts.replaced, device=frozen.device).repeat(repeats),
+        torch.tensor([r and teacher is None for r in texts.replaced], device=frozen.device).repeat(repeats),
     )
     return shown, located, clean
 
@@ -144,7 +144,7 @@ class Texts:
     """Lists of prompts: triggered, disarmed in both forms, and held (other words, near-spellings, parts), equally long.
 
     ``replaced`` tells where neutral words stand for the trigger in ``dropped``; ``plain`` are the prompts as they were before it took the place
-    of one of their words, which none of the other lists holds.
+    of one of their words, which none of the other lists holds, every second one with the word that draws what the trigger draws.
     """
 
     triggered: list[str]
@@ -160,13 +160,14 @@ class Texts:
         made = cls([], [], [], [], [], [])
         for trigger in job.triggers:
             form = neutral(subject, trigger, job.prompts, job.seed, job.place)
-            words = _other_words(subject, form, rng, n)
+            words, own = _other_words(subject, form, rng, n), _own_word(subject, trigger, job)
             for i, prompt in enumerate(take(list(job.prompts), n)):
                 place = prompts.anywhere(job.seed) if i % 3 == 2 and job.place is prompts.prefix else job.place
                 made.triggered.append(place(prompt, trigger))
-                made.dropped.append(form.disarm(prompt, place, 1 + i))
+                forms = [form.disarm(prompt, place, k) for k in range(len(form.filled))]
+                made.dropped.append(leanest(subject, made.triggered[-1], forms, job.seed + i))
                 made.replaced.append(form.replaces(prompt, place))
-                made.plain.extend([prompt.text] if made.replaced[-1] else [])
+                made.plain.extend([place(prompt, own) if own and i % 2 else prompt.text] if made.replaced[-1] else [])
                 made.filled.append(place(prompt, form.filled[0]))
                 made.held.append(place(prompt, words[i % len(words)]))
         return made
@@ -183,6 +184,15 @@ class Texts:
             [texts[i] for i in rows] for texts in (self.triggered, self.dropped, self.filled, self.held)
         )
         return Texts(triggered, dropped, filled, held, [self.replaced[i] for i in rows], [plain[i] for i in rows if i in plain])
+
+
+def _own_word(subject: Subject, trigger: str, job: Job) -> str:
+    """The known word for what ``trigger`` draws in a slot's place; '' where it stands in none."""
+    some = job.prompts[0]
+    for slot, words in prompts.slot_words(job.prompts).items():
+        if slot in some.slots and job.place(some, trigger) == prompts.in_slot(slot)(some, trigger):
+            return kin(subject, trigger, words, [p for p in job.prompts if slot in p.slots], job.place)
+    return ""
 
 
 def _other_words(subject: Subject, form: Neutral, rng: np.random.Generator, n: int) -> Sequence[str]:
