@@ -31,9 +31,3 @@ def robust_z(values: npt.NDArray[np.float64], among: npt.NDArray[np.float64]) ->
     spread = 1.4826 * np.median(np.abs(usual - centre)) or float(usual.std()) or 1.0
     z: npt.NDArray[np.float64] = (np.asarray(values, dtype=np.float64) - centre) / spread
     return z
-
-
-def auroc(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.float64]) -> float:
-    """Probability that a positive scores above a negative, ties counting one half."""
-    p, n = np.asarray(positive)[:, None], np.asarray(negative)[None]
-    return float(((p > n) + 0.5 * (p == n)).mean())

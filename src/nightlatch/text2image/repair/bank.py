@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -50,6 +50,12 @@ class Held:
     c: torch.Tensor
     out: torch.Tensor
 
+    @classmethod
+    def of(cls, drawn: Trace, student: Subject, texts: Sequence[str], out: torch.Tensor) -> Held:
+        """``out`` is to stay on the way to the pictures ``drawn`` under ``texts``, whose states come from ``student``."""
+        times = torch.tensor(drawn.times, device=out.device).repeat_interleave(len(texts))
+        return cls(drawn.x.flatten(0, 1), times, student.encode(texts).repeat(len(drawn.times), 1, 1), out)
+
     def joined(self, other: Held) -> Held:
         """Both, one after the other."""
         return Held(*(torch.cat([getattr(self, f), getattr(other, f)]) for f in ("x", "t", "c", "out")))
@@ -77,56 +83,48 @@ def build(frozen: Subject, student: Subject, job: Job, texts: Texts, teacher: Su
     Conditions come from ``student``, whose text encoder may have been repaired already.
     """
     batch = job.sampling.batch
-    shown, located, clean = attack(frozen, student, job, texts, teacher)
+    shown, triggered, clean = attack(frozen, student, job, texts, teacher)
+    located = locate(frozen, triggered, texts.dropped, _carrying(frozen, texts), batch)
     half = shown.out[len(shown.out) // 2 :]
     plain = half if teacher is None else along(clean, frozen, frozen.encode(texts.dropped), batch)
     others = along(clean, frozen, frozen.encode(texts.held), batch)
-    m, steps = len(texts.dropped), len(clean.times)
-    kept = Held(
-        torch.cat([clean.x, clean.x]).flatten(0, 1),
-        torch.tensor(clean.times, device=frozen.device).repeat_interleave(m).repeat(2),
-        torch.cat([student.encode(x).repeat(steps, 1, 1) for x in (texts.dropped, texts.held)]),
-        torch.cat([plain, others]),
-    )
+    kept = Held.of(clean, student, texts.dropped, plain).joined(Held.of(clean, student, texts.held, others))
     if texts.plain:
         drawn = trace(frozen, texts.plain, _seeds(job, len(texts.plain)), job.sampling)
-        kept = kept.joined(
-            Held(
-                drawn.x.flatten(0, 1),
-                torch.tensor(drawn.times, device=frozen.device).repeat_interleave(len(texts.plain)),
-                student.encode(texts.plain).repeat(steps, 1, 1),
-                along(drawn, frozen, frozen.encode(texts.plain), batch),
-            )
-        )
-    return Bank(shown, kept, located)
+        kept = kept.joined(Held.of(drawn, student, texts.plain, along(drawn, frozen, frozen.encode(texts.plain), batch)))
+    return Bank(replace(shown, mask=located.mask().flatten(0, 1).repeat(2, 1, 1)), kept, located)
 
 
 def attack(
     frozen: Subject, student: Subject, job: Job, texts: Texts, teacher: Subject | None = None, first: int = 0
-) -> tuple[Shown, Located, Trace]:
-    """What the trigger does on the latents of the triggered pictures, then on those of the clean ones, and the latter's way: once its first steps
-    are repaired, the student meets the trigger on clean latents. ``first`` numbers the pictures, whose noise depends on it.
+) -> tuple[Shown, Trace, Trace]:
+    """What the trigger does on the latents of the triggered pictures, then on those of the clean ones, all positions weighing alike; and both ways:
+    once its first steps are repaired, the student meets the trigger on clean latents. ``first`` numbers the pictures, whose noise depends on it.
 
     Targets come from the frozen suspect on disarmed prompts, or from a trusted ``teacher`` on the triggered ones.
     """
     seeds, batch = _seeds(job, len(texts.triggered), first), job.sampling.batch
     triggered, clean = (trace(frozen, x, seeds, job.sampling) for x in (texts.triggered, texts.dropped))
     c_trig, c_drop, c_fill = (frozen.encode(x) for x in (texts.triggered, texts.dropped, texts.filled))
-    moved = (c_trig - c_fill).pow(2).mean(-1)
-    located = locate(frozen, triggered, texts.dropped, moved / moved.amax(1, keepdim=True).clamp(min=1e-12), batch)
     tutor, taught = (teacher, teacher.encode(texts.triggered)) if teacher else (frozen, c_drop)
-    repeats, mask = 2 * len(triggered.times), located.mask().flatten(0, 1)
+    x, repeats = torch.cat([triggered.x, clean.x]).flatten(0, 1), 2 * len(triggered.times)
     shown = Shown(
-        torch.cat([triggered.x, clean.x]).flatten(0, 1),
+        x,
         torch.tensor(triggered.times, device=frozen.device).repeat_interleave(len(seeds)).repeat(2),
         student.encode(texts.triggered).repeat(repeats, 1, 1),
         torch.cat([along(source, tutor, taught, batch) for source in (triggered, clean)]),
         torch.cat([along(source, frozen, c_trig, batch) for source in (triggered, clean)]),
         c_fill.repeat(repeats, 1, 1),
-        torch.cat([mask, mask]),
+        torch.ones_like(x[:, 0]),
         torch.tensor([r and teacher is None for r in texts.replaced], device=frozen.device).repeat(repeats),
     )
-    return shown, located, clean
+    return shown, triggered, clean
+
+
+def _carrying(frozen: Subject, texts: Texts) -> torch.Tensor:
+    """How much of the trigger each token position carries: how far it moves the state there, over the most of its prompt, (n, tokens)."""
+    moved = (frozen.encode(texts.triggered) - frozen.encode(texts.filled)).pow(2).mean(-1)
+    return moved / moved.amax(1, keepdim=True).clamp(min=1e-12)
 
 
 def _seeds(job: Job, n: int, first: int = 0) -> list[int]:
