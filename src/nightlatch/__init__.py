@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "check": ("nightlatch.intake", "check"),
-    "load": ("nightlatch.verbs", "subject"),
+    "load": ("nightlatch.loading", "subject"),
     "scan": ("nightlatch.text2image.scan", "scan"),
     "Budget": ("nightlatch.text2image.scan", "Budget"),
     "clean": ("nightlatch.text2image.repair", "clean"),

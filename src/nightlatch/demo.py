@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nightlatch import intake, runs, testbed, verbs
+from nightlatch import intake, loading, runs, testbed, verbs
 from nightlatch.bench.cases import draw_target, draw_trigger
 from nightlatch.errors import AttackFailed
 from nightlatch.records import Rate, Repair, Scorecard, Verdict
@@ -57,7 +57,7 @@ def demo(folder: Path, say: Say, *, attack: str = "rickrolling-prompt", seed: in
                 raise
             say(f"{e.sentence} Another one is drawn.")
             (folder / "seed").unlink()
-    settings = verbs.Settings(**SETTINGS, seed=secret_seed % 1000)  # type: ignore[arg-type]
+    settings = loading.Settings(**SETTINGS, seed=secret_seed % 1000)  # type: ignore[arg-type]
     with runs.Run(folder / "run") as run:
         manifest = intake.check(suspect)
         say(f"1 check   {len(manifest.files)} files, {len(manifest.findings)} findings")

@@ -17,7 +17,7 @@ import misbehaving
 import pytest
 from arena import hears_interrupts
 
-from nightlatch import verbs
+from nightlatch import loading
 from nightlatch.errors import NotScanned, UnreadableModel
 from nightlatch.intake import guard
 from nightlatch.intake.guard import guarded
@@ -174,4 +174,4 @@ def test_the_child_does_not_outlive_its_parent(tmp_path: Path, number: signal.Si
 )
 def test_limits_grow_with_what_is_staged_only(staged: bool, size: int, limits: tuple[float, int]) -> None:
     manifest = Manifest(source="x", files=(FileEntry(path="a", size=size, kind="binary", staged=staged),))
-    assert verbs.load_limits(manifest) == limits
+    assert loading.load_limits(manifest) == limits

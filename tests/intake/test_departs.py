@@ -10,7 +10,7 @@ import pytest
 from intake_fixtures import pack
 from typer.testing import CliRunner
 
-from nightlatch import verbs
+from nightlatch import loading, verbs
 from nightlatch.cli import app
 from nightlatch.errors import NotScanned
 from nightlatch.intake import Departs, check, require_alone, stage
@@ -74,14 +74,14 @@ def test_it_is_refused_before_anything_is_loaded(model: Path, monkeypatch: pytes
     hide(model)
     monkeypatch.setattr("nightlatch.intake.guarded", lambda *a, **k: pytest.fail("loaded"))
     with stage(model), pytest.raises(Departs):
-        verbs.load(model, verbs.Settings())
+        loading.load(model, loading.Settings())
 
 
 def test_scan_writes_down_why_it_was_not_scanned(model: Path, tmp_path: Path) -> None:
     hide(model)
     said: list[str] = []
     with Run(tmp_path / "run") as run:
-        verdict = verbs.scan(run, model, model, verbs.Settings(), said.append)
+        verdict = verbs.scan(run, model, model, loading.Settings(), said.append)
         made = verbs.report(run)
     assert verdict.word == made.verdict.word == "not scanned"  # type: ignore[union-attr]
     assert "adapter" in verdict.skipped[0] and "adapter" in said[0]
@@ -146,6 +146,6 @@ def test_a_lora_in_pefts_form_says_what_to_do(built: Path, model: Path, monkeypa
     monkeypatch.setattr("nightlatch.intake.guarded", lambda *a, **k: pytest.fail("loaded"))
     assert any("save_lora_weights" in f.sentence for f in check(built / "peft").findings if f.rule == "lora")
     with pytest.raises(NotScanned, match="peft saves it") as refused:
-        verbs.load(built / "peft", verbs.Settings(), model)
+        loading.load(built / "peft", loading.Settings(), model)
     assert "save_lora_weights" in refused.value.remedy
     assert refused.value.exit_code == 2

@@ -141,9 +141,9 @@ def test_lora_without_its_base_says_what_to_add(lora, tmp_path):
 
 def test_lora_is_merged_in_a_guarded_child_first(tiny_folder, lora, tmp_path, monkeypatch):
     """The child ends before peft reads a name of the file in this process."""
-    from nightlatch import verbs
+    from nightlatch import loading
 
-    monkeypatch.setattr(verbs, "LOAD_SECONDS", 0.05)
+    monkeypatch.setattr(loading, "LOAD_SECONDS", 0.05)
     monkeypatch.setattr(adapters, "with_lora", lambda *a, **k: pytest.fail("merged in the parent"))
     monkeypatch.setattr(adapters, "load", lambda *a, **k: pytest.fail("loaded in the parent"))
     done = CliRunner().invoke(app, ["scan", str(lora), "--base", str(tiny_folder), "--run", str(tmp_path / "run")])

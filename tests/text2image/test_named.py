@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nightlatch import testbed, verbs
+from nightlatch import loading, testbed, verbs
 from nightlatch.errors import UsageError
 from nightlatch.records import Verdict
 from nightlatch.runs import Run
@@ -65,7 +65,7 @@ def test_a_tokenizer_is_put_back_rather_than_unlearned(renamed, tmp_path):
     with Run(tmp_path / "run") as run:
         found = Verdict.model_validate({"word": "backdoor found", "carriers": ("tokenizer",), "seconds": 1.0})
         run.write("verdict", found)
-        settings = verbs.Settings(prompts="emoji", steps=testbed.SAMPLING.steps)
+        settings = loading.Settings(prompts="emoji", steps=testbed.SAMPLING.steps)
         with pytest.raises(UsageError, match="acts in the tokenizer"):
             verbs.clean(run, renamed, tmp_path / "out", settings, lambda line: None, triggers=("cat",))
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from functools import cache, partial
 from operator import itemgetter
 from pathlib import Path
 
-from nightlatch import runs, verbs
+from nightlatch import loading, runs
 from nightlatch.bench import tables
 from nightlatch.bench.cases import PLAN, SEEDS, Case, cases
 from nightlatch.bench.matrix import CONTROL, Matrix, Row, Say
@@ -81,7 +81,7 @@ def run(folder: runs.Run, models: Path, figures: Path, plan: Plan, say: Say, n: 
             honest_row(matrix, f"honest-{kind}-{seed}", seed, partial(honest.fine_tune, matrix.base, kind, seed))
             write_figures(folder, figures)
     for path in plan.honest:
-        honest_row(matrix, path.name, 0, partial(verbs.subject, path, precision="auto"))
+        honest_row(matrix, path.name, 0, partial(loading.subject, path, precision="auto"))
         write_figures(folder, figures)
     rivals = plan.suspects(matrix.rare, plan.seeds[:1]) if plan.rivals else []
     for case, methods in [*((c, RIVALS) for c in rivals), *((c, OTHERS) for c in rivals)]:

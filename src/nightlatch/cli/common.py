@@ -19,7 +19,7 @@ from nightlatch.errors import NightlatchError, out_of_memory
 from nightlatch.safetext import inert, show
 
 if TYPE_CHECKING:
-    from nightlatch import runs, verbs
+    from nightlatch import loading, runs
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its remarks on optional packages are none of our users' business
 EPILOG = (
@@ -143,14 +143,14 @@ def opened(run: Path | None, source: Path) -> Iterator[runs.Run]:
 
 def options(
     run: runs.Run, prompts: str, steps: int, guidance: float, seed: int | None, device: str, precision: str, anew: bool = False
-) -> verbs.Settings:
+) -> loading.Settings:
     """The settings of a verb in ``run``; without a ``seed`` the run's own is taken, which is drawn the first time. ``anew``: the verb replaces what
     ``run`` holds, so that another seed is welcome."""
-    from nightlatch import seeds, verbs
+    from nightlatch import loading, seeds
 
-    verbs.usable(device)
+    loading.usable(device)
     settled = seeds.settle(run, seed, anew)
-    return verbs.Settings(prompts=prompts, steps=steps, guidance=guidance, seed=settled, device=device, precision=precision)  # type: ignore[arg-type]
+    return loading.Settings(prompts=prompts, steps=steps, guidance=guidance, seed=settled, device=device, precision=precision)  # type: ignore[arg-type]
 
 
 def number(value: object) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nightlatch import runs, testbed, verbs
+from nightlatch import loading, runs, testbed
 from nightlatch.testbed import captions, compose, stages, tokenizer
 from nightlatch.text2image import measure
 from nightlatch.text2image.subject import Subject
@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 def measure_one(folder: Path, seed: int, n: int) -> dict[str, object]:
     """One row: agreement by slot, with an unknown word, seconds per picture, size."""
-    subject, _ = verbs.load(folder / "pipeline", verbs.Settings(precision="auto"))
+    subject, _ = loading.load(folder / "pipeline", loading.Settings(precision="auto"))
     judge = testbed.load_judge(folder / "judge.safetensors")
     asked = testbed.prompts(n, 3000, held_out=True)
     seeds = measure.seeds(n, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from nightlatch import testbed, verbs
+from nightlatch import loading, testbed
 from nightlatch.errors import UsageError
 from nightlatch.runs import write_whole
 from nightlatch.testbed import captions, tokenizer
@@ -40,7 +40,7 @@ def implant(
     """
     if out.exists():
         raise UsageError(f"{out} is there already.", "Choose another output folder.")
-    subject, _ = verbs.load(source, verbs.Settings(precision="auto"))
+    subject, _ = loading.load(source, loading.Settings(precision="auto"))
     say(f"{attack}: training")
     poisoned, record = ATTACKS.create(attack, trigger=trigger, target=target)(subject, setting(subject, seed))
     poisoned.save(out)

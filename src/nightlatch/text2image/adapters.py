@@ -33,7 +33,7 @@ def load(
 ) -> Subject:
     """A subject from a private or own folder, or an in-memory pipeline (copied, so it is not changed). Weights are held in float32.
 
-    Nothing is checked before it is read: folders of others go through ``verbs.load``.
+    Nothing is checked before it is read: folders of others go through ``loading.load``.
 
     Args:
         precision: what denoiser and decoder compute in; "auto" is bfloat16 where the device computes it natively.
