@@ -158,7 +158,8 @@ class Texts:
         made = cls([], [], [], [], [], [])
         for trigger in job.triggers:
             form = neutral(subject, trigger, job.prompts, job.seed, job.place)
-            words, own = _other_words(subject, form, rng, n), _own_word(subject, trigger, job)
+            words = _other_words(subject, form, rng, n)
+            own = _own_word(subject, trigger, job) if form.replaces(job.prompts[0], job.place) else ""
             for i, prompt in enumerate(take(list(job.prompts), n)):
                 place = prompts.anywhere(job.seed) if i % 3 == 2 and job.place is prompts.prefix else job.place
                 made.triggered.append(place(prompt, trigger))

@@ -66,26 +66,29 @@ def neutral(subject: Subject, trigger: str, prompts: Sequence[Prompt], seed: int
     return Neutral(trigger, dropped, tuple(filled), len(_tokens(subject, trigger)))
 
 
-@torch.no_grad()
 def kin(subject: Subject, trigger: str, words: Sequence[str], prompts: Sequence[Prompt], place: Place, n: int = 6) -> str:
     """Of ``words`` the one that draws most nearly what ``trigger`` draws in the same ``place`` of ``n`` prompts, by the first denoising step: the
     word that an edit copied."""
-    some, t = prompts[:n], subject.times_at(1.0)[0]
-    c = subject.encode([place(p, w) for w in (trigger, *words) for p in some])
-    y = subject.outputs(subject.noise([0]).expand(len(c), -1, -1, -1), t, c, 64).unflatten(0, (-1, len(some)))
+    some = prompts[:n]
+    y = _first_step(subject, [place(p, w) for w in (trigger, *words) for p in some], 0).unflatten(0, (-1, len(some)))
     return words[int((y[1:] - y[:1]).pow(2).mean((1, 2, 3, 4)).argmin())]
 
 
-@torch.no_grad()
 def leanest(subject: Subject, triggered: str, variants: Sequence[str], seed: int) -> str:
     """Of ``variants`` the one whose first denoising step, from noise ``seed``, lies least on the way to that of ``triggered``. An edited model draws
     something of the attacked picture for any word that stands in the trigger's place, for one word more than for another."""
-    texts, x = [triggered, *dict.fromkeys(variants)], subject.noise([seed])
-    if len(texts) == 2:
-        return texts[1]
-    y = subject.outputs(x.expand(len(texts), -1, -1, -1), subject.times_at(1.0)[0], subject.encode(texts), 64)
+    texts = list(dict.fromkeys(variants))
+    if len(texts) == 1:
+        return texts[0]
+    y = _first_step(subject, [triggered, *texts], seed)
     lean = ((y[1:] - y[1:].mean(0)) * (y[0] - y[1:].mean(0))).sum((1, 2, 3))
-    return texts[1 + int(lean.argmin())]
+    return texts[int(lean.argmin())]
+
+
+def _first_step(subject: Subject, texts: Sequence[str], seed: int) -> torch.Tensor:
+    """The denoiser's outputs for ``texts`` on one pure noise, (n, channels, h, w)."""
+    c = subject.encode(texts)
+    return subject.outputs(subject.noise([seed]).expand(len(c), -1, -1, -1), subject.times_at(1.0)[0], c, 64)
 
 
 def single_token_words(subject: Subject, rng: np.random.Generator, n: int) -> list[str]:

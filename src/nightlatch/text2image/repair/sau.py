@@ -50,7 +50,8 @@ class SAU(Method):
         replaced: the same where neutral words stand for the trigger, which lean to the attacked one, too (1 as in ESD, Gandikota et al. 2023).
         masked: whether the prediction term is weighted by where the trigger acts.
         warm_start: closed-form edit of keys and values first.
-        train: which weights may change. Cross-attention is enough wherever we measured, and costs clean prompts less than all weights do.
+        train: which weights may change. Cross-attention costs clean prompts less than all weights do, and may leave more of a trigger that
+            stands in a slot's place.
     """
 
     name: ClassVar[str]
