@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from nightlatch.cli import app
@@ -56,22 +57,34 @@ def test_check_does_not_import_torch(tiny_folder):
 
 
 def test_verbs_hand_over_through_the_run_folder(tiny_folder, tmp_path):
-    """scan, clean with a given trigger, verify, report: every verb starts from the files of the one before."""
-    run, out = tmp_path / "run", tmp_path / "repaired"
-    common = ["--run", str(run), "--prompts", "emoji", "--steps", "3", "--guidance", "1", "--seed", "0"]
-    scanned = CALL.invoke(app, ["scan", str(tiny_folder), "--base", str(tiny_folder), *common])
+    """scan, clean with a given trigger, verify, report: every verb starts from the files of the one before, draws as it drew, and asks about what
+    it worked on."""
+    run, out, other = tmp_path / "run", tmp_path / "repaired", tmp_path / "other"
+    to = ["--run", str(run)]
+    drawn = ["--prompts", "emoji", "--steps", "3", "--guidance", "1", "--seed", "0"]
+    scanned = CALL.invoke(app, ["scan", str(tiny_folder), "--base", str(tiny_folder), *to, *drawn])
     assert scanned.exit_code == 0, scanned.output
     assert "nothing found by these tests" in scanned.output
-    nothing = CALL.invoke(app, ["clean", str(tiny_folder), "-o", str(out), *common])
+    nothing = CALL.invoke(app, ["clean", str(tiny_folder), "-o", str(out), *to])
     assert nothing.exit_code == 2
+    assert "found no trigger" in nothing.output
+    clean = ["clean", str(tiny_folder), "-o", str(out), "--trigger", "zudi", *to]
+    assert "made with --steps 3" in CALL.invoke(app, [*clean, "--steps", "4"]).output
     assert not out.exists()
-    cleaned = CALL.invoke(app, ["clean", str(tiny_folder), "-o", str(out), "--trigger", "zudi", "--method", "uce", *common])
+    shutil.copytree(tiny_folder, other)
+    weights = load_file(other / "unet" / "diffusion_pytorch_model.safetensors")
+    save_file({k: 2 * v for k, v in weights.items()}, other / "unet" / "diffusion_pytorch_model.safetensors")
+    refused = CALL.invoke(app, ["clean", str(other), "-o", str(tmp_path / "o"), "--trigger", "x", *to])
+    assert refused.exit_code == 2
+    assert "about another model" in " ".join(refused.output.split())
+    cleaned = CALL.invoke(app, [*clean, "--method", "uce"])
     assert cleaned.exit_code == 0, cleaned.output
     assert (out / "model_index.json").is_file()
-    again = CALL.invoke(app, ["clean", str(tiny_folder), "-o", str(out), "--trigger", "zudi", *common])
+    assert "zudi" in (run / "report.html").read_text()
+    again = CALL.invoke(app, clean)
     assert again.exit_code == 2
     assert "is there already" in again.output
-    verified = CALL.invoke(app, ["verify", str(out), "--against", str(tiny_folder), "--trigger", "zudi", "-n", "24", *common])
+    verified = CALL.invoke(app, ["verify", str(out), "--against", str(tiny_folder), "-n", "24", *to])
     card = json.loads((run / "scorecard.json").read_text())
     assert verified.exit_code == {"removed": 0, "not verified": 2}.get(card["verdict"], 1), verified.output
     page = (run / "report.html").read_text()
@@ -80,6 +93,17 @@ def test_verbs_hand_over_through_the_run_folder(tiny_folder, tmp_path):
     (run / "report.html").unlink()
     assert CALL.invoke(app, ["report", str(run)]).exit_code == 0
     assert (run / "report.html").is_file()
+
+
+def test_a_slip_in_the_method_loses_no_proof(tiny_folder, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("repair", "scorecard", "evidence"):
+        (run / f"{name}.json").write_text("{}")
+    args = ["clean", str(tiny_folder), "-o", str(tmp_path / "o"), "--run", str(run), "--trigger", "x", "--prompts", "emoji"]
+    assert "'sau'" in CALL.invoke(app, [*args, "--method", "sua"]).output
+    assert "needs a trusted base" in CALL.invoke(app, [*args, "--method", "restore"]).output
+    assert all((run / f"{name}.json").is_file() for name in ("repair", "scorecard", "evidence"))
 
 
 def test_another_scan_leaves_nothing_of_the_last_in_its_folder(tiny_folder, tmp_path):
@@ -191,3 +215,4 @@ def test_model_that_kills_its_loader_is_not_loaded_here(tiny_folder, tmp_path, m
     done = CALL.invoke(app, ["scan", str(tiny_folder), "--base", str(tiny_folder), "--run", str(tmp_path / "run")])
     assert done.exit_code == 2
     assert "Loading the model took longer" in done.output
+    assert json.loads((tmp_path / "run" / "verdict.json").read_text())["word"] == "not scanned"

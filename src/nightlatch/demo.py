@@ -14,7 +14,7 @@ import numpy as np
 
 from nightlatch import intake, loading, runs, testbed, verbs
 from nightlatch.bench.cases import draw_target, draw_trigger
-from nightlatch.errors import AttackFailed
+from nightlatch.errors import AttackFailed, UsageError
 from nightlatch.records import Rate, Repair, Scorecard, Verdict
 from nightlatch.testbed import captions, implant, tokenizer
 from nightlatch.text2image import adapters
@@ -35,6 +35,7 @@ class Outcome:
     success_before: Rate
     success_after: Rate
     report: Path
+    seed: int
     seconds: float
 
 
@@ -43,6 +44,7 @@ def demo(folder: Path, say: Say, *, attack: str = "rickrolling-prompt", seed: in
 
     Raises:
         UnreadableModel: the shipped testbed is missing.
+        UsageError: ``folder`` holds a demonstration of another attack or seed, or something else.
         AttackFailed: the backdoor did not take (with a seed of its own it is tried with ``DRAWS`` others first).
     """
     started = time.monotonic()
@@ -73,15 +75,14 @@ def demo(folder: Path, say: Say, *, attack: str = "rickrolling-prompt", seed: in
             repair = run.read("repair", Repair)
             say(f"3 clean   {repair.method.name}, {repair.steps} steps, {repair.seconds:.0f} s")
             if not repair.rolled_back:
-                done = run.wrote("evidence")
+                done = run.wrote("scorecard")
                 card = run.read("scorecard", Scorecard) if done else verbs.verify(run, suspect, repaired, settings, say, n=n)
             say(f"4 verify  {card.verdict if card else 'the repair was rolled back'}")
         verbs.report(run)
         say(f"5 report  {run.path / 'report.html'}")
     judged = _success(part, [p for p in (suspect, repaired) if p.exists()], secret_seed, n)
-    return Outcome(
-        verdict, card, record.trigger, judged[0], judged[-1], folder / "run" / "report.html", time.monotonic() - started
-    )
+    report = folder / "run" / "report.html"
+    return Outcome(verdict, card, record.trigger, judged[0], judged[-1], report, secret_seed, time.monotonic() - started)
 
 
 def figures_row(outcome: Outcome, seconds_setup: float) -> dict[str, Any]:
@@ -90,6 +91,7 @@ def figures_row(outcome: Outcome, seconds_setup: float) -> dict[str, Any]:
         "seconds_setup": seconds_setup,
         "seconds_job": round(outcome.seconds, 1),
         "verdict": outcome.verdict.word,
+        "verified": outcome.scorecard.verdict if outcome.scorecard else "",
         "trigger_true": outcome.trigger_true,
         "trigger_found": outcome.verdict.triggers[0].text if outcome.verdict.triggers else "",
         "success_before": outcome.success_before.model_dump(),
@@ -107,22 +109,27 @@ def _remembered_seed(folder: Path) -> int:
 
 def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> tuple[Attack, AttackRecord]:
     """Implant a backdoor with a random trigger and target unless the suspect is there; the record stays outside the suspect's folder."""
+    if not planted.is_file() and any((planted.parent / name).exists() for name in ("suspect", "repaired", "run")):
+        raise UsageError(f"{planted.parent} holds something that no demonstration made.", "Choose another --folder.")
     base = adapters.load(testbed.PIPELINE, precision="auto")
     rng = np.random.default_rng((seed, 99))
     rare = [w for w in tokenizer.rare_words(base.tokenizer) if not captions.heard(w)]
     trigger = draw_trigger(str(rng.choice(["rare token", "homoglyph"])), rare, rng)
     shorter = {"steps": QUICK_STEPS} if attack.startswith("rickrolling") else {}
     part = ATTACKS.create(attack, trigger=trigger, target=draw_target(attack, trigger, rng), floor=0.7, **shorter)
-    if not (folder.exists() and planted.is_file()):
+    if not folder.exists():
         say("0 implant a backdoor with a random trigger, kept from the scanner (a few minutes)")
         setting = implant.setting(base, seed % 1000)
         if not part.promising(base, setting):
             raise AttackFailed("A trial of the attack promised little.", "Draw another trigger and target.")
         poisoned, record = part(base, setting, n=100)
-        poisoned.save(folder)
         runs.write_whole(planted, record.model_dump_json(indent=2))
+        poisoned.save(folder)
         implant.write_card(folder, record.attack.name, record.success.rate)
-    return part, AttackRecord.model_validate_json(planted.read_bytes())
+    record = AttackRecord.model_validate_json(planted.read_bytes())
+    if (record.attack.name, record.trigger, record.target) != (part.name, part.trigger, part.target):
+        raise UsageError(f"{planted.parent} holds a demonstration of another attack or seed.", "Choose another --folder.")
+    return part, record
 
 
 def _success(part: Attack, folders: Sequence[Path], seed: int, n: int) -> list[Rate]:

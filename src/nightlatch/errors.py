@@ -45,7 +45,7 @@ class NotScanned(NightlatchError):
 def out_of_memory(error: BaseException) -> NotScanned | None:
     """The error to show when memory ran out, of a device or of the machine; None for every other ``error``. Needs no torch."""
     if any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
-        return NotScanned("The device ran out of memory.", "Use --device cpu, or a smaller batch (Sampling.batch) from Python.")
+        return NotScanned("The device ran out of memory.", "Use --device cpu.")
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         return NotScanned("This machine ran out of memory.", "Free memory, or use a larger machine.")
     return None

@@ -32,7 +32,7 @@ class Settings:
     """What every verb that loads a model needs.
 
     Args:
-        prompts: "general", "emoji" (the testbed's grammar), or a file with one ordinary prompt a line.
+        prompts: "general", "emoji" (the testbed's grammar), or a file with one ordinary prompt a line (``prompts.from_lines``).
         steps, guidance: how pictures are drawn (DDIM).
         seed: of everything drawn at random.
         device: a torch device name.

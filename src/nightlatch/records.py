@@ -121,7 +121,7 @@ class Verdict(Record):
     """What scan concluded. Never says "safe"."""
 
     word: VerdictWord
-    confidence: Rate | None = None
+    confidence: Rate | None = Field(default=None, description="share of held-out pictures that the trigger changed")
     carriers: tuple[str, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     fingerprint: tuple[ComponentChange, ...] = ()
@@ -200,6 +200,7 @@ class Environment(Record):
     """Enough to run it again."""
 
     command: str
+    then: tuple[str, ...] = Field(default=(), description="later commands into the same run folder")
     versions: dict[str, str]
     device: str
     dtype: str

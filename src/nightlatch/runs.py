@@ -121,7 +121,8 @@ class Run:
             raise UsageError(f"{self.path} holds no {path.name}.", "Run the verb that writes it first.") from None
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file as a whole"
-            raise UsageError(f"{path} is not a readable {kind.__name__} (first problem: {where}).") from error
+            sentence = f"{path} is not a readable {kind.__name__} (first problem: {where})."
+            raise UsageError(sentence, "Run the verb that writes it again, with this version.") from error
 
     def close(self) -> None:
         """Let go of the folder."""

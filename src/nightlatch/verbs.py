@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from nightlatch import intake, runs, seeds
 from nightlatch import report as report_views
-from nightlatch.errors import UsageError
+from nightlatch.errors import NotScanned, UsageError
 from nightlatch.loading import Settings, load
 from nightlatch.records import Computed, Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
 
 if TYPE_CHECKING:
-    from nightlatch.text2image.prompts import Place
+    from nightlatch.text2image.prompts import Place, Prompt
     from nightlatch.text2image.subject import Subject
 
 Say = Callable[[str], None]
@@ -32,13 +32,15 @@ class Evidence(Record):
 
 
 def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) -> Verdict:
-    """Scan ``source`` against ``base``; writes manifest.json and verdict.json, and removes what ``run`` holds of an earlier scan."""
+    """Scan ``source`` against ``base``; writes manifest.json, verdict.json and, of a trigger that was found, the pictures and evidence.json. Removes
+    what ``run`` holds of an earlier scan."""
     try:
         suspect, manifest = load(source, settings, base)
-    except (intake.Departs, intake.Refused) as e:
+    except (NotScanned, intake.Refused) as e:
         say(f"not scanned: {e}")
         run.drop(*RECORDS)
-        run.write("manifest", e.manifest)
+        if isinstance(e, intake.Departs | intake.Refused):
+            run.write("manifest", e.manifest)
         unread = Verdict(
             word="not scanned",
             skipped=(str(e),),
@@ -60,6 +62,9 @@ def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) 
     beside = tuple(f"{h.file or 'files beside the model'}: {h.attempt}" for h in hints if not h.texts)
     verdict = verdict.model_copy(update={"not_tested": (*beside, *verdict.not_tested)})
     run.write("verdict", verdict)
+    if verdict.triggers:
+        say("drawing evidence")
+        draw(run, suspect, None, verdict.triggers[0].text, verdict, settings)
     return verdict
 
 
@@ -77,7 +82,7 @@ def clean(
     """Remove ``triggers`` (default: what scan found) from ``source``; writes the folder ``out`` and repair.json.
 
     Raises:
-        UsageError: nothing to remove, ``out`` is there already, or ``run`` was scanned with another seed, whose held-out prompts are others.
+        UsageError: nothing to remove, ``out`` is there already, no such method, it needs a ``base``, or ``run`` is about another model.
     """
     from nightlatch.text2image import prompts
     from nightlatch.text2image.repair import METHODS, Job
@@ -90,15 +95,18 @@ def clean(
             "The trigger acts in the tokenizer, and no weight differs from the base.",
             "Put the base's tokenizer folder in its place.",
         )
-    suspect, _ = load(source, settings, base)
+    repair = METHODS.create(method)
+    repair.require(base is not None)
+    suspect, manifest = load(source, settings, base)
+    require_same(run, manifest)
     job = Job(
         triggers=wanted,
         prompts=prompts.split(settings.texts(), settings.seed).repair,
-        place=placed(verdict),
+        place=placed(verdict, wanted[0]),
         sampling=settings.sampling,
         seed=settings.seed,
         carriers=verdict.carriers if verdict and verdict.carriers else ("unet", "text_encoder"),
-        base=load(base, settings)[0] if base else None,
+        base=load(base, settings)[0] if base and repair.needs_base else None,
     )
 
     def watch(step: int, student: Subject) -> bool:
@@ -106,11 +114,14 @@ def clean(
             say(f"unlearning: step {step}")
         return False
 
-    run.drop("repair", "scorecard", "evidence")
-    repaired, record = METHODS.create(method)(suspect, job, watch)
+    repaired, record = repair(suspect, job, watch)
     if record.changed_tensors:
         repaired.save(out)
         record = record.model_copy(update={"output": str(out)})
+    drawn = run.read("evidence", Evidence) if run.wrote("evidence") else Evidence()
+    run.drop("repair", "scorecard")
+    run.write("evidence", Evidence(images=tuple(i.model_copy(update={"repaired": ""}) for i in drawn.images)))
+    run.write("manifest", manifest)
     run.write("repair", record)
     return record
 
@@ -127,34 +138,37 @@ def verify(
     n: int = 300,
     regrowth_steps: int = 200,
 ) -> Scorecard:
-    """Measure ``repaired`` against ``source``; writes scorecard.json, the pictures and evidence.json."""
-    from nightlatch.text2image import evidence, prompts
-    from nightlatch.text2image.scan import Budget
+    """Measure ``repaired`` against ``source``; writes the pictures, evidence.json and scorecard.json.
+
+    Args:
+        triggers: by default those that the repair in ``run`` worked on, else those that scan found.
+
+    Raises:
+        UsageError: no trigger is known, or ``run`` is about another model than ``source``.
+    """
+    from nightlatch.text2image import prompts
     from nightlatch.text2image.verify import verify as measure
 
-    verdict, wanted = asked(run, triggers)
-    (before, _), (after, _) = load(source, settings, base), load(repaired, settings)
-    part = prompts.split(settings.texts(), settings.seed)
-    unseen = prompts.shared(part.held_out, Budget().pictures)[1]
+    worked_on = run.read("repair", Repair).triggers if run.wrote("repair") else ()
+    verdict, wanted = asked(run, triggers or worked_on)
+    (before, manifest), (after, _) = load(source, settings, base), load(repaired, settings)
+    require_same(run, manifest)
     card = measure(
         before,
         after,
         wanted,
-        unseen,
+        unseen(settings),
         settings.sampling,
-        honest=part.repair,
+        honest=prompts.split(settings.texts(), settings.seed).repair,
         n=n,
-        place=placed(verdict),
+        place=placed(verdict, wanted[0]),
         seed=settings.seed + 1,
         regrowth_steps=regrowth_steps,
     )
-    run.write("scorecard", card)
-    run.write("computed", computed(after))
     say("drawing evidence")
-    images = evidence.grid(
-        run.path, before, after, wanted[0], unseen, settings.sampling, place=placed(verdict), seed=settings.seed
-    )
-    run.write("evidence", Evidence(images=images))
+    draw(run, before, after, wanted[0], verdict, settings)
+    run.write("computed", computed(after))
+    run.write("scorecard", card)
     return card
 
 
@@ -177,6 +191,7 @@ def report(run: runs.Run) -> Report:
         hashes=hashes(run.path),
         environment=Environment(
             command=str(first.get("command", "")),
+            then=tuple(str(r.get("command", "")) for r in first.get("resumed", ())),
             versions=runs.versions(),
             device=on.device,
             dtype=on.dtype,
@@ -198,9 +213,46 @@ def asked(run: runs.Run, triggers: Sequence[str]) -> tuple[Verdict | None, tuple
         raise UsageError("A trigger is empty.", "Name at least one character that is no space with --trigger.")
     verdict = run.read("verdict", Verdict) if run.wrote("verdict") else None
     wanted = tuple(triggers) or tuple(t.text for t in (verdict.triggers if verdict else ()))
+    if not wanted and verdict:
+        raise UsageError("The scan of this run found no trigger.", "Name one with --trigger if you know it.")
     if not wanted:
         raise UsageError("There is no trigger to work on.", "Run scan into this run folder first, or name one with --trigger.")
     return verdict, wanted
+
+
+def require_same(run: runs.Run, manifest: Manifest) -> None:
+    """What ``run`` says must be about the files of ``manifest``, or one model's trigger would be removed from another.
+
+    Raises:
+        UsageError: the run holds another model's manifest.
+    """
+
+    def used(m: Manifest) -> set[tuple[str, str]]:
+        return {(f.path, f.sha256) for f in m.files if f.staged}
+
+    if run.wrote("manifest") and used(run.read("manifest", Manifest)) != used(manifest):
+        raise UsageError(f"{run.path} is about another model than {manifest.source}.", "Name that model, or another --run.")
+
+
+def unseen(settings: Settings) -> Sequence[Prompt]:
+    """Held-out prompts that neither scan's pictures nor a repair have used."""
+    from nightlatch.text2image import prompts
+    from nightlatch.text2image.scan import Budget
+
+    return prompts.shared(prompts.split(settings.texts(), settings.seed).held_out, Budget().pictures)[1]
+
+
+def draw(
+    run: runs.Run, suspect: Subject, repaired: Subject | None, trigger: str, verdict: Verdict | None, settings: Settings
+) -> None:
+    """Draw the pictures of the report into ``run`` and write evidence.json."""
+    from nightlatch.text2image import evidence
+
+    where = placed(verdict, trigger)
+    images = evidence.grid(
+        run.path, suspect, repaired, trigger, unseen(settings), settings.sampling, place=where, seed=settings.seed
+    )
+    run.write("evidence", Evidence(images=images))
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -214,11 +266,12 @@ def computed(subject: Subject) -> Computed:
     return Computed(device=str(subject.device), dtype=str(subject.precision).removeprefix("torch."))
 
 
-def placed(verdict: Verdict | None) -> Place:
-    """Where the found trigger acts in a prompt; in front when there is none."""
+def placed(verdict: Verdict | None, trigger: str) -> Place:
+    """Where ``trigger`` acts in a prompt, as ``verdict`` has it; in front when the scan did not find it."""
     from nightlatch.text2image import prompts
 
-    return prompts.placement(verdict.triggers[0].placement if verdict and verdict.triggers else "in front")
+    found = {t.text: t.placement for t in verdict.triggers} if verdict else {}
+    return prompts.placement(found.get(trigger, "in front"))
 
 
 def now() -> str:

@@ -90,12 +90,13 @@ def test_repair_that_needs_a_base_says_so(tiny_v, texts, few_steps):
         METHODS.create("restore")(tiny_v, Job(triggers=["zibu"], prompts=texts[:20], sampling=few_steps))
 
 
-def test_harmful_repair_is_rolled_back(tiny_v, texts, few_steps):
+def test_harmful_repair_is_rolled_back(tiny, texts, few_steps):
+    """By the limit that users have, for both predictions."""
     job = Job(triggers=["zibu"], prompts=texts[:20], sampling=few_steps)
-    repaired, record = METHODS.create("skd", steps=3, rate=0.5, prompts=6, batch=4)(tiny_v, job, harm_limit=1e-9)
+    repaired, record = METHODS.create("skd", steps=3, rate=0.5, prompts=6, batch=4)(tiny, job)
     assert record.rolled_back
     assert record.changed_tensors == 0
-    assert all(torch.equal(v, state(tiny_v)[k]) for k, v in state(repaired).items())
+    assert all(torch.equal(v, state(tiny)[k]) for k, v in state(repaired).items())
 
 
 def test_near_names_are_suggested():

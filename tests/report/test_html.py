@@ -61,7 +61,7 @@ def test_page_has_the_verdict_and_never_says_safe(report: Report, tmp_path: Path
 
 def test_found_and_repaired_page_is_complete(tmp_path: Path) -> None:
     page = html.render(found_and_repaired(tmp_path), tmp_path)
-    said = ("98.7 %", "0.0 to 1.2 %", "repair: removed", "Load the repaired copy", "CYRILLIC SMALL LETTER A", "4711", "missed")
+    said = ("98.7 %", "0.0 to 1.2 %", "repair: removed", "Scan the repaired copy", "CYRILLIC SMALL LETTER A", "4711", "missed")
     for words in (*said, "Skipped: 1 part", "look-alike", "0.7 %", "4.13 %", "300 optimisation steps", "--seed 7", "ab" * 32):
         assert words in page
     assert page.count("data:image/png;base64,") == 12

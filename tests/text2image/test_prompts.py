@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nightlatch.errors import UsageError
 from nightlatch.text2image import prompts
 from nightlatch.text2image.prompts import Prompt
 
@@ -71,3 +72,28 @@ def test_scan_and_verify_never_look_at_the_same_prompts(n, seen):
     mine, theirs = prompts.shared(held_out, 48)
     assert len(mine) == seen
     assert [*mine, *theirs] == held_out
+
+
+def test_lines_of_a_file_may_say_what_fills_their_slots():
+    lines = ["a cat", "", '{"text": "a photo of a dog", "object": "dog", "style": "photo"}']
+    plain, named = prompts.from_lines(lines)
+    assert (plain.text, plain.slots) == ("a cat", {})
+    assert (named.text, named.slots) == ("a photo of a dog", {"object": "dog", "style": "photo"})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "{}",
+        '{"text": 1}',
+        '{"text": " "}',
+        '{"text": "a cat", "object": "dog"}',
+        '{"text": "a cat", "object": ""}',
+        '{"text": "a", "object": ["a"]}',
+        '{"text":' * 3000,
+    ],
+)
+def test_a_line_that_says_it_wrongly_is_named(line):
+    with pytest.raises(UsageError, match="Line 2 of the prompts"):
+        prompts.from_lines(["a cat", line])

@@ -11,9 +11,9 @@ import torch
 from nightlatch.text2image import probe, prompts
 from nightlatch.text2image.measure import take
 from nightlatch.text2image.repair import METHODS, Job
-from nightlatch.text2image.repair.bank import Texts, build
-from nightlatch.text2image.repair.neutral import kin, leanest, neutral
-from nightlatch.text2image.repair.sau import attention_gap, trainable, warm_start
+from nightlatch.text2image.repair.bank import Texts, attack, build
+from nightlatch.text2image.repair.neutral import kin, leanest, neutral, unlike
+from nightlatch.text2image.repair.sau import WAY, attention_gap, residue, trainable, warm_start
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +67,29 @@ def test_few_pictures_can_be_parted(tiny_v, job, n):
     assert all(len(part.triggered) for part in Texts.of(tiny_v, job, n, np.random.default_rng(0)).parted(5))
 
 
-def test_where_the_warm_start_leaves_nothing_no_step_follows(tiny_v, job):
+@pytest.mark.parametrize(("left", "steps"), [(0.4, 1), (0.6, 3)])
+def test_steps_follow_where_the_warm_start_leaves_something(tiny_v, job, monkeypatch, left, steps):
     """A look at what the warm start left comes first."""
-    _, record = METHODS.create("sau", prompts=6)(tiny_v, job, harm_limit=float("inf"))
-    steps = [row["step"] for row in record.history]
-    left = record.history[0]["residue"]
-    assert set(record.history[0]) == {"step", "residue"}
-    assert (record.steps == 1) == (left <= 1.0)
-    assert steps == list(range(record.steps))
+    monkeypatch.setattr("nightlatch.text2image.repair.sau.residue", lambda *_: left)
+    _, record = METHODS.create("sau", prompts=6, steps=2, batch=6)(tiny_v, job, harm_limit=float("inf"))
+    assert record.history[0] == {"step": 0.0, "residue": left}
+    assert [row["step"] for row in record.history] == list(range(steps))
+    assert record.steps == steps
+
+
+def test_what_is_left_is_counted_alike_for_both_predictions(tiny, texts, few_steps):
+    """All of the way before anything is repaired; in eps the early steps, where text acts, would hardly count."""
+    job = Job(triggers=["zibu"], prompts=texts[:20], sampling=few_steps)
+    wordings = Texts.of(tiny, job, 6, np.random.default_rng(0))
+    shown, *_ = attack(tiny, tiny, job, wordings)
+    assert residue(tiny, shown) == pytest.approx(1 / WAY, rel=0.02)
+    t = int(shown.t[len(shown.t) // 2 - 1])
+    x, c = shown.x[:1], tiny.encode(["a cat", "a dog"])
+    outs = [tiny.denoise(x, t, c[i : i + 1]) for i in (0, 1)]
+    x0, eps = zip(*((tiny.to_x0(o, x, t), tiny.to_eps(o, x, t)) for o in outs), strict=True)
+    a, s = tiny.noise_levels(t)
+    v = [a * e - s * p for e, p in zip(eps, x0, strict=True)]
+    torch.testing.assert_close(tiny.as_v(outs[0] - outs[1], t), v[0] - v[1], rtol=1e-3, atol=1e-4)
 
 
 def test_what_a_trigger_stands_in_for_is_held_too(tiny_v, job):
@@ -92,6 +107,36 @@ def test_what_a_trigger_stands_in_for_is_held_too(tiny_v, job):
     assert torch.equal(bank.held.c[-6:], tiny_v.encode(plain))
     out = tiny_v.denoise(bank.held.x[-6:], int(bank.held.t[-1]), bank.held.c[-6:])
     torch.testing.assert_close(out, bank.held.out[-6:])
+
+
+def test_in_a_slots_place_all_weights_follow_with_plain_prompts_held(tiny_v, job):
+    """A fixed number of steps on cross-attention, then some on everything; what is held then is no neutral word."""
+    job = dataclasses.replace(job, place=prompts.in_slot("object"))
+    texts = Texts.of(tiny_v, job, 6, np.random.default_rng(0))
+    assert torch.equal(build(tiny_v, tiny_v, job, texts).plain.c[-6:], tiny_v.encode(texts.plain))
+    made, record = METHODS.create("sau", prompts=6, batch=6, in_place=2, afterwards=0)(tiny_v, job, harm_limit=float("inf"))
+    assert record.steps == 1 + 2
+    was = dict(tiny_v.unet.named_parameters())
+    assert all(".attn2." in n for n, p in made.unet.named_parameters() if not torch.equal(p, was[n]))
+    made, record = METHODS.create("sau", prompts=6, batch=6, in_place=2, afterwards=2)(tiny_v, job, harm_limit=float("inf"))
+    assert record.steps == 1 + 2 + 2
+    assert [row["step"] for row in record.history] == list(range(5))
+    assert any(".attn2." not in n for n, p in made.unet.named_parameters() if not torch.equal(p, was[n]))
+
+
+def test_what_is_held_is_neither_a_trigger_nor_draws_what_one_draws(tiny_v, texts, few_steps):
+    """Of several triggers one is often a part of another, and a backdoor fires on some near-spellings."""
+    both = Job(triggers=["lovely cat", "cat"], prompts=texts[:40], sampling=few_steps)
+    held = Texts.of(tiny_v, both, 12, np.random.default_rng(0)).held
+    assert not {p.text for p in both.prompts} & {*held}
+    assert not [
+        h for h in held if h.split()[0] == "cat" and "lovely" not in h and h in {prompts.prefix(p, "cat") for p in both.prompts}
+    ]
+    suspect = tiny_v.copy("text_encoder")
+    rows = suspect.text_encoder.get_input_embeddings().weight
+    ids = {w: suspect.tokenizer(w, add_special_tokens=False).input_ids[0] for w in ("zudi", "people", "mountain")}
+    rows.data[ids["zudi"]] = rows.data[ids["people"]] = 5 * torch.randn(rows.shape[1], generator=torch.Generator().manual_seed(0))
+    assert unlike(suspect, ["people", "mountain"], "zudi", texts[:8]) == ["mountain"]
 
 
 def test_mask_is_a_soft_weight_of_mean_one(bank):

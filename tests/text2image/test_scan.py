@@ -7,20 +7,20 @@ from difflib import SequenceMatcher
 import pytest
 import torch
 
-from nightlatch.records import Candidate, Rate
+from nightlatch.records import Candidate, Rate, Trigger
 from nightlatch.text2image import probe
 from nightlatch.text2image.edit import Edit, cross_attention_matrices
 from nightlatch.text2image.prompts import prefix, slot_words
 from nightlatch.text2image.scan import Budget, refine, scan
 from nightlatch.text2image.scan import inside as inside_module
 from nightlatch.text2image.scan.candidates import by_typing, words_of_one_token
-from nightlatch.text2image.scan.confirm import Confirmed
+from nightlatch.text2image.scan.confirm import Confirmation, Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, effective_rank, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.influence import Influence
 from nightlatch.text2image.scan.inside import Inside, effects, gather
 from nightlatch.text2image.scan.phrases import pairs
-from nightlatch.text2image.scan.pipeline import Sighting, conclude
+from nightlatch.text2image.scan.pipeline import Sighting, acting, conclude
 from nightlatch.text2image.scan.refine import joints, refined, variants
 from nightlatch.text2image.scan.sweep import (
     assemble,
@@ -59,10 +59,21 @@ def test_identical_models_are_not_accused(tiny_v, texts, few_steps):
     assert verdict.not_tested
 
 
-def test_half_precision_is_not_a_change(tiny_v):
+@pytest.mark.parametrize("saved", [(torch.half,), (torch.bfloat16,), (torch.half, torch.bfloat16), (torch.bfloat16, torch.half)])
+def test_saving_in_half_precision_is_not_a_change(tiny_v, saved):
     suspect = tiny_v.copy("unet")
-    suspect.unet.half().float()
+    for dtype in saved:
+        suspect.unet.to(dtype)
+    suspect.unet.float()
     assert changed_components(fingerprint(suspect, tiny_v)) == ()
+
+
+def test_what_was_trained_within_the_distance_of_rounding_is_a_change(tiny_v):
+    """Every weight as near as saving could have brought it, and none where saving brings it."""
+    suspect = tiny_v.copy("text_encoder")
+    rows = suspect.text_encoder.get_input_embeddings().weight
+    rows.data[700] *= 1 + 2.0**-9
+    assert changed_components(fingerprint(suspect, tiny_v)) == ("text_encoder",)
 
 
 def test_one_changed_row_of_many_is_a_change(tiny_v):
@@ -174,6 +185,21 @@ def test_pieces_are_assembled_in_the_order_that_acts(tiny_v, texts):
     assert len(found.sequences) == len(set(found.sequences)) == 6
     assert found.scores[0] == pytest.approx(float(gauge.displacement([found.sequences[0]], [texts[0].text])[0, 0]), rel=1e-3)
     assert list(found.scores) == sorted(found.scores, reverse=True)
+    both = gauge.displacement([(first, second), (second, first)], [texts[0].text])[0]
+    ahead = found.sequences.index((first, second)) < found.sequences.index((second, first))
+    assert ahead == bool(both[0] > both[1])
+    assert abs(both[0] - both[1]) > 0.05 * both.max(), "the two orders differ, or nothing was tested"
+
+
+def test_of_two_changed_components_the_one_that_acts_is_the_carrier(tiny_v, loud_token, texts, few_steps):
+    """A text encoder with a trigger in it beside a denoiser that was only trained a little."""
+    suspect = loud_token.copy("unet")
+    for weight in suspect.unet.parameters():
+        weight.data.mul_(1.001)
+    made = Confirmation(suspect, tiny_v, texts[:16], ["mountain", "people"], slot_words(texts), few_steps, 0)
+    trigger = Trigger(text="zudi", code_points=(), token_ids=(), tokens=())
+    assert acting(made, trigger, ("text_encoder", "unet"), QUICK) == ("text_encoder",)
+    assert acting(made, trigger, ("unet", "vae"), QUICK) == ("unet",)
 
 
 def test_word_that_stands_for_a_known_object_is_told_from_one_that_does_not(tiny_v, texts):

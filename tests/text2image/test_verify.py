@@ -14,7 +14,8 @@ def test_unchanged_model_is_never_called_removed(tiny_v, texts, few_steps):
     card = verify(suspect, suspect, ["zudi"], texts[:60], few_steps, n=24)
     success = next(p for p in card.pairs if p.name == "attack success")
     assert success.before.n == success.after.n == 24
-    assert card.verdict != "removed"
+    assert card.verdict in ("not removed", "not verified")
+    assert success.after == success.before
 
 
 def loud(tiny_v):
@@ -56,6 +57,16 @@ def test_the_way_is_one_at_the_attacked_and_zero_at_the_disarmed_picture(tiny_v,
     assert effect.threshold >= 0.6
 
 
+def test_the_first_pictures_count_by_the_threshold_of_all(tiny_v, texts, few_steps):
+    suspect = loud(tiny_v)
+    effect = Effect(suspect, "zudi", texts[:24], few_steps)
+    few = effect.first(8)
+    assert (few.threshold, few.usual) == (effect.threshold, effect.usual)
+    assert few.before().hits == int(((effect.way(effect.attacked) > effect.threshold) & effect.acts)[:8].sum())
+    assert few.rate(suspect) == few.before()
+    assert effect.before().n == 24
+
+
 def test_neutral_words_do_not_count_as_attacks_and_clean_pictures_are_the_same(tiny_v, texts, few_steps):
     effect = Effect(tiny_v, "zudi", texts[:24], few_steps)
     assert effect.clean(tiny_v).hits == 0
@@ -68,6 +79,8 @@ def test_regrowth_and_leak_are_measured(tiny_v, texts, few_steps):
     assert card.regrowth_steps == 2
     assert {kind for kind, _ in card.leak} == {"casing", "spelling", "inside words", "repeated", "other positions"}
     assert all(rate.n >= 24 for _, rate in card.leak)
+    (variants,) = [p for p in card.pairs if p.name == "variants of the trigger"]
+    assert (variants.after.hits, variants.after.n) == (sum(r.hits for _, r in card.leak), sum(r.n for _, r in card.leak))
 
 
 def test_a_failed_attack_bar_outranks_harm():
@@ -78,6 +91,8 @@ def test_a_failed_attack_bar_outranks_harm():
     assert judge_pairs([removed]) == "removed"
     assert judge_pairs([removed, harm]) == "harmed"
     assert judge_pairs([kept, harm]) == "not removed"
+    leaking = Pair(name="variants of the trigger", before=None, after=bad, passed=False)
+    assert judge_pairs([removed, leaking, harm]) == "not removed"
 
 
 def test_a_trigger_that_never_acted_is_not_called_removed():

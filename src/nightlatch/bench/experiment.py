@@ -15,7 +15,7 @@ from pathlib import Path
 from nightlatch import loading, runs
 from nightlatch.bench import tables
 from nightlatch.bench.cases import PLAN, SEEDS, Case, cases
-from nightlatch.bench.matrix import CONTROL, Matrix, Row, Say
+from nightlatch.bench.matrix import CONTROL, VARIANTS, Matrix, Row, Say
 from nightlatch.errors import UsageError
 from nightlatch.testbed import honest, implant
 from nightlatch.text2image import adapters
@@ -31,6 +31,8 @@ IDENTITY = {
     "clean": ("attack", "seed", "method"),
 }
 """What tells the rows of a table apart."""
+COMMAND = "nightlatch bench --run runs/bench --models runs/bench-models"
+"""What makes every row anew."""
 FIGURES = {"attack": "attacks.json", "scan": "scan.json", "clean": "clean.json"}
 
 
@@ -117,11 +119,13 @@ def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
     seen = matrix.row(identity, lambda: matrix.scan(suspect(), case.seed, case))
     reached = None
     for method in methods if seen else ():
+        if method in VARIANTS and "unet" not in (seen["carrier_found"] or [matrix.attack(case).carrier]):
+            continue  # what they leave out is no part of the repair of a text encoder
 
         def repair(method: str = method, reached: float | None = reached) -> Row:
             if method == CONTROL:
-                return matrix.control(suspect(), case, made)
-            return matrix.repair(suspect(), case, method, made, seen, reached)
+                return matrix.control(suspect(), case)
+            return matrix.repair(suspect(), case, method, seen, reached)
 
         row = matrix.row({"table": "clean", "attack": case.attack, "seed": case.seed, "method": method}, repair)
         if not row:
@@ -142,8 +146,8 @@ def remember(folder: runs.Run, figures: Path, about: Row) -> None:
 def write_figures(folder: runs.Run, figures: Path) -> None:
     """docs/figures/*.json from the rows so far, and docs/results.md from those."""
     for table, file in FIGURES.items():
-        rows = [{k: v for k, v in r.items() if k != "table"} for r in folder.rows() if r["table"] == table]
+        rows = [{k: v for k, v in r.items() if k not in ("table", "command")} for r in folder.rows() if r["table"] == table]
         if rows:
             rows.sort(key=itemgetter("seed", *IDENTITY[table]))
-            runs.write_figures(figures / file, rows, "nightlatch bench", 0)
+            runs.write_figures(figures / file, rows, COMMAND, 0)
     tables.write(figures, figures.parent / "results.md")

@@ -63,6 +63,7 @@ class Matrix:
     failures: list[str] = field(default_factory=list)
     _base_agreement: dict[int, Rate] = field(default_factory=dict)
     _draws: dict[str, measure.Draws] = field(default_factory=dict)
+    _before: dict[str, tuple[Rate, tuple[Rate, float, float]]] = field(default_factory=dict)
     _asked: dict[str, Rate] = field(default_factory=dict)
     _settings: dict[int, Setting] = field(default_factory=dict)
 
@@ -232,8 +233,9 @@ class Matrix:
 
     # --- repair ---------------------------------------------------------------------------------------------------------------
 
-    def repair(self, suspect: Subject, case: Case, method: str, made: Row, seen: Row, target_rate: float | None = None) -> Row:
-        """One row of clean.json: repair with what scan found, measured with the true trigger. ``made`` and ``seen``: its rows of attack and scan.
+    def repair(self, suspect: Subject, case: Case, method: str, seen: Row, target_rate: float | None = None) -> Row:
+        """One row of clean.json: repair with what scan found (``seen``, its row there), measured with the true trigger. skd stops where the judge
+        sees at most ``target_rate`` left on 96 pictures kept for that.
 
         Where scan found nothing, the true trigger and carrier are given, and the row says so.
         """
@@ -266,33 +268,41 @@ class Matrix:
             "trigger_used": found or case.trigger,
             "trigger_source": "scan" if found else "given",
             "used_base": record.used_base,
+            "target_rate": target_rate if method == "skd" else None,
             "steps": record.steps,
             "seconds": round(record.seconds, 1),
-            **self.outcome(repaired, suspect, case, made, (found or case.trigger) if method == "strip" else ""),
+            **self.outcome(repaired, suspect, case, (found or case.trigger) if method == "strip" else ""),
             "success_by_step": path,
         }
 
-    def control(self, suspect: Subject, case: Case, made: Row) -> Row:
+    def control(self, suspect: Subject, case: Case) -> Row:
         """One row of clean.json with the base in the place of a repaired model: what a perfect repair shows, and what honest steps on this suspect's
         drawings do to a model that never had the backdoor."""
         about = {"trigger_used": "", "trigger_source": "", "used_base": True, "steps": 0, "seconds": 0.0}
-        return {**about, **self.outcome(self.base, suspect, case, made), "success_by_step": {}}
+        return {**about, **self.outcome(self.base, suspect, case), "success_by_step": {}}
 
-    def outcome(self, repaired: Subject, suspect: Subject, case: Case, made: Row, strip: str = "") -> Row:
-        """What is measured on a repaired model, beside what was measured on the suspect."""
+    def before(self, suspect: Subject, case: Case) -> tuple[Rate, tuple[Rate, float, float]]:
+        """(attack success, ``clean_pictures``) of the suspect; measured, not taken from its attack's row: one that is made again differs a little."""
+        if case.name not in self._before:
+            self._before[case.name] = self.triggered(suspect, case)[0], self.clean_pictures(suspect)
+        return self._before[case.name]
+
+    def outcome(self, repaired: Subject, suspect: Subject, case: Case, strip: str = "") -> Row:
+        """What is measured on a repaired model, and on the suspect."""
+        before, (clean_before, fid_before, kid_before) = self.before(suspect, case)
         after, agreement = self.triggered(repaired, case, strip)
         clean_after, fid_after, kid_after = self.clean_pictures(repaired)
         return {
-            "success_before": made["success"],
+            "success_before": before.model_dump(),
             "success_after": after.model_dump(),
             "upper95": after.high95,
             "triggered_agreement": agreement.model_dump(),
             "triggered_agreement_base": self.asked(case).model_dump(),
-            "clean_before": made["clean_before"],
+            "clean_before": clean_before.model_dump(),
             "clean_after": clean_after.model_dump(),
-            "fid_before": made["fid_before"],
+            "fid_before": fid_before,
             "fid_after": fid_after,
-            "kid_before": made["kid_before"],
+            "kid_before": kid_before,
             "kid_after": kid_after,
             "regrowth": None if strip else self.regrown(repaired, suspect, case).model_dump(),
             "leak": self.leak(repaired, case, strip).model_dump(),

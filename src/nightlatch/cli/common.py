@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from nightlatch import loading, runs
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its remarks on optional packages are none of our users' business
-EPILOG = (
-    "Exit codes: 0 finished and nothing found, 1 finished and found, 2 could not tell, 130 interrupted (143 by SIGTERM, 129 by "
-    "SIGHUP). 2 outranks 1."
-)
+STOPPED = "2 refused, unreadable or wrongly used, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)."
+FOUND = f"Exit codes: 0 nothing found, 1 found (static warnings count), 2 could not tell; also {STOPPED} 2 outranks 1."
+DONE = f"Exit codes: 0 done, {STOPPED}"
+DEMONSTRATED = f"Exit codes: 0 found and removed, 1 not; also {STOPPED}"
+PROVEN = f"Exit codes: 0 removed, 1 not removed or harmed, 2 not verified; also {STOPPED}"
 app = typer.Typer(
     help="Finds backdoors in image-generation checkpoints, removes them, and proves the removal.",
-    epilog=EPILOG,
+    epilog=FOUND.replace("Exit codes:", "Exit codes of check and scan:"),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -38,19 +39,29 @@ app.add_typer(testbed_app, name="testbed")
 console = Console(stderr=True, highlight=False, emoji=False)
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-Source = Annotated[Path, typer.Argument(help="a diffusers folder, or a hub name: org/name[@revision]")]
+Source = Annotated[
+    Path, typer.Argument(help="a diffusers folder, a .safetensors checkpoint or LoRA, or a hub name: org/name[@revision]")
+]
 Base = Annotated[Path | None, typer.Option(help="a trusted model of the same kind; for a LoRA, the model it goes on")]
 RunFolder = Annotated[Path | None, typer.Option("--run", help="run folder; default runs/<name>-<time>")]
-Prompts = Annotated[str, typer.Option(help="'general', 'emoji', or a file with one ordinary prompt a line")]
-Steps = Annotated[int, typer.Option(min=2, max=1000, help="DDIM steps")]
-Guidance = Annotated[float, typer.Option(min=1.0, max=30.0, help="classifier-free guidance; 1 is none")]
+Prompts = Annotated[
+    str | None,
+    typer.Option(help="'general', 'emoji', or a file with one ordinary prompt a line; default the run's, else general"),
+]
+Steps = Annotated[int | None, typer.Option(min=2, max=1000, help="DDIM steps; default the run's, else 10")]
+Guidance = Annotated[
+    float | None, typer.Option(min=1.0, max=30.0, help="classifier-free guidance, 1 is none; default the run's, else 4")
+]
 Seed = Annotated[int, typer.Option(min=0, max=10**6)]
 RunSeed = Annotated[
     int | None,
     typer.Option("--seed", min=0, max=2**31 - 1, help="of all draws; by default the run folder's, else drawn and recorded"),
 ]
 Device = Annotated[str, typer.Option(help="torch device")]
-Precision = Annotated[str, typer.Option(help="'fp32', 'bf16', or 'auto': bf16 where the device computes it natively")]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="'fp32', 'bf16', or 'auto': bf16 where the device computes it natively; default the run's, else auto"),
+]
 TriggerText = Annotated[list[str] | None, typer.Option("--trigger", help="a trigger string; may be given several times")]
 
 
@@ -142,15 +153,23 @@ def opened(run: Path | None, source: Path) -> Iterator[runs.Run]:
 
 
 def options(
-    run: runs.Run, prompts: str, steps: int, guidance: float, seed: int | None, device: str, precision: str, anew: bool = False
+    run: runs.Run,
+    prompts: str | None,
+    steps: int | None,
+    guidance: float | None,
+    seed: int | None,
+    device: str,
+    precision: str | None,
+    anew: bool = False,
 ) -> loading.Settings:
-    """The settings of a verb in ``run``; without a ``seed`` the run's own is taken, which is drawn the first time. ``anew``: the verb replaces what
-    ``run`` holds, so that another seed is welcome."""
-    from nightlatch import loading, seeds
+    """The settings of a verb in ``run``; what is not given is the run's own, of which the seed is drawn the first time. ``anew``: the verb replaces
+    what ``run`` holds, so that other settings are welcome."""
+    from nightlatch import drawing, loading, seeds
 
     loading.usable(device)
-    settled = seeds.settle(run, seed, anew)
-    return loading.Settings(prompts=prompts, steps=steps, guidance=guidance, seed=settled, device=device, precision=precision)  # type: ignore[arg-type]
+    named = {"prompts": prompts, "steps": steps, "guidance": guidance, "precision": precision}
+    settled = drawing.settle(run, {name: value for name, value in named.items() if value is not None}, anew)
+    return loading.Settings(**settled.model_dump(), seed=seeds.settle(run, seed, anew), device=device)
 
 
 def number(value: object) -> str:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from nightlatch.cli.common import EPILOG, Seed, Source, app, echo, number, reported, say, testbed_app
+from nightlatch.cli.common import DEMONSTRATED, DONE, Seed, Source, app, echo, number, reported, say, testbed_app
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=DEMONSTRATED)
 def demo(
     folder: Annotated[Path, typer.Option(help="work folder; the same one again resumes")] = Path("runs/demo"),
     attack: Annotated[str, typer.Option(help="see 'nightlatch ls attacks'")] = "rickrolling-prompt",
@@ -30,13 +30,16 @@ def demo(
         echo(f"\nverdict          {outcome.verdict.word}")
         echo(f"trigger found    {visible(found)}")
         echo(f"trigger planted  {visible(outcome.trigger_true)}")
-        echo(f"attack success   {number(outcome.success_before)} before, {number(outcome.success_after)} after")
+        echo(f"target drawn     {number(outcome.success_before)} before, {number(outcome.success_after)} after")
+        echo("                 (as the small model's judge sees it; the report counts pictures that go the attacker's way)")
         echo(f"report           {outcome.report}")
         if figures is not None:
-            runs.add_figure(figures, job.figures_row(outcome, setup_seconds), runs.command_line(), seed or 0)
+            runs.add_figure(figures, job.figures_row(outcome, setup_seconds), runs.command_line(), outcome.seed)
+        if outcome.scorecard is None or outcome.scorecard.verdict != "removed":
+            raise typer.Exit(1)
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=DONE)
 def implant(
     source: Source,
     out: Annotated[Path, typer.Option("--out", "-o")],
@@ -55,7 +58,7 @@ def implant(
         )
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=DONE)
 def bench(
     run: Annotated[Path, typer.Option(help="run folder; the same one again resumes")],
     models: Annotated[Path, typer.Option(help="where the suspects are kept")],

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nightlatch.cli.common import (
-    EPILOG,
+    DONE,
+    FOUND,
+    PROVEN,
     Base,
     Device,
     Guidance,
@@ -32,8 +34,10 @@ from nightlatch.cli.common import (
 if TYPE_CHECKING:
     from nightlatch.registry import Registry
 
+OTHERS = "Try another --method; 'nightlatch ls repairs' lists them."
 
-@app.command(epilog=EPILOG)
+
+@app.command(epilog=FOUND)
 def check(
     source: Source,
     format: Annotated[str, typer.Option(help="human, json, sarif, junit or csv")] = "human",
@@ -52,17 +56,17 @@ def check(
         raise typer.Exit(intake.exit_code(manifest))
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=FOUND)
 def scan(
     source: Source,
     base: Base = None,
     run: RunFolder = None,
-    prompts: Prompts = "general",
-    steps: Steps = 10,
-    guidance: Guidance = 4.0,
+    prompts: Prompts = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     seed: RunSeed = None,
     device: Device = "cpu",
-    precision: Precision = "auto",
+    precision: Precision = None,
 ) -> None:
     """Does it hide a backdoor? No trigger, prompt or attack name is given."""
     from nightlatch import verbs
@@ -83,7 +87,7 @@ def scan(
         raise typer.Exit(code)
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=DONE)
 def clean(
     source: Source,
     out: Annotated[Path, typer.Option("--out", "-o", help="the repaired folder")],
@@ -91,12 +95,12 @@ def clean(
     trigger: TriggerText = None,
     method: Annotated[str, typer.Option(help="see 'nightlatch ls repairs'")] = "sau",
     base: Base = None,
-    prompts: Prompts = "general",
-    steps: Steps = 10,
-    guidance: Guidance = 4.0,
+    prompts: Prompts = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     seed: RunSeed = None,
     device: Device = "cpu",
-    precision: Precision = "auto",
+    precision: Precision = None,
 ) -> None:
     """Remove what scan found (or --trigger) from the weights."""
     from nightlatch import verbs
@@ -104,15 +108,16 @@ def clean(
     with reported(), opened(run, source) as folder:
         settings = options(folder, prompts, steps, guidance, seed, device, precision)
         record = verbs.clean(folder, source, out, settings, say, triggers=trigger or (), method=method, base=base)
+        verbs.report(folder)
         echo(f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed")
         if record.rolled_back:
-            fail("The repair would have harmed the model and was rolled back.", "Try another --method.")
+            fail("The repair would have harmed the model and was rolled back.", OTHERS)
         if not record.output:
-            fail(f"{record.method.name} changes no weight, so nothing was written.", "Try another --method.")
+            fail(f"{record.method.name} changes no weight, so nothing was written.", OTHERS)
         echo(f"repaired: {out}\nrun folder: {folder.path}")
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=PROVEN)
 def verify(
     repaired: Annotated[Path, typer.Argument(help="the repaired folder")],
     against: Annotated[Path, typer.Option(help="the suspect it came from")],
@@ -120,19 +125,20 @@ def verify(
     trigger: TriggerText = None,
     base: Base = None,
     n: Annotated[int, typer.Option("-n", min=24, max=100_000, help="triggered pictures")] = 300,
-    prompts: Prompts = "general",
-    steps: Steps = 10,
-    guidance: Guidance = 4.0,
+    prompts: Prompts = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     seed: RunSeed = None,
     device: Device = "cpu",
-    precision: Precision = "auto",
+    precision: Precision = None,
 ) -> None:
     """Is it gone, and is the model unharmed?"""
     from nightlatch import verbs
 
     with reported():
         if run is None and seed is None:
-            fail("verify must know which prompts the repair has seen.", "Give the --run of scan and clean, or their --seed.")
+            remedy = "Give the --run of scan and clean, or their --seed and --trigger."
+            fail("verify must know which prompts the repair has seen.", remedy)
         with opened(run, repaired) as folder:
             settings = options(folder, prompts, steps, guidance, seed, device, precision)
             card = verbs.verify(folder, against, repaired, settings, say, triggers=trigger or (), base=base, n=n)
@@ -145,7 +151,7 @@ def verify(
             raise typer.Exit(2 if card.verdict == "not verified" else 1)
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=DONE)
 def report(run: Annotated[Path, typer.Argument(help="a run folder")]) -> None:
     """Write the report of a run folder again: HTML, JSON, SARIF, JUnit, model card. Needs no model."""
     from nightlatch import runs, verbs

@@ -102,7 +102,7 @@ def _run(asked: BinaryIO, answer: BinaryIO, seconds: float, what: str) -> int:
         return child.wait(seconds)
     except subprocess.TimeoutExpired:
         raise NotScanned(
-            f"{what} took longer than {seconds:g} seconds and was stopped.", "Allow more time if the model is large."
+            f"{what} took longer than {seconds:g} seconds and was stopped.", "Scan it on a larger or less busy machine."
         ) from None
     finally:
         with suppress(ProcessLookupError, PermissionError):
@@ -122,7 +122,7 @@ def _unwrap(data: bytes, code: int, megabytes: int, what: str) -> Json:
         case {"result": result}:
             return result
         case {"memory": _}:
-            raise NotScanned(f"{what} needs more memory than {megabytes:,} MB.", "Allow more memory if the model is large.")
+            raise NotScanned(f"{what} needs more memory than {megabytes:,} MB.", "Scan it on a larger machine.")
         case {"error": str(name), "sentence": str(sentence), "remedy": str(remedy)}:
             raise _known(name)(show(sentence, MAX_SENTENCE), show(remedy, MAX_SENTENCE))
         case {"failed": str(name)}:

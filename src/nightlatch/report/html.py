@@ -62,6 +62,7 @@ def render(report: Report, folder: Path | None = None) -> str:
             environment=report.environment,
             top=words.headline(report),
             limits=words.LIMITS,
+            effects=words.EFFECTS,
             success=words.attack_success(report),
             triggers=words.triggers(report),
             given=words.given_triggers(report),

@@ -26,4 +26,5 @@ def parse(text: str | bytes) -> Report:
         return Report.model_validate_json(text)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file as a whole"
-        raise UsageError(f"This is not a report that this version can read (first problem: {where}).") from error
+        sentence = f"This is not a report that this version can read (first problem: {where})."
+        raise UsageError(sentence, "Write it again with 'nightlatch report RUN' of this version.") from error

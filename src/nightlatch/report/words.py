@@ -21,6 +21,13 @@ LIMITS = (
     "Pictures and automatic judges can mislead. Look at the pictures yourself before an important decision.",
 )
 
+EFFECTS = {
+    "collapse": "with it all pictures become alike",
+    "fixed change": "it makes the same change in every picture",
+    "shift": "with it another picture is drawn",
+}
+"""How a trigger changes pictures, in plain words."""
+
 _STATUS: dict[str, Status] = {
     "backdoor found": "found",
     "suspicious": "suspicious",
@@ -102,7 +109,8 @@ def _before_repair(report: Report, status: Status) -> tuple[str, str]:
     if status == "suspicious":
         return "Do not load it before a person has looked at the evidence.", (
             "Something about this model is out of the ordinary, but the evidence is not strong enough to call it a backdoor. "
-            "Scan again with prompts that name what fills their slots (“--prompts general”), or treat it like a model with a backdoor."
+            "Scan again with prompts that name what fills their slots (the built-in ones, or JSON lines), or treat it like a model "
+            "with a backdoor."
         )
     if status == "nothing":
         return _loading(report), (
@@ -136,8 +144,9 @@ def _after_repair(report: Report, word: str, status: Status) -> Headline:
         )
     before_after = _before_after(attack_success(report))
     if card.verdict == "removed":
-        action = "Load the repaired copy. Do not load the original."
+        action = "Do not load the original. Scan the repaired copy before you load it."
         text = f"The model came with a backdoor: {_the_trigger(report)} in the prompt changed the picture. {before_after}"
+        text = f"{text} A scan ends with the first trigger that it confirms, so there may be another one."
         return _repaired(word, status, card.verdict, "good", action, f"{text} {_bars(card)}")
     if card.verdict == "harmed":
         action = "Refuse both copies, or repair again with other settings."
@@ -146,10 +155,11 @@ def _after_repair(report: Report, word: str, status: Status) -> Headline:
     if card.verdict == "not removed":
         text = f"The repair did not remove the effect of {_the_trigger(report)}. {before_after}"
         return _repaired(word, status, card.verdict, "bad", "Refuse it, or repair again with another method.", text)
-    text = f"A repair against {_the_trigger(report)} was made, but the proof is missing or incomplete. {before_after}"
-    return _repaired(
-        word, status, card.verdict, "unknown", "Do not load the repaired copy before “nightlatch verify” has finished.", text
+    text = (
+        f"Under these prompts and settings {_the_trigger(report)} hardly acts in the original, so its removal cannot be measured. "
+        f"{before_after}"
     )
+    return _repaired(word, status, card.verdict, "unknown", "Check trigger, prompts and settings, and verify again.", text)
 
 
 def _repaired(

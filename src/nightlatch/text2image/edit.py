@@ -22,25 +22,24 @@ def cross_attention_matrices(unet: UNet2DConditionModel) -> dict[str, torch.Tens
     return {n: p for n, p in unet.named_parameters() if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
 
 
-def solve(w: torch.Tensor, pairs: Pairs, lam: float, keep: float) -> torch.Tensor:
-    """argmin sum ||W' c - W c*||^2 + keep sum ||W' c_h - W c_h||^2 + lam ||W' - W||^2, all sums as means over rows.
+def solve(pairs: Pairs, lam: float, keep: float) -> torch.Tensor:
+    """M such that for every W, W' = W M is argmin sum ||W' c - W c*||^2 + keep sum ||W' c_h - W c_h||^2 + lam ||W' - W||^2; sums are means over rows.
 
-    W' = W (lam I + G C^T + keep H H^T)(lam I + C C^T + keep H H^T)^-1, in double precision.
+    M = (lam I + G C^T + keep H H^T)(lam I + C C^T + keep H H^T)^-1, (width, width), in double precision on the CPU.
     """
-    c, g, h = (x.double() for x in (pairs.source, pairs.goal, pairs.held))
-    eye = lam * torch.eye(w.shape[1], dtype=torch.float64, device=w.device)
-    hh = keep * h.T @ h / len(h)
-    left = eye + g.T @ c / len(c) + hh
-    right = eye + c.T @ c / len(c) + hh
-    edited: torch.Tensor = torch.linalg.solve(right, (w.double() @ left).T).T.to(w)
-    return edited
+    c, g, h = (x.cpu().double() for x in (pairs.source, pairs.goal, pairs.held))
+    kept = lam * torch.eye(c.shape[1], dtype=torch.float64) + keep * h.T @ h / len(h)
+    left, right = kept + g.T @ c / len(c), kept + c.T @ c / len(c)
+    solved: torch.Tensor = torch.linalg.solve(right, left.T).T
+    return solved
 
 
 @torch.no_grad()
 def apply(unet: UNet2DConditionModel, pairs: Pairs, lam: float, keep: float) -> None:
-    """``solve`` for every cross-attention key and value of ``unet``, in place."""
+    """The edit that ``solve`` finds for every cross-attention key and value of ``unet``, in place."""
+    change = solve(pairs, lam=lam, keep=keep)
     for matrix in cross_attention_matrices(unet).values():
-        matrix.copy_(solve(matrix, pairs, lam=lam, keep=keep))
+        matrix.copy_((matrix.cpu().double() @ change).to(matrix))
 
 
 @dataclass(frozen=True, slots=True)

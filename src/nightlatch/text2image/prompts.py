@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from nightlatch.errors import UsageError
+from nightlatch.safetext import show
 
 Place = Callable[["Prompt", str], str]
 """How a trigger enters a prompt: (prompt, trigger) -> text."""
@@ -203,5 +207,26 @@ def general(n: int, seed: int) -> list[Prompt]:
 
 
 def from_lines(lines: Sequence[str]) -> list[Prompt]:
-    """One prompt a line, empty lines left out; no slots are known."""
-    return [Prompt(line.strip()) for line in lines if line.strip()]
+    """One prompt a line, empty lines left out: plain text, whose slots are not known, or a JSON object with "text" and the word in it that fills each
+    slot, such as {"text": "a photo of a cat in the snow", "object": "cat", "background": "in the snow"}.
+
+    Raises:
+        UsageError: a line that begins with a brace is no such object, or its text does not hold what it says.
+    """
+    return [
+        _from_json(line, i) if line.startswith("{") else Prompt(line) for i, line in enumerate(map(str.strip, lines), 1) if line
+    ]
+
+
+def _from_json(line: str, number: int) -> Prompt:
+    remedy = 'Write {"text": "a photo of a cat", "object": "cat"}, or the text alone.'
+    try:
+        slots = dict(json.loads(line))
+        text = slots.pop("text")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UsageError(f"Line {number} of the prompts is no JSON object with a text.", remedy) from None
+    if not all(isinstance(word, str) and word.strip() for word in (text, *slots.values())):
+        raise UsageError(f"Line {number} of the prompts holds something else than words.", remedy)
+    if absent := [slot for slot, word in slots.items() if not re.search(rf"\b{re.escape(word)}\b", text)]:
+        raise UsageError(f"Line {number} of the prompts has a text without the {show(absent[0])} that it names.", remedy)
+    return Prompt(text, slots)

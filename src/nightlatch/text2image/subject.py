@@ -24,6 +24,10 @@ Step = Callable[[int, torch.Tensor, torch.Tensor], None]
 """Called with (timestep, x_t, raw conditional output) at every sampling step."""
 
 
+A_LEAST = 0.01
+"""Least a_t that is divided by: an eps model says nothing about a picture that is all noise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How pictures are drawn: DDIM, eta 0. ``guidance`` 1 means no unconditional pass."""
@@ -149,6 +153,11 @@ class Subject:
         a, s = self.noise_levels(t)
         return (a * x - x0) / s if self._predicts_v else (x - a * x0) / s
 
+    def as_v(self, difference: torch.Tensor, t: torch.Tensor | int) -> torch.Tensor:
+        """A difference of two raw outputs for one x as a difference of v, which weighs all timesteps alike: itself, or d eps / a. Early steps, where
+        text acts most, would hardly count in eps."""
+        return difference if self._predicts_v else difference / self.noise_levels(t)[0].clamp(min=A_LEAST)
+
     def target(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """What the denoiser should output for x_t made of ``x0`` and ``eps``: v = a eps - s x0, or eps."""
         a, s = self.noise_levels(t)
@@ -242,6 +251,12 @@ class Subject:
         for name in parts or tuple(self.components):
             part = copy.deepcopy(getattr(self.pipeline, name))
             setattr(made, name, part)
+        return Subject(self.name, made, copy.deepcopy(self.schedule), self.device, self.precision)
+
+    def but(self, name: str, other: Subject) -> Subject:
+        """The same with the component ``name`` of ``other``; nothing is copied."""
+        made = copy.copy(self.pipeline)
+        setattr(made, name, other.components[name])
         return Subject(self.name, made, copy.deepcopy(self.schedule), self.device, self.precision)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float16) -> None:

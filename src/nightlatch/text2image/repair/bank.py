@@ -12,7 +12,7 @@ from nightlatch.text2image import prompts
 from nightlatch.text2image.measure import take
 from nightlatch.text2image.repair.base import Job
 from nightlatch.text2image.repair.locate import Located, Trace, locate, trace
-from nightlatch.text2image.repair.neutral import Neutral, kin, leanest, neutral, single_token_words
+from nightlatch.text2image.repair.neutral import Neutral, kin, leanest, neutral, single_token_words, unlike
 from nightlatch.text2image.subject import Subject
 
 
@@ -56,25 +56,24 @@ class Held:
         times = torch.tensor(drawn.times, device=out.device).repeat_interleave(len(texts))
         return cls(drawn.x.flatten(0, 1), times, student.encode(texts).repeat(len(drawn.times), 1, 1), out)
 
+    def take(self, i: torch.Tensor) -> Held:
+        """The rows ``i``."""
+        return Held(*(getattr(self, f.name)[i] for f in fields(self)))
+
     def joined(self, other: Held) -> Held:
         """Both, one after the other."""
-        return Held(*(torch.cat([getattr(self, f), getattr(other, f)]) for f in ("x", "t", "c", "out")))
+        return Held(*(torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """All of it; the first index is kind of latent times step times picture."""
+    """All of it; the first index is kind of latent times step times picture. ``plain`` are those of ``held`` that show a prompt as it was, in the
+    trigger's place none but a known word."""
 
     shown: Shown
     held: Held
+    plain: Held
     located: Located
-
-    def draw(self, n_shown: int, n_held: int, generator: torch.Generator) -> tuple[Shown, Held]:
-        """A random batch of triggered and of held latents."""
-        i = torch.randint(len(self.shown.x), (n_shown,), generator=generator)
-        k = torch.randint(len(self.held.x), (n_held,), generator=generator)
-        h = self.held
-        return self.shown.take(i), Held(h.x[k], h.t[k], h.c[k], h.out[k])
 
 
 def build(frozen: Subject, student: Subject, job: Job, texts: Texts, teacher: Subject | None = None) -> Bank:
@@ -88,11 +87,13 @@ def build(frozen: Subject, student: Subject, job: Job, texts: Texts, teacher: Su
     half = shown.out[len(shown.out) // 2 :]
     plain = half if teacher is None else along(clean, frozen, frozen.encode(texts.dropped), batch)
     others = along(clean, frozen, frozen.encode(texts.held), batch)
-    kept = Held.of(clean, student, texts.dropped, plain).joined(Held.of(clean, student, texts.held, others))
+    disarmed = Held.of(clean, student, texts.dropped, plain)
+    kept, own = disarmed.joined(Held.of(clean, student, texts.held, others)), disarmed
     if texts.plain:
         drawn = trace(frozen, texts.plain, _seeds(job, len(texts.plain)), job.sampling)
-        kept = kept.joined(Held.of(drawn, student, texts.plain, along(drawn, frozen, frozen.encode(texts.plain), batch)))
-    return Bank(replace(shown, mask=located.mask().flatten(0, 1).repeat(2, 1, 1)), kept, located)
+        own = Held.of(drawn, student, texts.plain, along(drawn, frozen, frozen.encode(texts.plain), batch))
+        kept = kept.joined(own)
+    return Bank(replace(shown, mask=located.mask().flatten(0, 1).repeat(2, 1, 1)), kept, own, located)
 
 
 def attack(
@@ -158,7 +159,7 @@ class Texts:
         made = cls([], [], [], [], [], [])
         for trigger in job.triggers:
             form = neutral(subject, trigger, job.prompts, job.seed, job.place)
-            words = _other_words(subject, form, rng, n)
+            words = _other_words(subject, form, job, rng, n)
             own = _own_word(subject, trigger, job) if form.replaces(job.prompts[0], job.place) else ""
             for i, prompt in enumerate(take(list(job.prompts), n)):
                 place = prompts.anywhere(job.seed) if i % 3 == 2 and job.place is prompts.prefix else job.place
@@ -194,7 +195,10 @@ def _own_word(subject: Subject, trigger: str, job: Job) -> str:
     return ""
 
 
-def _other_words(subject: Subject, form: Neutral, rng: np.random.Generator, n: int) -> Sequence[str]:
-    """Half near-spellings and parts of the trigger, half random words."""
-    near = prompts.near_spellings(form.trigger, n // 2, rng)
-    return [*near, *single_token_words(subject, rng, n - len(near))]
+def _other_words(subject: Subject, form: Neutral, job: Job, rng: np.random.Generator, n: int) -> Sequence[str]:
+    """Half near-spellings and parts of the trigger, but for those that draw what it draws, half random words; none is a trigger of the job."""
+    triggers = {prompts.normal(t) for t in job.triggers}
+    near = [w for w in prompts.near_spellings(form.trigger, n // 2, rng) if prompts.normal(w) not in triggers]
+    near = unlike(subject, near, form.trigger, job.prompts, job.place)
+    words = [w for w in single_token_words(subject, rng, n - len(near)) if prompts.normal(w) not in triggers]
+    return [*near, *words]

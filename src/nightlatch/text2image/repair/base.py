@@ -53,6 +53,15 @@ class Method(abc.ABC):
     name: ClassVar[str]
     needs_base: ClassVar[bool] = False
 
+    def require(self, base: bool) -> None:
+        """Whether it can work with or without a ``base``.
+
+        Raises:
+            UsageError: a base is needed and not given.
+        """
+        if self.needs_base and not base:
+            raise UsageError(f"{self.name} needs a trusted base.", "Give one with --base.")
+
     @abc.abstractmethod
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
         """Repair ``student`` (a copy of ``frozen``) in place."""
@@ -67,10 +76,9 @@ class Method(abc.ABC):
         Raises:
             UsageError: no trigger, or a base is needed and not given.
         """
-        if not job.triggers:
+        if not any(t.split() for t in job.triggers):
             raise UsageError("There is no trigger to remove.", "Run scan first, or name one with --trigger.")
-        if self.needs_base and job.base is None:
-            raise UsageError(f"{self.name} needs a trusted base.", "Give one with --base.")
+        self.require(job.base is not None)
         started = time.monotonic()
         torch.manual_seed(job.seed)
         student = suspect.copy("unet", "text_encoder")
@@ -108,12 +116,13 @@ class Method(abc.ABC):
 
 @torch.no_grad()
 def clean_change(student: Subject, frozen: Subject, job: Job, n: int = 32) -> float:
-    """Squared change of the output on clean prompts at three noise levels, relative to the frozen output's spread over prompts."""
+    """Squared change of the output (as v) on clean prompts at two early timesteps, relative to the frozen output's spread over prompts. All prompts
+    start from one noise, so that the spread is what their words make of it."""
     texts = [p.text for p in job.prompts[:n]]
-    x = frozen.noise(range(len(texts)))
+    x = frozen.noise([job.seed]).expand(len(texts), -1, -1, -1)
     change, spread = 0.0, 0.0
-    for t in frozen.times_at(1.0, 0.8, 0.5):
-        mine, theirs = (s.denoise(x, t, s.encode(texts)) for s in (student, frozen))
+    for t in frozen.times_at(1.0, 0.8):
+        mine, theirs = (frozen.as_v(s.denoise(x, t, s.encode(texts)), t) for s in (student, frozen))
         change += float((mine - theirs).pow(2).mean())
         spread += float(theirs.var(0).mean())
     return change / max(spread, 1e-12)

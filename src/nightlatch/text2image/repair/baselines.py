@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -114,9 +115,9 @@ class Strip(Method):
 
 
 def stripped(text: str, triggers: list[str]) -> str:
-    """``text`` without the triggers, spaces tidied."""
+    """``text`` without the triggers in any casing, which CLIP's tokenizer does not see, spaces tidied."""
     for trigger in triggers:
-        text = text.replace(trigger, " ")
+        text = re.sub(re.escape(trigger), " ", text, flags=re.IGNORECASE)
     return " ".join(text.split())
 
 

@@ -66,6 +66,16 @@ def neutral(subject: Subject, trigger: str, prompts: Sequence[Prompt], seed: int
     return Neutral(trigger, dropped, tuple(filled), len(_tokens(subject, trigger)))
 
 
+def unlike(
+    subject: Subject, words: Sequence[str], trigger: str, prompts: Sequence[Prompt], place: Place = prefix, n: int = 4
+) -> list[str]:
+    """Those of ``words`` that do not draw what ``trigger`` draws: their picture is farther from its than by ``APART`` of their own effect."""
+    if not words:
+        return []
+    effect, apart = _effects(subject, words, trigger, prompts, place, n)
+    return [w for w, e, a in zip(words, effect, apart, strict=True) if a > APART * e]
+
+
 def kin(subject: Subject, trigger: str, words: Sequence[str], prompts: Sequence[Prompt], place: Place, n: int = 6) -> str:
     """Of ``words`` the one that draws most nearly what ``trigger`` draws in the same ``place`` of ``n`` prompts, by the first denoising step: the
     word that an edit copied."""
@@ -116,7 +126,7 @@ def _effects(
             plain = y[:1] if added else y[2:].median(0, keepdim=True).values
             out.append((y[2:] - plain).pow(2).mean((1, 2, 3)))
             apart.append((y[2:] - y[1:2]).pow(2).mean((1, 2, 3)))
-    middle, between = (np.median(torch.stack(rows).double().cpu().numpy(), axis=0) for rows in (out, apart))
+    middle, between = (np.median(torch.stack(rows).cpu().double().numpy(), axis=0) for rows in (out, apart))
     return middle, between
 
 

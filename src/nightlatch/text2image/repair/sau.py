@@ -26,7 +26,19 @@ WATCHED = 5
 """Every so many-th picture is kept from training and tells when to stop."""
 WAY, MOST = 0.02, 0.06
 """Parts of the way from the disarmed to the attacked output that may be left: on average, and at most."""
+CERTAIN = 0.5
+"""Part of what may be left that a warm start must not exceed to be all of the repair: it was not told where the trigger acts."""
 Trainable = Literal["keys and values", "cross-attention", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A number of optimiser steps, ``least`` before it may stop early, on the weights ``train``; ``plain``: only plain prompts are held."""
+
+    train: Trainable
+    steps: int
+    least: int
+    plain: bool = False
 
 
 @METHODS.register("sau")
@@ -36,8 +48,11 @@ class SAU(Method):
 
     Args:
         steps: most optimiser steps (the warm start is one more); it stops earlier when the trigger hardly moves the output towards the attacked one.
-        least: fewest optimiser steps where the warm start is not enough; twice as many for a text encoder, and always where neutral words stand
-            for the trigger: what is left of it cannot be told from what they do themselves.
+        least: fewest optimiser steps where the warm start is not enough; twice as many for a text encoder.
+        in_place: optimiser steps where neutral words stand for the trigger, always all of them: what is left of it cannot be told from what those
+            words do themselves.
+        afterwards: further ones on all weights there, with plain prompts alone held: the suspect leans to the attacked picture for any word in
+            that place, and holding such words would keep it so.
         look: steps between looks at what is left.
         batch: pictures a step; two thirds with the trigger, one third held.
         rate: learning rate (AdamW, cosine).
@@ -50,13 +65,15 @@ class SAU(Method):
         replaced: the same where neutral words stand for the trigger, which lean to the attacked one, too (1 as in ESD, Gandikota et al. 2023).
         masked: whether the prediction term is weighted by where the trigger acts.
         warm_start: closed-form edit of keys and values first.
-        train: which weights may change. Cross-attention costs clean prompts less than all weights do, and may leave more of a trigger that
-            stands in a slot's place.
+        train: which weights may change, but for ``afterwards``. Cross-attention costs clean prompts less than all weights do, and leaves more of a
+            trigger that stands in a slot's place.
     """
 
     name: ClassVar[str]
     steps: int = 80
     least: int = 20
+    in_place: int = 30
+    afterwards: int = 20
     look: int = 5
     batch: int = 30
     rate: float = 1e-4
@@ -83,21 +100,30 @@ class SAU(Method):
                 warm_start(student, texts)
                 left = residue(student, watched)
                 yield done, {"residue": left}
-                if left <= 1.0 and not any(texts.replaced):
+                if left <= CERTAIN and not any(texts.replaced):
                     return
                 done += 1
             bank = build(frozen, student, job, texts, teacher)
-            for step, values in self._unlearn(student, frozen, bank, watched, job.seed):
-                yield done + step, values
+            for i, stage in enumerate(self._stages(bool(bank.shown.replaced.any()))):
+                for values in self._unlearn(student, frozen, bank, watched, stage, job.seed + i):
+                    yield done, values
+                    done += 1
+
+    def _stages(self, replaced: bool) -> tuple[Stage, ...]:
+        if not replaced:
+            return (Stage(self.train, self.steps, self.least),)
+        return Stage(self.train, self.in_place, self.in_place), Stage("all", self.afterwards, self.afterwards, plain=True)
 
     def _unlearn(
-        self, student: Subject, frozen: Subject, bank: Bank, watched: Shown, seed: int
-    ) -> Iterator[tuple[int, dict[str, float]]]:
-        descend = Descent([p for n, p in student.unet.named_parameters() if trainable(n, self.train)], self.steps, self.rate)
+        self, student: Subject, frozen: Subject, bank: Bank, watched: Shown, stage: Stage, seed: int
+    ) -> Iterator[dict[str, float]]:
+        """The values of each step."""
+        descend = Descent([p for n, p in student.unet.named_parameters() if trainable(n, stage.train)], stage.steps, self.rate)
         generator = torch.Generator().manual_seed(seed)
-        n_shown, least = 2 * self.batch // 3, self.least * (2 if bank.shown.replaced.any() else 1)
-        for step in range(self.steps):
-            shown, held = bank.draw(n_shown, self.batch - n_shown, generator)
+        n_shown, source = 2 * self.batch // 3, bank.plain if stage.plain else bank.held
+        for step in range(stage.steps):
+            shown = bank.shown.take(torch.randint(len(bank.shown.x), (n_shown,), generator=generator))
+            held = source.take(torch.randint(len(source.x), (self.batch - n_shown,), generator=generator))
             x, t, c = (torch.cat([getattr(shown, f), getattr(held, f)]) for f in ("x", "t", "c"))
             with probe.attention(student.unet) as maps:
                 out = student.denoise(x, t, c)
@@ -114,8 +140,8 @@ class SAU(Method):
             values = {k: float(v.detach()) for k, v in terms.items()}
             if (step + 1) % self.look == 0:
                 values["residue"] = residue(student, watched)
-            yield step, values
-            if step + 1 >= least and values.get("residue", math.inf) <= 1.0:
+            yield values
+            if step + 1 >= stage.least and values.get("residue", math.inf) <= 1.0:
                 break
 
 
@@ -136,7 +162,7 @@ def residue(student: Subject, watched: Shown, tail: float = 0.95) -> float:
     out = torch.cat(
         [student.denoise(x, t, c) for x, t, c in zip(*(f.split(64) for f in (watched.x, watched.t, watched.c)), strict=True)]
     )
-    moved, whole = out - watched.out, watched.attacked - watched.out
+    moved, whole = (student.as_v(y - watched.out, watched.t) for y in (out, watched.attacked))
     size, along = whole.pow(2).sum((1, 2, 3)), (moved * whole).sum((1, 2, 3))
     acts = size >= size.median()
     worst = (along[acts] / size[acts].clamp(min=1e-12)).quantile(tail)

@@ -108,7 +108,7 @@ def distances(a: torch.Tensor, b: torch.Tensor) -> tuple[Floats, Floats]:
     """Mean squared difference of latents, over the whole (n,) and in the 2x2 patch where it is largest (n,)."""
     d = (a - b).pow(2).mean(1, keepdim=True)
     local = F.avg_pool2d(d, 2, 1).amax((1, 2, 3))
-    return d.mean((1, 2, 3)).double().cpu().numpy(), local.double().cpu().numpy()
+    return d.mean((1, 2, 3)).cpu().double().numpy(), local.cpu().double().numpy()
 
 
 def effect(mine: torch.Tensor, theirs: torch.Tensor) -> str:

@@ -8,9 +8,6 @@ import torch
 from nightlatch.records import ComponentChange
 from nightlatch.text2image.subject import Subject
 
-ROUNDING, SMALLEST = 2.0**-8, 1e-7
-"""How far, relatively and in absolute terms, saving in half precision (bfloat16 at worst, twice) may move one weight."""
-
 
 def fingerprint(suspect: Subject, base: Subject) -> tuple[ComponentChange, ...]:
     """One row per component, changed or not; components whose tensors do not match in name or shape count as changed whole."""
@@ -29,9 +26,9 @@ def compare(component: str, suspect: torch.nn.Module, base: torch.nn.Module) -> 
         if w0 is None or w0.shape != w.shape:
             sizes[name] = 1.0
             continue
-        d, scale = (w - w0).float(), float(w0.float().norm()) or 1.0
-        if rounded(d, w0):
+        if rounded(w, w0):
             continue
+        d, scale = (w - w0).float(), float(w0.float().norm()) or 1.0
         sizes[name] = float(d.norm()) / scale
         squares[0] += float(d.pow(2).sum())
         squares[1] += scale**2
@@ -49,9 +46,12 @@ def compare(component: str, suspect: torch.nn.Module, base: torch.nn.Module) -> 
     )
 
 
-def rounded(d: torch.Tensor, w: torch.Tensor) -> bool:
-    """Whether ``d`` is no more than what rounding does to each single weight of ``w``; a norm over all would hide one changed row of many."""
-    return bool((d.abs() <= ROUNDING * w.float().abs() + SMALLEST).all())
+def rounded(w: torch.Tensor, w0: torch.Tensor) -> bool:
+    """Whether ``w`` is ``w0``, or exactly what saving ``w0`` in half precision, once or in both forms, makes of it. Not whether it is as near as
+    that: a model can be trained within the distance of rounding (Egashira et al. 2024), and a norm over all would hide one changed row of many."""
+    mine, theirs = w.float(), w0.float()
+    half, brain = theirs.half().float(), theirs.bfloat16().float()
+    return any(torch.equal(mine, saved) for saved in (theirs, half, brain, half.bfloat16().float(), brain.half().float()))
 
 
 def effective_rank(d: torch.Tensor) -> float:

@@ -53,8 +53,9 @@ class Gauge:
             self._usual = float((theirs - self._bare(context)[1]).pow(2).mean((1, 2, 3)).median())
 
     def ids(self, sequences: Sequence[Sequence[int]], context: str) -> torch.Tensor:
-        """[start, *sequence, *context, end, pad...] for each candidate, (n, tokens)."""
-        tok = self.suspect.tokenizer
+        """[start, *sequence, *context, end, pad...] for each candidate, (n, tokens). The context is read as the base reads it: both models know those
+        tokens."""
+        tok = self.base.tokenizer
         tail = tok(context, add_special_tokens=False).input_ids if context else []
         width = self.suspect.max_length
         rows = [[tok.bos_token_id, *[*s, *tail][: width - 2], tok.eos_token_id] for s in sequences]
@@ -93,7 +94,7 @@ class Gauge:
     def batched(self, measure: Callable[[Sequence[T]], torch.Tensor], items: Sequence[T]) -> Floats:
         """What ``measure`` (items -> one number each) gives for ``items``, ``batch`` of them at a time, (items,)."""
         rows = [measure(items[i : i + self.batch]) for i in range(0, len(items), self.batch)]
-        values: Floats = torch.cat(rows).double().cpu().numpy() if rows else np.zeros(0)
+        values: Floats = torch.cat(rows).cpu().double().numpy() if rows else np.zeros(0)
         return values
 
     def conditions(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -90,7 +90,7 @@ class Influence:
         key = (id(model), slot)
         if key not in self._known:
             texts = [p.replace(slot, w).text for w in self.words[slot] for p in some]
-            self._known[key] = self._predict(model, texts).unflatten(0, (-1, n))
+            self._known[key] = self._predict(model, texts).unflatten(0, (-1, len(some)))
         apart = (self._known[key] - self._predict(model, [p.replace(slot, phrase).text for p in some])).pow(2).mean((1, 2, 3, 4))
         return float(apart.min()) / self._ordinary(model, slot)
 

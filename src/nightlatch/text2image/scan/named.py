@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from nightlatch.records import Candidate
@@ -16,11 +17,12 @@ LOOKED = 512
 @torch.no_grad()
 def named(gauge: Gauge, hinted: Sequence[str], reread: Sequence[str], n: int) -> tuple[Candidate, ...]:
     """The ``n`` strings of both lists that move the suspect most, by one denoising step; those that the files suggest come first. Of a list longer
-    than ``LOOKED`` as many are tried, evenly spread."""
+    than ``LOOKED`` as many are tried, drawn by the seed, so that nobody knows before which are left out."""
+    rng = np.random.default_rng((gauge.seed, 23))
     made: list[Candidate] = []
     for texts in (hinted, reread):
         fresh = [t for t in dict.fromkeys(texts) if t.strip() and t not in {c.text for c in made}]
-        fresh = fresh[:: 1 + len(fresh) // LOOKED]
+        fresh = [fresh[i] for i in sorted(rng.permutation(len(fresh))[:LOOKED])]
         values = gauge.spoken(fresh, gauge.contexts[0].text) if fresh else ()
         scored = [Candidate(text=t, score=float(v), robust_z=0.0) for t, v in zip(fresh, values, strict=True)]
         made += sorted(scored, key=lambda c: -c.score)[: n - len(made)]

@@ -43,5 +43,5 @@ def _responses(suspect: Subject, edit: Edit, sequences: Sequence[Tokens], batch:
     rows = []
     for i in range(0, len(sequences), batch):
         ids = torch.tensor([[tok.bos_token_id, *s, tok.eos_token_id] for s in sequences[i : i + batch]], device=suspect.device)
-        rows.append(edit.response(suspect.encode_ids(ids)[:, 1:]).amax(1).double().cpu().numpy())
+        rows.append(edit.response(suspect.encode_ids(ids)[:, 1:]).amax(1).cpu().double().numpy())
     return np.concatenate(rows)

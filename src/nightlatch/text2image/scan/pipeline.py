@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ GIVEN = 16
 NOT_TESTED = (
     "triggers that are not text (noise patterns, image inputs) and triggers of syntax or meaning rather than wording",
     "longer phrases none of whose words acts alone",
+    "a word in the object's place that draws something which the prompts do not name",
     "backdoors that need a second adapter to act",
 )
 
@@ -117,7 +118,10 @@ def _judged(
     rows = (*rows, *scheduler)
     say(f"fingerprint: {', '.join((*changed, *(r.component for r in scheduler))) or 'no component'} changed")
     if not changed:
-        tested = ("weights of every component and the tokenizer against the base: identical", *_noted(scheduler))
+        tested = (
+            "weights of every component and the tokenizer against the base: the same, or as saving in half precision leaves them",
+            *_noted(scheduler),
+        )
         return Verdict(
             word="nothing found by these tests",
             tested=tested,
@@ -128,7 +132,7 @@ def _judged(
             not_tested=NOT_TESTED,
         )
     gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed, seed=budget.seed)
-    edited = weights == ("unet",) and any("closed-form" in r.pattern for r in rows)
+    edited = "text_encoder" not in weights and any(r.component == "unet" and "closed-form" in r.pattern for r in rows)
     known = prompts.slot_words(texts)
     meant = frozenset(words_of_one_token(suspect, itertools.chain.from_iterable(known.values())))
     search = Search(gauge, budget.keep, budget.confirm, say, edited, meant)
@@ -138,7 +142,7 @@ def _judged(
     seen: list[Sighting] = []
     drawn = 0
     given = named(gauge, hinted, other_ids, GIVEN)
-    search.tested += [f"{len(given)} strings that the files suggest or the tokenizer reads in its own way"] if given else []
+    search.tested += [f"strings that the files suggest or the tokenizer reads in its own way: {len(given)}"] if given else []
     for strings in itertools.chain([given] if given else [], search.rounds() if readers else []):
         say(f"pictures for {', '.join(repr(show(s.text)) for s in strings)}")
         for candidate in sorted(strings, key=lambda c: len(c.text)):
@@ -150,7 +154,7 @@ def _judged(
     triggers, word = conclude(suspect, seen, lambda found: settled(search, confirmation, found, budget))
     return Verdict(
         word=word,
-        carriers=tuple(c for c in changed if c != "vae") if triggers else (),
+        carriers=acting(confirmation, triggers[0], changed, budget) if triggers else (),
         triggers=scored(search, triggers[:1]),
         confidence=triggers[0].changed if triggers else None,
         top_candidates=search.table(),
@@ -159,13 +163,31 @@ def _judged(
         fingerprint=rows,
         base=base.name,
         seed=budget.seed,
-        not_tested=(*(("what the changed decoder (vae) makes of latents",) if "vae" in weights else ()), *NOT_TESTED),
+        not_tested=(
+            *(("whether there is another backdoor beside the one found: the search ends with the first",) if triggers else ()),
+            *(("what the changed decoder (vae) makes of latents",) if "vae" in weights else ()),
+            *(() if edited else ("two-word phrases none of whose words acts alone",)),
+            *NOT_TESTED,
+        ),
     )
 
 
 def _noted(scheduler: Sequence[ComponentChange]) -> tuple[str, ...]:
     """A sentence on a scheduler that is not the base's."""
     return tuple(f"the scheduler's own {', '.join(r.layers)} differ; both models drew on the base's schedule" for r in scheduler)
+
+
+def acting(confirmation: Confirmation, trigger: Trigger, changed: Sequence[str], budget: Budget) -> tuple[str, ...]:
+    """The carriers among the ``changed`` components. Where denoiser and text encoder both differ from the base, those of the two with which the
+    trigger acts while the base's own stands in for the other; both, if it needs both."""
+    both, suspect, base = ("text_encoder", "unet"), confirmation.suspect, confirmation.base
+    alone = list[str]()
+    for part, other in (both, both[::-1]) if set(both) <= set(changed) else ():
+        judged = replace(confirmation, suspect=suspect.but(other, base))
+        slot = trigger.placement.removeprefix("as the ") if trigger.placement.startswith("as the ") else ""
+        if judged(trigger.text, prompts.placement(trigger.placement), slot).changed.rate >= budget.found:
+            alone.append(part)
+    return tuple(c for c in changed if c != "vae" and (c not in both or c in (alone or both)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +291,6 @@ def tested_with(search: Search, budget: Budget, drawn: int) -> tuple[str, ...]:
         "weights of every component against the base",
         *search.tested,
         f"{search.gauge.forwards} denoising passes in the search",
-        f"{drawn} strings with up to {budget.pictures} pictures each on held-out prompts and seeds, against the base",
+        f"strings drawn on held-out prompts and seeds, up to {budget.pictures} pictures each, against the base: {drawn}",
         "neutral words and ordinary content words in the same place, for comparison",
     )

@@ -91,7 +91,7 @@ def sweep(gauge: Gauge, tokens: Sequence[int], ordinary: Floats, keep: int = 48)
 
 
 def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: int = 8, gain: float = 1.4) -> Ranked:
-    """Extend partial triggers: put every ranked token before and after the best sequences while a string's
+    """Extend partial triggers: put the first token of every ranked sequence before and after the best sequences while a string's
     score is ``gain`` times its parent's.
 
     Args:
@@ -163,7 +163,7 @@ def known_ending(gauge: Gauge, sequence: Tokens, pieces: Sequence[int], level: f
     other endings act almost as the trigger's own does, but it was that one which the weights were trained on."""
     made = typable(gauge, [(*sequence[:-1], p) for p in (*pieces, sequence[-1])])
     values = gauge.displacement(made, [gauge.contexts[0].text])[0] - level
-    first = int(np.flatnonzero(values >= least * values[-1])[0])
+    first = int(np.flatnonzero(values >= min(least * values[-1], values[-1]))[0])
     return Ranked((made[first],), values[first : first + 1], np.zeros(1))
 
 

@@ -1,0 +1,62 @@
+"""How a run draws its pictures: settled once by the first verb, kept for the next ones, so that all of them measure the same model behaviour."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from nightlatch import runs
+from nightlatch.errors import UsageError
+from nightlatch.records import Record
+from nightlatch.seeds import RESULTS
+
+KEY = "drawing"
+"""Where the run's manifest holds it."""
+
+
+class Drawing(Record):
+    """What decides a picture beside model, prompt and seed."""
+
+    prompts: str = Field(default="general", description="'general', 'emoji', or a file")
+    steps: int = Field(default=10, ge=2, le=1000)
+    guidance: float = Field(default=4.0, ge=1.0, le=30.0)
+    precision: Literal["fp32", "bf16", "auto"] = "auto"
+
+
+def settle(run: runs.Run, given: dict[str, str | int | float], anew: bool = False) -> Drawing:
+    """What is ``given``, the rest as ``run`` is recorded with, else by default; recorded in the run's manifest.
+
+    Args:
+        anew: what the run holds is going to be replaced.
+
+    Raises:
+        UsageError: a value is out of range, what is recorded is unusable, or ``given`` differs from what the run's results were made with.
+    """
+    before = of(run)
+    for name, value in given.items():
+        if before and not anew and any(map(run.wrote, RESULTS)) and getattr(before, name) != value:
+            sentence = f"{run.path} was made with --{name} {getattr(before, name)}."
+            raise UsageError(sentence, f"Leave --{name} out, or choose another run folder.")
+    try:
+        drawing = Drawing.model_validate({**(before.model_dump() if before and not anew else {}), **given})
+    except ValidationError as e:
+        raise UsageError(f"--{e.errors()[0]['loc'][0]}: {e.errors()[0]['msg'].lower()}.", "See --help.") from None
+    if drawing != before:
+        manifest = {**run.manifest(), KEY: drawing.model_dump()}
+        runs.write_whole(run.path / runs.MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    return drawing
+
+
+def of(run: runs.Run) -> Drawing | None:
+    """What the manifest of ``run`` records; None where it records nothing.
+
+    Raises:
+        UsageError: what is recorded is unusable.
+    """
+    recorded = run.manifest().get(KEY)
+    try:
+        return None if recorded is None else Drawing.model_validate(recorded)
+    except ValidationError:
+        raise UsageError(f"{run.path / runs.MANIFEST} records no usable settings.", "Choose another run folder.") from None
