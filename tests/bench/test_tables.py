@@ -48,3 +48,8 @@ def test_rows_at_their_bars_keep_them_and_beyond_they_do_not(tmp_path: Path) -> 
 )
 def test_a_scan_misses_what_it_does_not_name_and_what_it_accuses(row: dict[str, object], missed: bool) -> None:
     assert tables.unfound(row) is missed
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    root = Path(__file__).parents[2]
+    assert tables.summary(root / "docs" / "figures") in " ".join((root / "README.md").read_text(encoding="utf-8").split())

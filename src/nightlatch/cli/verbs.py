@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -178,7 +179,25 @@ def list_parts(kind: Annotated[str, typer.Argument(help="attacks or repairs")] =
 @app.command()
 def doctor() -> None:
     """What works on this machine?"""
-    from nightlatch import runs
+    from importlib.util import find_spec
 
-    for name, version in runs.versions().items():
-        echo(f"{name:16}{version}")
+    import torch
+
+    from nightlatch import runs
+    from nightlatch.text2image.adapters import computes_in
+
+    devices = [
+        "cpu",
+        *(f"cuda:{i}" for i in range(torch.cuda.device_count())),
+        *(["mps"] if torch.backends.mps.is_available() else []),
+    ]
+    rows = {
+        **runs.versions(),
+        "devices": ", ".join(devices),
+        "bfloat16": ", ".join(d for d in devices if computes_in("auto", d) == torch.bfloat16)
+        or "on no device natively: fp32 is used",
+        "LoRA files": "yes" if find_spec("peft") else "no: install nightlatch[lora]",
+        "hub": "offline" if os.environ.get("HF_HUB_OFFLINE") else "online",
+    }
+    for name, value in rows.items():
+        echo(f"{name:16}{value}")

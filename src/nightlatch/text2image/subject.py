@@ -8,6 +8,7 @@ else in the project does.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ Step = Callable[[int, torch.Tensor, torch.Tensor], None]
 """Called with (timestep, x_t, raw conditional output) at every sampling step."""
 
 
+POSITIONS = 32_768
+"""Most latent positions that are computed at once: 8 pictures of 512 x 512, more of smaller ones."""
 A_LEAST = 0.01
 """Least a_t that is divided by: an eps model says nothing about a picture that is all noise."""
 
@@ -126,9 +129,14 @@ class Subject:
         return out.float()
 
     @torch.no_grad()
-    def outputs(self, x: torch.Tensor, t: int, c: torch.Tensor, batch: int) -> torch.Tensor:
-        """``denoise`` without gradients, ``batch`` rows at a time."""
-        return torch.cat([self.denoise(x[i : i + batch], t, c[i : i + batch]) for i in range(0, len(x), batch)])
+    def outputs(self, x: torch.Tensor, t: torch.Tensor | int, c: torch.Tensor, batch: int) -> torch.Tensor:
+        """``denoise`` without gradients, ``batch`` rows at a time, or as many as ``rows`` allows; ``t`` is one for all, or one for each."""
+        times, most = torch.as_tensor(t, device=self.device).expand(len(x)), self.rows(batch)
+        return torch.cat([self.denoise(*part) for part in zip(x.split(most), times.split(most), c.split(most), strict=True)])
+
+    def rows(self, most: int, graph: bool = False) -> int:
+        """How many pictures to compute at once: ``most``, fewer where latents are large, and an eighth of that where a ``graph`` is kept."""
+        return max(1, min(most, POSITIONS // (8 if graph else 1) // math.prod(self.latent_shape[1:])))
 
     def autocast(self) -> torch.autocast:
         return computing(self.device.type, self.precision)
@@ -234,14 +242,14 @@ class Subject:
 
     def latents(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> torch.Tensor:
         """Like ``generate``, undecoded."""
-        chunks = []
-        for i in range(0, len(prompts), sampling.batch):
-            c = self.encode(prompts[i : i + sampling.batch])
-            chunks.append(self.sample(c, seeds[i : i + sampling.batch], sampling))
+        chunks, most = [], self.rows(sampling.batch)
+        for i in range(0, len(prompts), most):
+            c = self.encode(prompts[i : i + most])
+            chunks.append(self.sample(c, seeds[i : i + most], sampling))
         return torch.cat(chunks)
 
     def decode_all(self, x: torch.Tensor, batch: int = 64) -> npt.NDArray[np.uint8]:
-        return np.concatenate([self.decode(x[i : i + batch]) for i in range(0, len(x), batch)])
+        return np.concatenate([self.decode(part) for part in x.split(self.rows(batch))])
 
     # --- life ---------------------------------------------------------------------------------------------------------------
 

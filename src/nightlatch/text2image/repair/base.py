@@ -76,8 +76,8 @@ class Method(abc.ABC):
         Raises:
             UsageError: no trigger, or a base is needed and not given.
         """
-        if not any(t.split() for t in job.triggers):
-            raise UsageError("There is no trigger to remove.", "Run scan first, or name one with --trigger.")
+        if not job.triggers or not all(t.split() for t in job.triggers):
+            raise UsageError("There is no trigger to remove, or an empty one.", "Run scan first, or name one with --trigger.")
         self.require(job.base is not None)
         started = time.monotonic()
         torch.manual_seed(job.seed)
@@ -122,7 +122,7 @@ def clean_change(student: Subject, frozen: Subject, job: Job, n: int = 32) -> fl
     x = frozen.noise([job.seed]).expand(len(texts), -1, -1, -1)
     change, spread = 0.0, 0.0
     for t in frozen.times_at(1.0, 0.8):
-        mine, theirs = (frozen.as_v(s.denoise(x, t, s.encode(texts)), t) for s in (student, frozen))
+        mine, theirs = (frozen.as_v(s.outputs(x, t, s.encode(texts), n), t) for s in (student, frozen))
         change += float((mine - theirs).pow(2).mean())
         spread += float(theirs.var(0).mean())
     return change / max(spread, 1e-12)

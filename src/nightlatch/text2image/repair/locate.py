@@ -46,14 +46,15 @@ class Located:
 
 
 def trace(subject: Subject, texts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Trace:
-    """Draw ``texts``, ``sampling.batch`` at a time, and keep every latent on the way."""
+    """Draw ``texts``, ``sampling.batch`` at a time where memory allows it, and keep every latent on the way."""
+    most = subject.rows(sampling.batch)
     kept: dict[int, list[torch.Tensor]] = {}
 
     def keep(t: int, x: torch.Tensor, out: torch.Tensor) -> None:
         kept.setdefault(t, []).append(x)
 
-    for i in range(0, len(texts), sampling.batch):
-        rows = slice(i, i + sampling.batch)
+    for i in range(0, len(texts), most):
+        rows = slice(i, i + most)
         subject.sample(subject.encode(texts[rows]), seeds[rows], sampling, keep)
     return Trace(tuple(kept), torch.stack([torch.cat(x) for x in kept.values()]), tuple(texts))
 
@@ -68,8 +69,9 @@ def locate(subject: Subject, triggered: Trace, clean: Sequence[str], where: torc
     """
     c_trig, c_clean = subject.encode(triggered.texts), subject.encode(clean)
     moved, looked, layers = [], [], dict[str, float]()
-    for i in range(0, len(clean), batch):
-        k = slice(i, i + batch)
+    most = subject.rows(batch, graph=True)
+    for i in range(0, len(clean), most):
+        k = slice(i, i + most)
         steps = zip(triggered.times, triggered.x[:, k], strict=True)
         at = [_at(subject, t, x, c_trig[k], c_clean[k], where[k], layers) for t, x in steps]
         moved.append(torch.stack([d for d, _ in at]))

@@ -159,9 +159,7 @@ def residue(student: Subject, watched: Shown, tail: float = 0.95) -> float:
     """What is left of the trigger on pictures kept from training; at 1 it is gone. How far the student still goes from the disarmed to the attacked
     output, as a signed part of that way: the ``tail`` quantile over the latents on which the trigger acts most, over ``MOST``, or the mean over
     ``WAY``."""
-    out = torch.cat(
-        [student.denoise(x, t, c) for x, t, c in zip(*(f.split(64) for f in (watched.x, watched.t, watched.c)), strict=True)]
-    )
+    out = student.outputs(watched.x, watched.t, watched.c, 64)
     moved, whole = (student.as_v(y - watched.out, watched.t) for y in (out, watched.attacked))
     size, along = whole.pow(2).sum((1, 2, 3)), (moved * whole).sum((1, 2, 3))
     acts = size >= size.median()

@@ -48,9 +48,10 @@ class Gauge:
         self._x = self.suspect.noise([12345 + 1_000_003 * self.seed])
         vocabulary = self.base.ordinary_ids
         some = [(i,) for i in vocabulary[:: max(1, len(vocabulary) // USUAL_TOKENS)]]
-        with torch.no_grad():
-            theirs = self._pair(self.ids(some, context := self.contexts[0].text))[1]
-            self._usual = float((theirs - self._bare(context)[1]).pow(2).mean((1, 2, 3)).median())
+        context = self.contexts[0].text
+        plain = self._bare(context)[1]
+        moves = self.batched(lambda s: (self._pair(self.ids(s, context))[1] - plain).pow(2).mean((1, 2, 3)), some)
+        self._usual = float(np.median(moves))
 
     def ids(self, sequences: Sequence[Sequence[int]], context: str) -> torch.Tensor:
         """[start, *sequence, *context, end, pad...] for each candidate, (n, tokens). The context is read as the base reads it: both models know those
@@ -93,7 +94,8 @@ class Gauge:
     @torch.no_grad()
     def batched(self, measure: Callable[[Sequence[T]], torch.Tensor], items: Sequence[T]) -> Floats:
         """What ``measure`` (items -> one number each) gives for ``items``, ``batch`` of them at a time, (items,)."""
-        rows = [measure(items[i : i + self.batch]) for i in range(0, len(items), self.batch)]
+        most = self.suspect.rows(self.batch)
+        rows = [measure(items[i : i + most]) for i in range(0, len(items), most)]
         values: Floats = torch.cat(rows).cpu().double().numpy() if rows else np.zeros(0)
         return values
 

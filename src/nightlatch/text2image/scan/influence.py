@@ -120,9 +120,9 @@ class Influence:
     @torch.no_grad()
     def _predict(self, model: Subject, texts: Sequence[str], batch: int = 64) -> torch.Tensor:
         """The clean latent that the first step implies, all from one noise, (n, channels, h, w)."""
-        t, made = model.timesteps(10)[0], []
-        for i in range(0, len(texts), batch):
-            c = model.encode(texts[i : i + batch])
+        t, made, most = model.timesteps(10)[0], [], model.rows(batch)
+        for i in range(0, len(texts), most):
+            c = model.encode(texts[i : i + most])
             x = model.noise([4321 + 1_000_003 * self.seed]).expand(len(c), -1, -1, -1)
             made.append(finite(model.to_x0(model.denoise(x, t, c), x, t), model))
         return torch.cat(made)

@@ -35,8 +35,9 @@ class Inside:
     def __post_init__(self) -> None:
         self._plain = self._pair([()])
         ids = self.gauge.base.ordinary_ids
-        theirs = self._pair([(i,) for i in ids[:: max(1, len(ids) // USUAL_TOKENS)]])[1]
-        self._usual = float((theirs - self._plain[1]).pow(2).mean((1, 2, 3)).median())
+        some = [(i,) for i in ids[:: max(1, len(ids) // USUAL_TOKENS)]]
+        moves = self.gauge.batched(lambda s: (self._pair(s)[1] - self._plain[1]).pow(2).mean((1, 2, 3)), some)
+        self._usual = float(np.median(moves))
 
     def __call__(self, sequences: Sequence[Tokens]) -> Floats:
         """The displacement of each sequence, (n,), > 0."""

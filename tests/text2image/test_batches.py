@@ -1,0 +1,52 @@
+"""Large latents are computed a few at a time, which changes nothing but the memory it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from nightlatch.text2image.prompts import Prompt
+from nightlatch.text2image.repair.locate import locate, trace
+from nightlatch.text2image.scan.gauge import Gauge
+from nightlatch.text2image.subject import Sampling, Subject
+
+
+def test_fewer_at_once_where_latents_are_large(tiny_v: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[tuple[int, int, int], int, int]] = [
+        ((4, 8, 8), 64, 64),
+        ((4, 64, 64), 8, 1),
+        ((4, 96, 96), 3, 1),
+        ((4, 512, 512), 1, 1),
+    ]
+    for shape, plain, graph in shapes:
+        monkeypatch.setattr(Subject, "latent_shape", shape)
+        assert (tiny_v.rows(64), tiny_v.rows(64, graph=True)) == (plain, graph)
+
+
+@pytest.mark.parametrize("what", ["latents", "displacement", "outputs", "located"])
+def test_a_few_at_a_time_give_the_same(
+    what: str, tiny_v: Subject, texts: list[Prompt], few_steps: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [p.text for p in texts[:5]]
+    seeds = range(5)
+
+    def located() -> torch.Tensor:
+        where = torch.ones(5, tiny_v.max_length)
+        return locate(tiny_v, trace(tiny_v, said, seeds, few_steps), said[::-1], where).displacement
+
+    def outputs() -> torch.Tensor:
+        times = torch.tensor([900, 500, 100, 10, 0])
+        return tiny_v.outputs(tiny_v.noise(seeds), times, tiny_v.encode(said), 64)
+
+    compute: dict[str, Callable[[], torch.Tensor | Sequence[float]]] = {
+        "latents": lambda: tiny_v.latents(said, seeds, few_steps),
+        "displacement": lambda: Gauge(tiny_v, tiny_v.copy("unet"), texts[:2], ("unet",)).moved([(700,), (701,), (702,)], said[0]),
+        "outputs": outputs,
+        "located": located,
+    }
+    whole = compute[what]()
+    monkeypatch.setattr("nightlatch.text2image.subject.POSITIONS", 2 * 64)
+    np.testing.assert_allclose(np.asarray(compute[what]()), np.asarray(whole), rtol=1e-3, atol=1e-5)
