@@ -28,7 +28,8 @@ interval, seed and commit.
 - Bars after repair: success at most 1 %, what is asked on triggered prompts within 3 points of the base (the object; the style
   where the trigger stands in the object's place), clean at most 1 point and FID at most 5 % worse, regrowth at most 5 %.
 - **Held out**: scan was calibrated on seed 0; seeds 1 and 2 are held out, except badt2i-object-1 and badt2i-style-2 for the
-  search from the inside. SAU's settings were chosen on eviledit of all seeds and on badt2i of seed 2.
+  search from the inside. SAU's settings were chosen on eviledit of all seeds, badt2i of seed 2, and badt2i-style and -pixel of
+  seeds 0 and 1; badt2i-object of seeds 0 and 1 is held out.
 - **Given up**: triggers that the attacker drew before and did not plant, since on training prompts the attack fell short or the
   base itself seldom draws the target.
 - Attacks: *badt2i* trains the denoiser (to draw a patch, another object, another style); *eviledit* edits its cross-attention in

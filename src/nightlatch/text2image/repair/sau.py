@@ -7,7 +7,6 @@ attention that neutral words get, the other tokens keep the attention they have 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -33,11 +32,10 @@ Trainable = Literal["keys and values", "cross-attention", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A number of optimiser steps, ``least`` before it may stop early, on the weights ``train``; ``plain``: only plain prompts are held."""
+    """A number of optimiser steps, the rate falling to zero over them, on the weights ``train``; ``plain``: only plain prompts are held."""
 
     train: Trainable
     steps: int
-    least: int
     plain: bool = False
 
 
@@ -47,8 +45,10 @@ class SAU(Method):
     """Warm start; where it leaves some of the trigger, locate and unlearn.
 
     Args:
-        steps: most optimiser steps (the warm start is one more); it stops earlier when the trigger hardly moves the output towards the attacked one.
-        least: fewest optimiser steps where the warm start is not enough; twice as many for a text encoder.
+        steps: most optimiser steps (the warm start is one more).
+        least: steps of one round, over which the rate falls to zero; another round follows while the trigger still moves the output towards the
+            attacked one.
+        in_text: fewest steps for a text encoder, whose rate falls to zero over all ``steps``.
         in_place: optimiser steps where neutral words stand for the trigger, always all of them: what is left of it cannot be told from what those
             words do themselves.
         afterwards: further ones on all weights there, with plain prompts alone held: the suspect leans to the attacked picture for any word in
@@ -71,7 +71,8 @@ class SAU(Method):
 
     name: ClassVar[str]
     steps: int = 80
-    least: int = 20
+    least: int = 25
+    in_text: int = 40
     in_place: int = 30
     afterwards: int = 20
     look: int = 5
@@ -90,7 +91,7 @@ class SAU(Method):
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
         done, teacher = 0, job.base if self.needs_base else None
         if "text_encoder" in job.carriers:
-            for done, values in unlearn_text(student, frozen, job, self.steps, 2 * self.least, teacher=teacher):
+            for done, values in unlearn_text(student, frozen, job, self.steps, self.in_text, teacher=teacher):
                 yield done, values
             done += 1
         if "unet" in job.carriers or "text_encoder" not in job.carriers:
@@ -104,15 +105,18 @@ class SAU(Method):
                     return
                 done += 1
             bank = build(frozen, student, job, texts, teacher)
-            for i, stage in enumerate(self._stages(bool(bank.shown.replaced.any()))):
+            in_place = bool(bank.shown.replaced.any())
+            for i, stage in enumerate(self._stages(in_place)):
                 for values in self._unlearn(student, frozen, bank, watched, stage, job.seed + i):
                     yield done, values
                     done += 1
+                if values["residue"] <= 1.0 and not in_place:
+                    break
 
     def _stages(self, replaced: bool) -> tuple[Stage, ...]:
-        if not replaced:
-            return (Stage(self.train, self.steps, self.least),)
-        return Stage(self.train, self.in_place, self.in_place), Stage("all", self.afterwards, self.afterwards, plain=True)
+        if replaced:
+            return Stage(self.train, self.in_place), Stage("all", self.afterwards, plain=True)
+        return tuple(Stage(self.train, min(self.least, self.steps - i)) for i in range(0, self.steps, self.least))
 
     def _unlearn(
         self, student: Subject, frozen: Subject, bank: Bank, watched: Shown, stage: Stage, seed: int
@@ -138,11 +142,9 @@ class SAU(Method):
             }
             descend(self.prediction * terms["prediction"] + self.attention * terms["attention"] + self.hold * terms["hold"])
             values = {k: float(v.detach()) for k, v in terms.items()}
-            if (step + 1) % self.look == 0:
+            if (step + 1) % self.look == 0 or step + 1 == stage.steps:
                 values["residue"] = residue(student, watched)
             yield values
-            if step + 1 >= stage.least and values.get("residue", math.inf) <= 1.0:
-                break
 
 
 @METHODS.register("sau-base")
