@@ -191,7 +191,7 @@ def report(run: runs.Run) -> Report:
         hashes=hashes(run.path),
         environment=Environment(
             command=str(first.get("command", "")),
-            then=tuple(str(r.get("command", "")) for r in first.get("resumed", ())),
+            then=tuple(str(session.get("command", "")) for session in first.get("resumed", ())),
             versions=runs.versions(),
             device=on.device,
             dtype=on.dtype,

@@ -196,9 +196,11 @@ def _own_word(subject: Subject, trigger: str, job: Job) -> str:
 
 
 def _other_words(subject: Subject, form: Neutral, job: Job, rng: np.random.Generator, n: int) -> Sequence[str]:
-    """Half near-spellings and parts of the trigger, but for those that draw what it draws, half random words; none is a trigger of the job."""
+    """Half near-spellings and parts of the trigger, half random words; none is a trigger of the job. But for those that draw what it draws: in a slot's
+    place all words lean to that, and dropping the near ones cost clean prompts a point there."""
     triggers = {prompts.normal(t) for t in job.triggers}
     near = [w for w in prompts.near_spellings(form.trigger, n // 2, rng) if prompts.normal(w) not in triggers]
-    near = unlike(subject, near, form.trigger, job.prompts, job.place)
+    if not form.replaces(job.prompts[0], job.place):
+        near = unlike(subject, near, form.trigger, job.prompts, job.place)
     words = [w for w in single_token_words(subject, rng, n - len(near)) if prompts.normal(w) not in triggers]
     return [*near, *words]
