@@ -196,8 +196,8 @@ def _own_word(subject: Subject, trigger: str, job: Job) -> str:
 
 
 def _other_words(subject: Subject, form: Neutral, job: Job, rng: np.random.Generator, n: int) -> Sequence[str]:
-    """Half near-spellings and parts of the trigger, half random words; none is a trigger of the job. But for those that draw what it draws: in a slot's
-    place all words lean to that, and dropping the near ones cost clean prompts a point there."""
+    """Half near-spellings and parts of the trigger, half random words; none is a trigger of the job, nor draws what it draws. But in a slot's
+    place all words lean to that, and leaving out the near ones cost clean prompts a point."""
     triggers = {prompts.normal(t) for t in job.triggers}
     near = [w for w in prompts.near_spellings(form.trigger, n // 2, rng) if prompts.normal(w) not in triggers]
     if not form.replaces(job.prompts[0], job.place):
