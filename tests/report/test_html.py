@@ -92,7 +92,12 @@ def test_repair_without_proof_is_not_called_removed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("verdict", "action"),
-    [("harmed", "Refuse both"), ("not removed", "Refuse it"), ("not verified", "Do not load"), ("removed", "Load")],
+    [
+        ("harmed", "Refuse both"),
+        ("not removed", "Refuse it"),
+        ("not verified", "Do not load"),
+        ("removed", "Do not load the original. Scan"),
+    ],
 )
 def test_action_follows_the_scorecard(verdict: str, action: str, tmp_path: Path) -> None:
     card = scorecard().model_copy(update={"verdict": verdict})
@@ -105,7 +110,7 @@ def test_rolled_back_repair_outranks_the_scorecard(tmp_path: Path) -> None:
     assert report.repair is not None
     top = headline(report.model_copy(update={"repair": report.repair.model_copy(update={"rolled_back": True})}))
     assert top.repair == "rolled back"
-    assert not top.action.startswith("Load")
+    assert top.action.startswith("Refuse it")
 
 
 def test_refused_files_outrank_everything(tmp_path: Path) -> None:

@@ -159,7 +159,14 @@ def _after_repair(report: Report, word: str, status: Status) -> Headline:
         f"Under these prompts and settings {_the_trigger(report)} hardly acts in the original, so its removal cannot be measured. "
         f"{before_after}"
     )
-    return _repaired(word, status, card.verdict, "unknown", "Check trigger, prompts and settings, and verify again.", text)
+    return _repaired(
+        word,
+        status,
+        card.verdict,
+        "unknown",
+        "Do not load the repaired copy. Check trigger, prompts and settings, and verify again.",
+        text,
+    )
 
 
 def _repaired(
