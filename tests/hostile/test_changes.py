@@ -53,7 +53,10 @@ def test_source_changes_between_check_and_load(
 @pytest.mark.parametrize(
     ("error", "remedy"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), "--device cpu, or a smaller batch"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+            "The device ran out of memory. Use --device cpu",
+        ),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "Free memory"),
         (MemoryError(), "Free memory"),
     ],
