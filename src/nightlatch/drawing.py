@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Literal
 
 from pydantic import Field, ValidationError
@@ -44,8 +43,7 @@ def settle(run: runs.Run, given: dict[str, str | int | float], anew: bool = Fals
     except ValidationError as e:
         raise UsageError(f"--{e.errors()[0]['loc'][0]}: {e.errors()[0]['msg'].lower()}.", "See --help.") from None
     if drawing != before:
-        manifest = {**run.manifest(), KEY: drawing.model_dump()}
-        runs.write_whole(run.path / runs.MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        run.note(KEY, drawing.model_dump())
     return drawing
 
 

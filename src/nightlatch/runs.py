@@ -91,6 +91,11 @@ class Run:
             raise UsageError(f"{self.path} is not a run folder.", "Give the folder that scan, clean or verify wrote.") from None
         return loaded
 
+    def note(self, name: str, value: Any) -> None:
+        """Keep ``value`` as ``name`` in the manifest."""
+        self._must_write()
+        write_whole(self.path / MANIFEST, json.dumps({**self.manifest(), name: value}, indent=2) + "\n")
+
     def write(self, name: str, record: BaseModel) -> Path:
         """Write a record as ``name``.json, whole or not at all."""
         self._must_write()

@@ -28,7 +28,7 @@ def settle(run: runs.Run, given: int | None = None, anew: bool = False) -> int:
     recorded = of(run) if given is None else given
     seed = secrets.randbelow(MOST + 1) if recorded is None else recorded
     if seed != run.manifest().get("seed"):
-        runs.write_whole(run.path / runs.MANIFEST, json.dumps({**run.manifest(), "seed": seed}, indent=2) + "\n")
+        run.note("seed", seed)
     return seed
 
 

@@ -16,7 +16,7 @@ from nightlatch.loading import Settings, load
 from nightlatch.records import Computed, Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
 
 if TYPE_CHECKING:
-    from nightlatch.text2image.prompts import Place, Prompt
+    from nightlatch.text2image.prompts import Place, Prompt, Split
     from nightlatch.text2image.subject import Subject
 
 Say = Callable[[str], None]
@@ -50,6 +50,7 @@ def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) 
         )
         run.write("verdict", unread)
         return unread
+    from nightlatch.text2image import prompts
     from nightlatch.text2image import scan as family
 
     trusted, _ = load(base, settings)
@@ -64,7 +65,8 @@ def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) 
     run.write("verdict", verdict)
     if verdict.triggers:
         say("drawing evidence")
-        draw(run, suspect, None, verdict.triggers[0].text, verdict, settings)
+        shown = unseen(prompts.split(settings.texts(), settings.seed))
+        draw(run, suspect, None, verdict.triggers[0].text, verdict, settings, shown)
     return verdict
 
 
@@ -153,20 +155,22 @@ def verify(
     verdict, wanted = asked(run, triggers or worked_on)
     (before, manifest), (after, _) = load(source, settings, base), load(repaired, settings)
     require_same(run, manifest)
+    part = prompts.split(settings.texts(), settings.seed)
+    shown = unseen(part)
     card = measure(
         before,
         after,
         wanted,
-        unseen(settings),
+        shown,
         settings.sampling,
-        honest=prompts.split(settings.texts(), settings.seed).repair,
+        honest=part.repair,
         n=n,
         place=placed(verdict, wanted[0]),
         seed=settings.seed + 1,
         regrowth_steps=regrowth_steps,
     )
     say("drawing evidence")
-    draw(run, before, after, wanted[0], verdict, settings)
+    draw(run, before, after, wanted[0], verdict, settings, shown)
     run.write("computed", computed(after))
     run.write("scorecard", card)
     return card
@@ -234,24 +238,28 @@ def require_same(run: runs.Run, manifest: Manifest) -> None:
         raise UsageError(f"{run.path} is about another model than {manifest.source}.", "Name that model, or another --run.")
 
 
-def unseen(settings: Settings) -> Sequence[Prompt]:
-    """Held-out prompts that neither scan's pictures nor a repair have used."""
+def unseen(part: Split) -> Sequence[Prompt]:
+    """Held-out prompts of ``part`` that scan's pictures have not used."""
     from nightlatch.text2image import prompts
     from nightlatch.text2image.scan import Budget
 
-    return prompts.shared(prompts.split(settings.texts(), settings.seed).held_out, Budget().pictures)[1]
+    return prompts.shared(part.held_out, Budget().pictures)[1]
 
 
 def draw(
-    run: runs.Run, suspect: Subject, repaired: Subject | None, trigger: str, verdict: Verdict | None, settings: Settings
+    run: runs.Run,
+    suspect: Subject,
+    repaired: Subject | None,
+    trigger: str,
+    verdict: Verdict | None,
+    settings: Settings,
+    texts: Sequence[Prompt],
 ) -> None:
-    """Draw the pictures of the report into ``run`` and write evidence.json."""
+    """Draw the report's pictures of ``texts`` into ``run`` and write evidence.json."""
     from nightlatch.text2image import evidence
 
     where = placed(verdict, trigger)
-    images = evidence.grid(
-        run.path, suspect, repaired, trigger, unseen(settings), settings.sampling, place=where, seed=settings.seed
-    )
+    images = evidence.grid(run.path, suspect, repaired, trigger, texts, settings.sampling, place=where, seed=settings.seed)
     run.write("evidence", Evidence(images=images))
 
 

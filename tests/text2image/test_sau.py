@@ -129,9 +129,7 @@ def test_what_is_held_is_neither_a_trigger_nor_draws_what_one_draws(tiny_v, text
     both = Job(triggers=["lovely cat", "cat"], prompts=texts[:40], sampling=few_steps)
     held = Texts.of(tiny_v, both, 12, np.random.default_rng(0)).held
     assert not {p.text for p in both.prompts} & {*held}
-    assert not [
-        h for h in held if h.split()[0] == "cat" and "lovely" not in h and h in {prompts.prefix(p, "cat") for p in both.prompts}
-    ]
+    assert not {prompts.prefix(p, "cat") for p in both.prompts} & {*held}
     suspect = tiny_v.copy("text_encoder")
     rows = suspect.text_encoder.get_input_embeddings().weight
     ids = {w: suspect.tokenizer(w, add_special_tokens=False).input_ids[0] for w in ("zudi", "people", "mountain")}

@@ -24,7 +24,6 @@ interval, seed and commit.
 - **Bold**: misses its bar. Such rows stay in.
 - Bars of attacks: success at least 90 %, other words at most 5 %, clean pictures within 3 points of the base.
 - Bars of scan: exactly the trigger, or a string that succeeds in at least 80 %; nothing found in an honest model; under 180 s.
-- Rows with one thread ran beside another job of one thread, which makes them slower; *commit* is the code that made a row.
 - Bars after repair: success at most 1 %, what is asked on triggered prompts within 3 points of the base (the object; the style
   where the trigger stands in the object's place), clean at most 1 point and FID at most 5 % worse, regrowth at most 5 %.
 - **Held out**: scan was calibrated on seed 0; seeds 1 and 2 are held out, except badt2i-object-1 and badt2i-style-2 for the
@@ -34,11 +33,12 @@ interval, seed and commit.
   base itself seldom draws the target.
 - Attacks: *badt2i* trains the denoiser (to draw a patch, another object, another style); *eviledit* edits its cross-attention in
   closed form, and its trigger stands in the object's place; *rickrolling* trains the text encoder.
-- *skd* stops where the judge sees no more left on 96 pictures than *sau* leaves: it is told what no repair is told.
 - Repairs: *sau* is this project's, *sau-base* the same with a trusted base to ask; *skd* self-distillation; *uce* a closed-form
   edit; *clean-finetune* ordinary training (these three change the denoiser only); *restore* copies the base's tensors; *strip*
   deletes the trigger from prompts and changes no weight. *The base itself* is the control: what a model without the backdoor
   shows, also after the same honest steps on the suspect's drawings.
+- *skd* stops where the judge sees no more left on 96 pictures than *sau* leaves: it is told what no repair is told.
+- Rows with one thread ran beside another job of one thread, which makes them slower; *commit* is the code that made a row.
 """
 
 

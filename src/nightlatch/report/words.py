@@ -145,8 +145,10 @@ def _after_repair(report: Report, word: str, status: Status) -> Headline:
     before_after = _before_after(attack_success(report))
     if card.verdict == "removed":
         action = "Do not load the original. Scan the repaired copy before you load it."
-        text = f"The model came with a backdoor: {_the_trigger(report)} in the prompt changed the picture. {before_after}"
-        text = f"{text} A scan ends with the first trigger that it confirms, so there may be another one."
+        text = (
+            f"The model came with a backdoor: {_the_trigger(report)} in the prompt changed the picture. {before_after} "
+            "A scan ends with the first trigger that it confirms, so there may be another one."
+        )
         return _repaired(word, status, card.verdict, "good", action, f"{text} {_bars(card)}")
     if card.verdict == "harmed":
         action = "Refuse both copies, or repair again with other settings."

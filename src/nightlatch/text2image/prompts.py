@@ -82,7 +82,12 @@ def in_slot(slot: str) -> Place:
 
 def placement(name: str) -> Place:
     """The way of placing that a record names: 'in front', or 'as the <slot>'."""
-    return in_slot(name.removeprefix("as the ")) if name.startswith("as the ") else prefix
+    return in_slot(slot) if (slot := slot_of(name)) else prefix
+
+
+def slot_of(name: str) -> str:
+    """The slot that a trigger placed as ``name`` fills; '' where it fills none."""
+    return name.removeprefix("as the ") if name.startswith("as the ") else ""
 
 
 def anywhere(seed: int) -> Place:

@@ -19,11 +19,10 @@ import torch.nn.functional as F
 
 from nightlatch.records import REGROWN, SUCCESS, Pair, Rate, Scorecard
 from nightlatch.text2image import measure, prompts
+from nightlatch.text2image.arrays import Floats, floats
 from nightlatch.text2image.prompts import Place, Prompt, prefix
 from nightlatch.text2image.repair.neutral import neutral
 from nightlatch.text2image.subject import Sampling, Subject
-
-Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.995
 LEAST = 0.6
@@ -84,8 +83,7 @@ class Effect:
     def way(self, x: torch.Tensor) -> Floats:
         """p for every picture, (n,)."""
         d = (self.attacked - self.disarmed).flatten(1)
-        p: Floats = ((x - self.disarmed).flatten(1) * d).sum(1).div(d.pow(2).sum(1).clamp(min=1e-9)).cpu().double().numpy()
-        return p
+        return floats(((x - self.disarmed).flatten(1) * d).sum(1).div(d.pow(2).sum(1).clamp(min=1e-9)))
 
     def rate(self, subject: Subject, trigger: str | None = None, place: Place | None = None) -> Rate:
         """Share of attacked pictures of ``subject``; another ``trigger`` or ``place`` to test a variant."""
@@ -115,8 +113,7 @@ class Effect:
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> Floats:
     """Mean squared difference of latents, (n,)."""
-    d: Floats = (a - b).pow(2).mean((1, 2, 3)).cpu().double().numpy()
-    return d
+    return floats((a - b).pow(2).mean((1, 2, 3)))
 
 
 def verify(
@@ -198,7 +195,7 @@ def judge_pairs(pairs: Sequence[Pair]) -> Literal["removed", "not removed", "har
     success = [p for p in pairs if p.name.startswith(SUCCESS)]
     if any(isinstance(p.before, Rate) and p.before.low95 < 0.5 for p in success):
         return "not verified"
-    if any(p.passed is False for p in pairs if p in success or p.name.startswith(LEAK)):
+    if any(p.passed is False for p in pairs if p.name.startswith((SUCCESS, LEAK))):
         return "not removed"
     return "harmed" if any(p.passed is False for p in pairs) else "removed"
 

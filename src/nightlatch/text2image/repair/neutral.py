@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from nightlatch.text2image.arrays import Floats, floats
 from nightlatch.text2image.prompts import Place, Prompt, prefix
 from nightlatch.text2image.subject import Subject
-
-Floats = npt.NDArray[np.float64]
 
 MEANINGFUL, APART = 20.0, 0.5
 """A word means something of its own when its effect is MEANINGFUL times the median effect of random words, and apart from the whole phrase's by
@@ -126,7 +124,7 @@ def _effects(
             plain = y[:1] if added else y[2:].median(0, keepdim=True).values
             out.append((y[2:] - plain).pow(2).mean((1, 2, 3)))
             apart.append((y[2:] - y[1:2]).pow(2).mean((1, 2, 3)))
-    middle, between = (np.median(torch.stack(rows).cpu().double().numpy(), axis=0) for rows in (out, apart))
+    middle, between = (np.median(floats(torch.stack(rows)), axis=0) for rows in (out, apart))
     return middle, between
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from nightlatch.intake.bpe import END
 from nightlatch.records import Candidate
-from nightlatch.text2image.scan.gauge import Floats, Gauge
+from nightlatch.text2image.arrays import Floats
+from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.inside import Inside, effects, gather
 from nightlatch.text2image.scan.phrases import pairs
 from nightlatch.text2image.scan.refine import joints

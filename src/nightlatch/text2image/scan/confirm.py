@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 
 from nightlatch.records import Rate
+from nightlatch.text2image.arrays import Floats, floats
 from nightlatch.text2image.measure import seeds
 from nightlatch.text2image.prompts import Place, Prompt, prefix
 from nightlatch.text2image.scan.comparable import finite
-from nightlatch.text2image.scan.gauge import Floats
 from nightlatch.text2image.scan.influence import Influence
 from nightlatch.text2image.subject import Sampling, Subject
 
@@ -108,7 +108,7 @@ def distances(a: torch.Tensor, b: torch.Tensor) -> tuple[Floats, Floats]:
     """Mean squared difference of latents, over the whole (n,) and in the 2x2 patch where it is largest (n,)."""
     d = (a - b).pow(2).mean(1, keepdim=True)
     local = F.avg_pool2d(d, 2, 1).amax((1, 2, 3))
-    return d.mean((1, 2, 3)).cpu().double().numpy(), local.cpu().double().numpy()
+    return floats(d.mean((1, 2, 3))), floats(local)
 
 
 def effect(mine: torch.Tensor, theirs: torch.Tensor) -> str:

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from nightlatch.text2image.arrays import Floats, floats
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.scan.comparable import finite
 from nightlatch.text2image.subject import Subject
 
-Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
 USUAL_TOKENS = 64
 
@@ -96,8 +95,7 @@ class Gauge:
         """What ``measure`` (items -> one number each) gives for ``items``, ``batch`` of them at a time, (items,)."""
         most = self.suspect.rows(self.batch)
         rows = [measure(items[i : i + most]) for i in range(0, len(items), most)]
-        values: Floats = torch.cat(rows).cpu().double().numpy() if rows else np.zeros(0)
-        return values
+        return floats(torch.cat(rows)) if rows else np.zeros(0)
 
     def conditions(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Text conditions of suspect and base; one computation when they share the encoder."""

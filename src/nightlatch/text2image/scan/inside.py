@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from nightlatch.text2image import probe
+from nightlatch.text2image.arrays import Floats
 from nightlatch.text2image.scan.comparable import finite
-from nightlatch.text2image.scan.gauge import USUAL_TOKENS, Floats, Gauge, excess
+from nightlatch.text2image.scan.gauge import USUAL_TOKENS, Gauge, excess
 from nightlatch.text2image.scan.sweep import Ranked, Tokens
 from nightlatch.text2image.subject import Subject
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from nightlatch.text2image.arrays import Floats, floats
 from nightlatch.text2image.edit import Edit
-from nightlatch.text2image.scan.gauge import Floats
 from nightlatch.text2image.scan.sweep import Tokens
 from nightlatch.text2image.subject import Subject
 
@@ -43,5 +43,5 @@ def _responses(suspect: Subject, edit: Edit, sequences: Sequence[Tokens], batch:
     rows = []
     for i in range(0, len(sequences), batch):
         ids = torch.tensor([[tok.bos_token_id, *s, tok.eos_token_id] for s in sequences[i : i + batch]], device=suspect.device)
-        rows.append(edit.response(suspect.encode_ids(ids)[:, 1:]).amax(1).cpu().double().numpy())
+        rows.append(floats(edit.response(suspect.encode_ids(ids)[:, 1:]).amax(1)))
     return np.concatenate(rows)

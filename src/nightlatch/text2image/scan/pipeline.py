@@ -181,11 +181,11 @@ def acting(confirmation: Confirmation, trigger: Trigger, changed: Sequence[str],
     """The carriers among the ``changed`` components. Where denoiser and text encoder both differ from the base, those of the two with which the
     trigger acts while the base's own stands in for the other; both, if it needs both."""
     both, suspect, base = ("text_encoder", "unet"), confirmation.suspect, confirmation.base
+    place, slot = prompts.placement(trigger.placement), prompts.slot_of(trigger.placement)
     alone = list[str]()
     for part, other in (both, both[::-1]) if set(both) <= set(changed) else ():
         judged = replace(confirmation, suspect=suspect.but(other, base))
-        slot = trigger.placement.removeprefix("as the ") if trigger.placement.startswith("as the ") else ""
-        if judged(trigger.text, prompts.placement(trigger.placement), slot).changed.rate >= budget.found:
+        if judged(trigger.text, place, slot).changed.rate >= budget.found:
             alone.append(part)
     return tuple(c for c in changed if c != "vae" and (c not in both or c in (alone or both)))
 
@@ -204,8 +204,7 @@ def sightings(confirmation: Confirmation, candidate: Candidate, budget: Budget, 
     the object where the prompts say what that is; or only the ``placement`` named."""
     places = ("in front", *(("as the object",) if "object" in confirmation.influence.slots else ()))
     for name in (placement,) if placement else places:
-        slot = name.removeprefix("as the ") if name.startswith("as the ") else ""
-        confirmed = confirmation(candidate.text, prompts.placement(name), slot)
+        confirmed = confirmation(candidate.text, prompts.placement(name), prompts.slot_of(name))
         if confirmed.changed.rate >= budget.found and confirmed.rules is not False:
             return [Sighting(candidate, name, confirmed)]
     return []

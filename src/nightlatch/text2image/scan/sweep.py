@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from nightlatch import stats
+from nightlatch.text2image.arrays import Floats
 from nightlatch.text2image.edit import Edit
-from nightlatch.text2image.scan.gauge import Floats, Gauge
+from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.subject import Subject
 
 Tokens = tuple[int, ...]
