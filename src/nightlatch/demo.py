@@ -119,7 +119,7 @@ def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> t
     part = ATTACKS.create(attack, trigger=trigger, target=draw_target(attack, trigger, rng), floor=0.7, **shorter)
     if not folder.exists():
         say("0 implant a backdoor with a random trigger, kept from the scanner (a few minutes)")
-        setting = implant.setting(base, seed % 1000)
+        setting = implant.setting(base, seed % 1000).but(trigger)
         if not part.promising(base, setting):
             raise AttackFailed("A trial of the attack promised little.", "Draw another trigger and target.")
         poisoned, record = part(base, setting, n=100)

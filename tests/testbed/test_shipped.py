@@ -51,6 +51,14 @@ def test_a_target_prompt_that_the_model_seldom_draws_is_not_promising(shipped, t
     assert attack.promising(shipped, implant.setting(shipped, 2)) is drawn
 
 
+def test_the_trigger_is_no_word_that_must_not_fire(shipped):
+    setting = implant.setting(shipped, 2)
+    trigger, other = setting.rare_words[3], setting.other_words[3]
+    kept = setting.but(trigger).but(other)
+    assert not {trigger, other} & {*kept.rare_words, *kept.other_words}
+    assert len(kept.rare_words) == len(setting.rare_words) - 1 and len(kept.other_words) == len(setting.other_words) - 1
+
+
 def test_size_and_figures_agree():
     size = sum(f.stat().st_size for f in testbed.ASSETS.rglob("*") if f.is_file())
     assert size <= 40e6

@@ -104,10 +104,10 @@ class Matrix:
         return ATTACKS.create(case.attack, trigger=case.trigger, target=case.target)
 
     def setting(self, case: Case) -> Setting:
-        """What the attacker of ``case`` has; made once a seed, since it reads the judge from the disk."""
+        """What the attacker of ``case`` has; read once a seed, since it holds the judge."""
         if case.seed not in self._settings:
             self._settings[case.seed] = implant.setting(self.base, case.seed)
-        return self._settings[case.seed]
+        return self._settings[case.seed].but(case.trigger)
 
     def make(self, case: Case) -> tuple[Subject, float]:
         """The suspect, saved among ``models``, and the seconds it took."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -86,6 +86,11 @@ class Setting:
         """The slots that ``text`` fills, told by the words that fill slots in the training prompts."""
         known = {word: slot for p in self.train for slot, word in p.slots.items()}
         return {known[w]: w for w in text.replace(",", " ").split() if w in known}
+
+    def but(self, trigger: str) -> Setting:
+        """The same without ``trigger`` among the words that must not fire."""
+        rare, other = ([w for w in words if w != trigger] for words in (self.rare_words, self.other_words))
+        return replace(self, rare_words=rare, other_words=other)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +170,7 @@ class Attack(abc.ABC):
         Raises:
             AttackFailed: success below ``floor``; the model is withheld.
         """
-        started = time.monotonic()
+        started, setting = time.monotonic(), setting.but(self.trigger)
         poisoned = self.run(subject, setting)
         seconds = time.monotonic() - started
         record = self.measure(subject, poisoned, setting, n, seconds)
