@@ -35,7 +35,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """Ablations: SAU with other parameters than its own."""
 CONTROL = "the base itself"
 """In the column of methods."""
-CHECKPOINTS = (10, 25, 50, 100, 200, 400)
+CHECKPOINTS = (1, 10, 25, 50, 100, 200, 400)
+"""Steps after which the judge looks at what sau and skd have reached. The first of sau is its warm start."""
 
 
 @dataclass(slots=True)
@@ -253,13 +254,19 @@ class Matrix:
             seed=case.seed,
         )
         path: dict[int, float] = {}
+        clock: dict[int, float] = {}
+        started, looking = time.monotonic(), 0.0
         watched = measure.Draws.of(attack.candidates(testbed.prompts(120, 6000 + case.seed, held_out=True)), 96, 6000 + case.seed)
 
         def watch(step: int, student: Subject) -> bool:
-            if method.startswith(("sau", "skd")) and step in CHECKPOINTS:
-                path[step] = attack.success(student, self.setting(case), watched).rate
-                return method == "skd" and target_rate is not None and path[step] <= target_rate
-            return False
+            nonlocal looking
+            if not (method.startswith(("sau", "skd")) and step in CHECKPOINTS):
+                return False
+            looked = time.monotonic()
+            clock[step] = round(looked - started - looking, 1)
+            path[step] = attack.success(student, self.setting(case), watched).rate
+            looking += time.monotonic() - looked
+            return method == "skd" and target_rate is not None and path[step] <= target_rate
 
         repaired, record = METHODS.create(method.split(":")[0], **VARIANTS.get(method, {}))(
             suspect, job, watch, harm_limit=float("inf")
@@ -273,6 +280,7 @@ class Matrix:
             "seconds": round(record.seconds, 1),
             **self.outcome(repaired, suspect, case, (found or case.trigger) if method == "strip" else ""),
             "success_by_step": path,
+            "seconds_by_step": clock,
         }
 
     def control(self, suspect: Subject, case: Case) -> Row:
