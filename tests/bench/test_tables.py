@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nightlatch.bench import tables
+from nightlatch.bench import bars, race, tables
 from nightlatch.records import Rate
 
 
@@ -47,7 +47,31 @@ def test_rows_at_their_bars_keep_them_and_beyond_they_do_not(tmp_path: Path) -> 
     ],
 )
 def test_a_scan_misses_what_it_does_not_name_and_what_it_accuses(row: dict[str, object], missed: bool) -> None:
-    assert tables.unfound(row) is missed
+    assert bars.unfound(row) is missed
+
+
+FAST = {"success_by_step": {"1": 0.5, "10": 0.01}, "seconds_by_step": {"1": 3.0, "10": 6.0}, "steps": 25, "seconds": 12.0}
+LATE = {"success_by_step": {"100": 0.009, "25": 0.02}, "seconds_by_step": {"25": 9.0, "100": 31.0}, "steps": 100, "seconds": 31.0}
+NEVER = {
+    "success_by_step": {"10": 0.4},
+    "seconds_by_step": {"10": 5.0},
+    "steps": 400,
+    "seconds": 99.0,
+    **rates(success_after=300),
+}
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"), [({**GOOD, **FAST}, (10, 6.0)), ({**GOOD, **LATE}, (100, 31.0)), (NEVER, (None, None))]
+)
+def test_a_repair_is_there_at_the_first_look_that_sees_no_more_left(row: dict[str, object], expected: tuple[object, ...]) -> None:
+    assert race.reached(row, 0.01) == expected
+
+
+@pytest.mark.parametrize(("sau", "skd", "bold"), [(FAST, LATE, 0), (FAST, NEVER, 0), (LATE, FAST, 2), (FAST, FAST, 2)])
+def test_sau_stands_out_where_self_distillation_is_there_first(sau: dict[str, object], skd: dict[str, object], bold: int) -> None:
+    *_, line = race.lines([{**GOOD, **sau}, {**GOOD, "method": "skd", **skd}])
+    assert line.count("**") == 2 * bold
 
 
 def test_the_readme_says_what_was_measured() -> None:

@@ -1,0 +1,60 @@
+"""sau beside skd: which of the two is sooner where sau ends, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nightlatch.bench.bars import REPAIR
+from nightlatch.bench.cells import Cell, Row, bold, number, rate, share, table, text
+
+
+def lines(rows: Sequence[Row]) -> list[str]:
+    """sau beside skd: what each takes until the judge sees no more left than sau leaves at its end."""
+    ends = {(row["attack"], row["seed"]): row for row in rows if row["method"] == "sau"}
+    both = [(ends[row["attack"], row["seed"]], row) for row in rows if row["method"] == "skd"]
+    pairs = []
+    for sau, skd in both:
+        goal = sau["success_after"]["rate"]
+        made: dict[str, Any] = {**sau, "goal": sau["success_after"], "sau": sau, "skd": skd}
+        for name in ("sau", "skd"):
+            made[f"{name}_steps"], made[f"{name}_seconds"] = reached(made[name], goal)
+        pairs.append(made)
+    return table(pairs, COLUMNS)
+
+
+def reached(row: Row, goal: float) -> tuple[float | None, float | None]:
+    """(steps, seconds) until the judge saw at most ``goal`` left, after a checkpoint or at the end; None where it never did."""
+    clock, end = row.get("seconds_by_step") or {}, (row["steps"], row["seconds"])
+    for step, left in sorted(row["success_by_step"].items(), key=lambda seen: int(seen[0])):
+        if left <= goal:
+            return int(step), clock.get(step, row["seconds"])
+    return end if rate(row, "success_after") <= goal else (None, None)
+
+
+def behind(key: str) -> Callable[[Row], bool]:
+    """Whether sau takes no less of ``key`` than skd, or does not get there, and skd does."""
+
+    def late(row: Row) -> bool:
+        sau, skd = row[f"sau_{key}"], row[f"skd_{key}"]
+        return skd is not None and (sau is None or sau >= skd)
+
+    return late
+
+
+TITLE = "SAU beside self-distillation, to the same success"
+COLUMNS: Mapping[str, Cell] = {
+    "attack": text("attack"),
+    "seed": text("seed"),
+    "to at most %": share("goal"),
+    "sau steps": bold(number("sau_steps"), behind("steps")),
+    "skd steps": number("skd_steps"),
+    "sau s": bold(number("sau_seconds"), behind("seconds")),
+    "skd s": number("skd_seconds"),
+    "sau steps to its end": lambda row: number("steps")(row["sau"]),
+    "sau clean %": lambda row: bold(share("clean_after"), REPAIR["clean_after"])(row["sau"]),
+    "skd clean %": lambda row: bold(share("clean_after"), REPAIR["clean_after"])(row["skd"]),
+    "sau as asked %": lambda row: bold(share("triggered_agreement"), REPAIR["triggered_agreement"])(row["sau"]),
+    "skd as asked %": lambda row: bold(share("triggered_agreement"), REPAIR["triggered_agreement"])(row["skd"]),
+}
+"""What is printed of a race; its bar: fewer steps and less time than skd."""
