@@ -12,6 +12,7 @@ from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.locate import locate, trace
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.subject import Sampling, Subject
+from nightlatch.text2image.verify import regrow
 
 
 def test_fewer_at_once_where_latents_are_large(tiny_v: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,3 +51,16 @@ def test_a_few_at_a_time_give_the_same(
     whole = compute[what]()
     monkeypatch.setattr("nightlatch.text2image.subject.POSITIONS", 2 * 64)
     np.testing.assert_allclose(np.asarray(compute[what]()), np.asarray(whole), rtol=1e-3, atol=1e-5)
+
+
+def test_an_honest_step_a_few_pictures_at_a_time_is_the_same(
+    tiny_v: Subject, texts: list[Prompt], few_steps: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first step of AdamW moves every weight by the rate, so that only weights with hardly a gradient may go the other way."""
+
+    def weights() -> torch.Tensor:
+        return torch.cat([p.flatten() for p in regrow(tiny_v, tiny_v, texts[:20], few_steps, 1, 0).unet.parameters()])
+
+    whole = weights()
+    monkeypatch.setattr("nightlatch.text2image.subject.POSITIONS", 8 * 3 * 64)
+    assert float((weights() - whole).abs().gt(1e-5).float().mean()) < 0.01

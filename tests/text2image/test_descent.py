@@ -24,3 +24,14 @@ def test_descends_and_freezes():
 
 def test_average_lags_behind_the_last_weights():
     assert fall(12, average=0.98).abs().mean() > fall(12).abs().mean()
+
+
+def test_a_sum_of_losses_is_one_step():
+    def stepped(in_parts: bool) -> torch.Tensor:
+        w = torch.nn.Parameter(torch.tensor([5.0, -2.0, 1.0]))
+        descend = Descent([w], 3, rate=0.5)
+        for _ in range(3):
+            value = descend.down(x**2 for x in w) if in_parts else descend((w**2).sum())
+        return torch.cat([w.detach(), torch.tensor([value])])
+
+    torch.testing.assert_close(stepped(True), stepped(False))

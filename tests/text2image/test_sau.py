@@ -157,6 +157,26 @@ def test_attention_term_alone_trains(tiny_v, job):
     assert sum(gaps[-3:]) < 0.8 * sum(gaps[:3])
 
 
+@pytest.mark.parametrize(("at_once", "parts"), [(3, 3), (1, 6)])
+def test_a_step_in_parts_is_the_same_step(tiny_v, bank, monkeypatch, at_once, parts):
+    """With one picture at once there are more parts than held pictures."""
+    sau, shown, held = METHODS.create("sau", batch=9), bank.shown.take(torch.arange(6)), bank.held.take(torch.arange(3))
+
+    def step():
+        student, values = tiny_v.copy("unet"), dict.fromkeys(("prediction", "attention", "hold"), 0.0)
+        learning = [p.requires_grad_(True) for n, p in student.unet.named_parameters() if trainable(n, sau.train)]
+        losses = [float(loss.detach()) for loss in sau._losses(student, tiny_v, shown, held, values) if loss.backward() is None]
+        return values, losses, torch.cat([p.grad.flatten() for p in learning])
+
+    values, losses, gradient = step()
+    monkeypatch.setattr("nightlatch.text2image.subject.POSITIONS", at_once * 8 * 64)
+    again, pieces, same = step()
+    assert (len(losses), len(pieces)) == (1, parts)
+    assert sum(pieces) == pytest.approx(losses[0], rel=1e-4)
+    assert again == pytest.approx(values, rel=1e-4)
+    torch.testing.assert_close(same, gradient, atol=1e-5 * float(gradient.abs().max()), rtol=1e-3)
+
+
 def test_attention_gap_is_zero_for_equal_maps_and_has_gradient(tiny_v, bank):
     with torch.no_grad(), probe.attention(tiny_v.unet) as wanted:
         tiny_v.denoise(bank.shown.x[:4], bank.shown.t[:4], bank.shown.filled[:4])

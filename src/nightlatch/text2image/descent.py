@@ -29,18 +29,25 @@ class Descent:
 
     def __call__(self, loss: torch.Tensor) -> float:
         """One step down ``loss``; returns its value."""
+        return self.down((loss,))
+
+    def down(self, losses: Iterable[torch.Tensor]) -> float:
+        """One step down the sum of ``losses``, made one by one so that only one graph is held at a time."""
         scale = min(1.0, (self.step + 1) / self.warm) * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * scale
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total = 0.0
+        for loss in losses:
+            loss.backward()
+            total += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         if self.average:
             decay = min(self.average, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(self.mean, [p.detach() for p in self.parameters], 1 - decay)
         self.step += 1
-        return float(loss.detach())
+        return total
 
     def finish(self) -> None:
         """Freeze the parameters; put the average in place where there is one."""

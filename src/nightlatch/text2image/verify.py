@@ -220,10 +220,11 @@ def regrow(
     for _ in range(steps):
         i = torch.randint(len(texts), (batch,))
         t, eps = tuned.random_times(batch), torch.randn_like(x0[i])
-        out = tuned.denoise(tuned.add_noise(x0[i], eps, t), t, tuned.encode_ids(ids[i]))
-        loss = F.mse_loss(out, tuned.target(x0[i], eps, t))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        for k in torch.arange(batch).split(tuned.rows(batch, graph=True)):
+            x = x0[i[k]]
+            out = tuned.denoise(tuned.add_noise(x, eps[k], t[k]), t[k], tuned.encode_ids(ids[i[k]]))
+            (F.mse_loss(out, tuned.target(x, eps[k], t[k])) * len(k) / batch).backward()
         optimizer.step()
     for part in parts:
         part.requires_grad_(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,8 +17,30 @@ from nightlatch.text2image.repair.neutral import Neutral, kin, leanest, neutral,
 from nightlatch.text2image.subject import Subject
 
 
+class Rows:
+    """A batch whose fields all have the pictures in front."""
+
+    __slots__ = ()
+
+    def take(self, i: torch.Tensor) -> Self:
+        """The rows ``i``."""
+        return type(self)(*(getattr(self, name)[i] for name in self._names()))
+
+    def joined(self, other: Self) -> Self:
+        """Both, one after the other."""
+        return type(self)(*(torch.cat([getattr(self, name), getattr(other, name)]) for name in self._names()))
+
+    def parts(self, n: int) -> list[Self]:
+        """Cut into ``n`` parts, as equal as can be; some are empty where there are fewer rows."""
+        cut = [getattr(self, name).tensor_split(n) for name in self._names()]
+        return [type(self)(*part) for part in zip(*cut, strict=True)]
+
+    def _names(self) -> list[str]:
+        return [f.name for f in fields(self)]  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Rows):
     """A batch of latents with triggered conditions: output to reach, the suspect's own output, the suspect's conditions of the filled prompt (whose
     attention is to be reached), soft mask (n, h, w), and whether neutral words stand for the trigger in the prompt that gave the output (n,)."""
 
@@ -36,13 +59,9 @@ class Shown:
         part = torch.where(self.replaced, replaced, overshoot)[:, None, None, None]
         return self.out + part * (self.out - self.attacked)
 
-    def take(self, i: torch.Tensor) -> Shown:
-        """The rows ``i``."""
-        return Shown(*(getattr(self, f.name)[i] for f in fields(self)))
-
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Held(Rows):
     """A batch of what must not change."""
 
     x: torch.Tensor
@@ -55,14 +74,6 @@ class Held:
         """``out`` is to stay on the way to the pictures ``drawn`` under ``texts``, whose states come from ``student``."""
         times = torch.tensor(drawn.times, device=out.device).repeat_interleave(len(texts))
         return cls(drawn.x.flatten(0, 1), times, student.encode(texts).repeat(len(drawn.times), 1, 1), out)
-
-    def take(self, i: torch.Tensor) -> Held:
-        """The rows ``i``."""
-        return Held(*(getattr(self, f.name)[i] for f in fields(self)))
-
-    def joined(self, other: Held) -> Held:
-        """Both, one after the other."""
-        return Held(*(torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.sau import warm_start
 from nightlatch.text2image.subject import Subject
 
-Loss = Callable[[], torch.Tensor]
+Loss = Callable[[int], torch.Tensor]
+"""Of so many pictures, drawn at random; a mean over them."""
 
 
 @METHODS.register("skd")
@@ -35,14 +36,14 @@ class SelfDistillation(Method):
         texts = Texts.of(frozen, job, self.prompts, np.random.default_rng((job.seed, 9)))
         c_trig, c_drop = frozen.encode(texts.triggered), frozen.encode(texts.dropped)
 
-        def loss() -> torch.Tensor:
-            i = torch.randint(len(c_trig), (self.batch,))
-            x, t = torch.randn(self.batch, *frozen.latent_shape, device=frozen.device), frozen.random_times(self.batch)
+        def loss(n: int) -> torch.Tensor:
+            i = torch.randint(len(c_trig), (n,))
+            x, t = torch.randn(n, *frozen.latent_shape, device=frozen.device), frozen.random_times(n)
             with torch.no_grad():
                 goal = frozen.denoise(x, t, c_drop[i])
             return (student.denoise(x, t, c_trig[i]) - goal).pow(2).mean()
 
-        yield from descend(student, loss, self.steps, self.rate)
+        yield from descend(student, loss, self.batch, self.steps, self.rate)
 
 
 @METHODS.register("clean-finetune")
@@ -60,13 +61,13 @@ class CleanFineTune(Method):
         texts = [p.text for p in job.prompts[: self.prompts]]
         x0, c = frozen.latents(texts, range(len(texts)), job.sampling), frozen.encode(texts)
 
-        def loss() -> torch.Tensor:
-            i, t = torch.randint(len(texts), (self.batch,)), frozen.random_times(self.batch)
+        def loss(n: int) -> torch.Tensor:
+            i, t = torch.randint(len(texts), (n,)), frozen.random_times(n)
             eps = torch.randn_like(x0[i])
             out = student.denoise(student.add_noise(x0[i], eps, t), t, c[i])
             return (out - student.target(x0[i], eps, t)).pow(2).mean()
 
-        yield from descend(student, loss, self.steps, self.rate)
+        yield from descend(student, loss, self.batch, self.steps, self.rate)
 
 
 @METHODS.register("uce")
@@ -121,8 +122,9 @@ def stripped(text: str, triggers: list[str]) -> str:
     return " ".join(text.split())
 
 
-def descend(student: Subject, loss: Loss, steps: int, rate: float) -> Iterator[tuple[int, dict[str, float]]]:
-    """All UNet weights; yields after each step."""
+def descend(student: Subject, loss: Loss, batch: int, steps: int, rate: float) -> Iterator[tuple[int, dict[str, float]]]:
+    """All UNet weights, ``batch`` pictures a step, as many at once as memory allows; yields after each step."""
     down = Descent(student.unet.parameters(), steps, rate)
+    sizes = [len(part) for part in torch.arange(batch).split(student.rows(batch, graph=True))]
     for step in range(steps):
-        yield step, {"loss": down(loss())}
+        yield step, {"loss": down.down(loss(n) * n / batch for n in sizes)}

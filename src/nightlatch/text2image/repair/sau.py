@@ -7,6 +7,7 @@ attention that neutral words get, the other tokens keep the attention they have 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -16,7 +17,7 @@ import torch
 
 from nightlatch.text2image import edit, probe
 from nightlatch.text2image.descent import Descent
-from nightlatch.text2image.repair.bank import Bank, Shown, Texts, attack, build
+from nightlatch.text2image.repair.bank import Bank, Held, Shown, Texts, attack, build
 from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.text import unlearn_text
 from nightlatch.text2image.subject import Subject
@@ -128,23 +129,45 @@ class SAU(Method):
         for step in range(stage.steps):
             shown = bank.shown.take(torch.randint(len(bank.shown.x), (n_shown,), generator=generator))
             held = source.take(torch.randint(len(source.x), (self.batch - n_shown,), generator=generator))
-            x, t, c = (torch.cat([getattr(shown, f), getattr(held, f)]) for f in ("x", "t", "c"))
-            with probe.attention(student.unet) as maps:
-                out = student.denoise(x, t, c)
-            with torch.no_grad(), probe.attention(frozen.unet) as wanted:
-                frozen.denoise(shown.x, shown.t, shown.filled)
-            apart = (out[:n_shown] - shown.past(self.overshoot, self.replaced)).pow(2).mean(1)
-            mask = shown.mask if self.masked else torch.ones_like(shown.mask)
-            terms = {
-                "prediction": (apart * mask).mean(),
-                "attention": attention_gap({k: a[:n_shown] for k, a in maps.items()}, wanted, mask),
-                "hold": (out[n_shown:] - held.out).pow(2).mean(),
-            }
-            descend(self.prediction * terms["prediction"] + self.attention * terms["attention"] + self.hold * terms["hold"])
-            values = {k: float(v.detach()) for k, v in terms.items()}
+            values = dict.fromkeys(self._weights, 0.0)
+            descend.down(self._losses(student, frozen, shown, held, values))
             if (step + 1) % self.look == 0 or step + 1 == stage.steps:
                 values["residue"] = residue(student, watched)
             yield values
+
+    @property
+    def _weights(self) -> dict[str, float]:
+        """Of the terms of the loss."""
+        return {"prediction": self.prediction, "attention": self.attention, "hold": self.hold}
+
+    def _losses(
+        self, student: Subject, frozen: Subject, shown: Shown, held: Held, values: dict[str, float]
+    ) -> Iterator[torch.Tensor]:
+        """The loss in as many parts as memory asks for; the terms' means over all pictures are added to ``values``."""
+        parts = min(len(shown.x), math.ceil(self.batch / student.rows(self.batch, graph=True)))
+        for some, others in zip(shown.parts(parts), held.parts(parts), strict=True):
+            seen, kept = len(some.x) / len(shown.x), len(others.x) / len(held.x)
+            terms = self._terms(student, frozen, some, others).items()
+            share = {name: (kept if name == "hold" else seen) * term for name, term in terms}
+            for name, term in share.items():
+                values[name] += float(term.detach())
+            yield torch.stack([self._weights[name] * term for name, term in share.items()]).sum()
+
+    def _terms(self, student: Subject, frozen: Subject, shown: Shown, held: Held) -> dict[str, torch.Tensor]:
+        """The terms of the loss, each a mean over its pictures."""
+        n = len(shown.x)
+        x, t, c = (torch.cat([getattr(shown, f), getattr(held, f)]) for f in ("x", "t", "c"))
+        with probe.attention(student.unet) as maps:
+            out = student.denoise(x, t, c)
+        with torch.no_grad(), probe.attention(frozen.unet) as wanted:
+            frozen.denoise(shown.x, shown.t, shown.filled)
+        apart = (out[:n] - shown.past(self.overshoot, self.replaced)).pow(2).mean(1)
+        mask = shown.mask if self.masked else torch.ones_like(shown.mask)
+        terms = {
+            "prediction": (apart * mask).mean(),
+            "attention": attention_gap({k: a[:n] for k, a in maps.items()}, wanted, mask),
+        }
+        return terms | ({"hold": (out[n:] - held.out).pow(2).mean()} if len(held.x) else {})
 
 
 @METHODS.register("sau-base")
