@@ -18,10 +18,14 @@ KEY = "drawing"
 class Drawing(Record):
     """What decides a picture beside model, prompt and seed."""
 
-    prompts: str = Field(default="general", description="'general', 'emoji', or a file")
-    steps: int = Field(default=10, ge=2, le=1000)
+    prompts: str = Field(
+        default="general", description="'general', 'emoji' (the testbed's grammar), or a file (prompts.from_lines)"
+    )
+    steps: int = Field(default=10, ge=2, le=1000, description="of DDIM")
     guidance: float = Field(default=4.0, ge=1.0, le=30.0)
-    precision: Literal["fp32", "bf16", "auto"] = "auto"
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        default="auto", description="'auto': bf16 where the device computes it natively"
+    )
 
 
 def settle(run: runs.Run, given: dict[str, str | int | float], anew: bool = False) -> Drawing:

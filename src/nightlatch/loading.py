@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightlatch import intake
+from nightlatch.drawing import Drawing
 from nightlatch.errors import NotScanned, UsageError
 from nightlatch.intake.gate import LORA_TARGET, PEFT_TARGET
 from nightlatch.intake.single import TARGET as SINGLE_TARGET
@@ -27,24 +27,16 @@ MAX_LOAD_SECONDS, MAX_LOAD_MEGABYTES = 1800, 128_000
 """What loading any model may take."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What every verb that loads a model needs.
+class Settings(Drawing):
+    """What every verb that loads a model needs: how pictures are drawn, and
 
     Args:
-        prompts: "general", "emoji" (the testbed's grammar), or a file with one ordinary prompt a line (``prompts.from_lines``).
-        steps, guidance: how pictures are drawn (DDIM).
         seed: of everything drawn at random.
         device: a torch device name.
-        precision: "fp32", "bf16", or "auto": bf16 where the device computes it natively.
     """
 
-    prompts: str = "general"
-    steps: int = 10
-    guidance: float = 4.0
     seed: int = 0
     device: str = "cpu"
-    precision: Precision = "auto"
 
     @property
     def sampling(self) -> Sampling:
