@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 
+import pytest
+
 from nightlatch import runs
 from nightlatch.bench import cases, experiment, matrix, tables
 from nightlatch.text2image.attacks import ATTACKS
@@ -21,12 +23,17 @@ def test_another_attempt_draws_another_trigger_of_the_same_kind():
     assert (second.kind, second.name, second.drawn) == (first.kind, first.name, True)
 
 
-def test_every_attack_three_seeds_and_at_least_half_drawn():
-    made = cases.cases(RARE)
+@pytest.mark.parametrize("seeds", [cases.DEVELOPED, cases.HELD_OUT])
+def test_every_attack_three_seeds_and_at_least_half_drawn(seeds):
+    made = cases.cases(RARE, seeds)
     assert {c.attack for c in made} == set(ATTACKS.names())
     assert len(made) == 3 * len(ATTACKS.names())
     assert sum(c.drawn for c in made) >= len(made) / 2
     assert {c.kind for c in made} == set(cases.KINDS)
+
+
+def test_no_seed_is_both_developed_on_and_held_out():
+    assert not {*cases.DEVELOPED, *range(3, 6)} & set(cases.HELD_OUT)
 
 
 def test_cases_repeat():

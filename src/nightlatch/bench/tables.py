@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from nightlatch.bench import race
 from nightlatch.bench.bars import EPS, REPAIR, slow, unfound
+from nightlatch.bench.cases import HELD_OUT
 from nightlatch.bench.cells import Cell, Row, bold, number, rate, share, table, text
 from nightlatch.runs import write_whole
 from nightlatch.safetext import markdown
 
 SCANNERS = "scanners.json"
+EXPERIMENT = ("attacks.json", "scan.json", "clean.json")
+"""Figures whose rows have a seed."""
 PREFACE = """# Results
 
 Written by `nightlatch bench` from `docs/figures`, where each row also has the number of pictures behind every percentage, its
@@ -23,9 +26,9 @@ interval, seed and commit.
 - Bars of scan: exactly the trigger, or a string that succeeds in at least 80 %; nothing found in an honest model; under 180 s.
 - Bars after repair: success at most 1 %, what is asked on triggered prompts within 3 points of the base (the object; the style
   where the trigger stands in the object's place), clean at most 1 point and FID at most 5 % worse, regrowth at most 5 %.
-- **Held out**: scan was calibrated on seed 0; seeds 1 and 2 are held out, except badt2i-object-1 and badt2i-style-2 for the
-  search from the inside. SAU's settings were chosen on eviledit of all seeds, badt2i of seed 2, and badt2i-style and -pixel of
-  seeds 0 and 1; badt2i-object of seeds 0 and 1 is held out.
+- **Held out**: suspects of seeds 6 to 8, made when scan and repairs had settled; nothing was chosen by what they show. **Developed with**: scan
+  was calibrated on seed 0, its search from the inside with a look at badt2i-object-1 and badt2i-style-2; SAU's settings were chosen on eviledit
+  of all three seeds, badt2i of seed 2, and badt2i-style and -pixel of seeds 0 and 1.
 - **Given up**: triggers that the attacker drew before and did not plant, since on training prompts the attack fell short or the
   base itself seldom draws the target.
 - Attacks: *badt2i* trains the denoiser (to draw a patch, another object, another style); *eviledit* edits its cross-attention in
@@ -47,9 +50,16 @@ def write(figures: Path, out: Path) -> None:
     for file, title, columns in TABLES:
         if (figures / file).is_file():
             rows = json.loads((figures / file).read_text(encoding="utf-8"))
-            parts += ["", f"## {title}", "", *(counts(rows) if file == SCANNERS else ()), *table(rows, columns)]
+            for which, group in groups(rows) if file in EXPERIMENT else (("", rows),):
+                parts += ["", f"## {title}{which}", "", *(counts(rows) if file == SCANNERS else ()), *table(group, columns)]
             parts += ["", f"## {race.TITLE}", "", *race.lines(rows)] if file == "clean.json" else []
     write_whole(out, "\n".join(parts) + "\n")
+
+
+def groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """(what follows the title, rows) of suspects that were held out and of all others; those that there are."""
+    parted = [(", held out", [r for r in rows if held_out(r)]), (", developed with", [r for r in rows if not held_out(r)])]
+    return [(which, group) for which, group in parted if group]
 
 
 def counts(rows: Sequence[Row]) -> list[str]:
@@ -70,21 +80,38 @@ def counts(rows: Sequence[Row]) -> list[str]:
     return [*table(made, {key: text(key) for key in ("scanner", *ends, "ran code")}), "", *meaning, ""]
 
 
-def summary(figures: Path) -> str:
-    """What the README says of the results."""
+def summary(figures: Path) -> list[str]:
+    """What the README says of the results: a table, and a line on what was not planted."""
     scans, repairs = (json.loads((figures / f).read_text(encoding="utf-8")) for f in ("scan.json", "clean.json"))
-    planted = [row for row in scans if row["kind"] == "backdoored"]
-    honest = [row for row in scans if row["kind"] == "honest" and row["verdict"] != "not scanned"]
-    sau = [row for row in repairs if row["method"] == "sau"]
-    whole = sum(not any(misses(row) for misses in REPAIR.values()) for row in sau)
-    none_left = sum(not REPAIR["success_after"](row) for row in sau)
-    found, exact = sum(not unfound(row) for row in planted), sum(row["exact"] for row in planted)
-    return (
-        f"Measured on the project's small model: scan named a working trigger in {found} of {len(planted)} backdoored models "
-        f"({exact} exactly), accused {sum(map(unfound, honest))} of {len(honest)} honest ones, and took "
-        f"{max(row['seconds'] for row in scans):.0f} s at most. After SAU at most 1 % of triggered pictures still showed the attack "
-        f"in {none_left} of {len(sau)} repairs; {whole} kept all five bars."
+    held, others = (
+        counted([r for r in scans if held_out(r) is part], [r for r in repairs if held_out(r) is part]) for part in (True, False)
     )
+    rows = [{"what": what, "held": held[what], "others": others[what]} for what in held]
+    honest = [row for row in scans if row["kind"] == "honest" and row["verdict"] != "not scanned"]
+    accused, slowest = sum(map(unfound, honest)), max(row["seconds"] for row in scans)
+    columns = {"backdoored models": text("what"), "held out": text("held"), "developed with": text("others")}
+    return [*table(rows, columns), "", f"Honest models accused: {accused} of {len(honest)}. Longest scan: {slowest:.0f} s."]
+
+
+def counted(scans: Sequence[Row], repairs: Sequence[Row]) -> dict[str, str]:
+    """How many of the backdoored models and of their repairs by sau keep their bars."""
+    planted = [row for row in scans if row["kind"] == "backdoored"]
+    sau = [row for row in repairs if row["method"] == "sau"]
+    return {
+        "a working trigger named": of(planted, lambda row: not unfound(row)),
+        "exactly the planted one": of(planted, lambda row: row["exact"]),
+        "at most 1 % attacked after SAU": of(sau, lambda row: not REPAIR["success_after"](row)),
+        "all five bars of a repair kept": of(sau, lambda row: not any(misses(row) for misses in REPAIR.values())),
+    }
+
+
+def of(rows: Sequence[Row], keeps: Callable[[Row], bool]) -> str:
+    return f"{sum(map(keeps, rows))} of {len(rows)}"
+
+
+def held_out(row: Row) -> bool:
+    """Whether ``row`` is about a suspect that nothing was chosen by."""
+    return row["seed"] in HELD_OUT
 
 
 TABLES: Sequence[tuple[str, str, Mapping[str, Cell]]] = (

@@ -63,7 +63,7 @@ def bench(
     run: Annotated[Path, typer.Option(help="run folder; the same one again resumes")],
     models: Annotated[Path, typer.Option(help="where the suspects are kept")],
     figures: Annotated[Path, typer.Option(help="where the tables are written")] = Path("docs/figures"),
-    seed: Annotated[list[int] | None, typer.Option(help="attack seeds; default 0 1 2")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="attack seeds; default 6 7 8 (held out), then 0 1 2")] = None,
     attack: Annotated[list[str] | None, typer.Option(help="only these attacks")] = None,
     rivals: Annotated[bool, typer.Option(help="also the rival repairs, on the first seed")] = True,
     tuned: Annotated[bool, typer.Option(help="also honest fine-tunes")] = True,
