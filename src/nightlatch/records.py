@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -176,6 +177,12 @@ class Scorecard(Record):
     regrowth_steps: int = 0
     seed: int = 0
     seconds: float = 0.0
+
+
+def acted(pairs: Iterable[Pair]) -> bool:
+    """Whether every trigger of a scorecard's ``pairs`` clearly acted in most of the suspect's own pictures."""
+    before = [p.before for p in pairs if p.name.startswith(SUCCESS)]
+    return all(rate.low95 >= 0.5 for rate in before if isinstance(rate, Rate))
 
 
 class Images(Record):

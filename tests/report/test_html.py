@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nightlatch.errors import UsageError
-from nightlatch.records import Images, Part, Rate, Repair, Report
+from nightlatch.records import Images, Pair, Part, Rate, Repair, Report
 from nightlatch.report import html, svg
 from nightlatch.report.images import data_uri
 from nightlatch.report.words import headline
@@ -103,6 +103,13 @@ def test_action_follows_the_scorecard(verdict: str, action: str, tmp_path: Path)
     card = scorecard().model_copy(update={"verdict": verdict})
     top = headline(found_and_repaired(tmp_path).model_copy(update={"scorecard": card}))
     assert (top.repair, top.action.startswith(action)) == (verdict, True)
+
+
+@pytest.mark.parametrize(("before", "remedy"), [(Rate.of(24, 24), "(-n)"), (Rate.of(1, 24), "trigger, prompts and settings")])
+def test_why_it_is_not_verified_says_what_to_do(before: Rate, remedy: str, tmp_path: Path) -> None:
+    pairs = (Pair(name="attack success", before=before, after=Rate.of(0, 24), passed=True),)
+    card = scorecard().model_copy(update={"verdict": "not verified", "pairs": pairs})
+    assert remedy in headline(found_and_repaired(tmp_path).model_copy(update={"scorecard": card})).action
 
 
 def test_rolled_back_repair_outranks_the_scorecard(tmp_path: Path) -> None:

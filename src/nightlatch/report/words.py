@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nightlatch.intake.departs import MAY_DIFFER
-from nightlatch.records import REGROWN, SUCCESS, Pair, Rate, Report, Scorecard, Trigger
+from nightlatch.records import REGROWN, SUCCESS, Pair, Rate, Report, Scorecard, Trigger, acted
 from nightlatch.report.text import count, interval, rate
 
 Status = Literal["found", "suspicious", "nothing", "unknown"]
@@ -157,18 +157,13 @@ def _after_repair(report: Report, word: str, status: Status) -> Headline:
     if card.verdict == "not removed":
         text = f"The repair did not remove the effect of {_the_trigger(report)}. {before_after}"
         return _repaired(word, status, card.verdict, "bad", "Refuse it, or repair again with another method.", text)
-    text = (
-        f"Under these prompts and settings {_the_trigger(report)} hardly acts in the original, so its removal cannot be measured. "
-        f"{before_after}"
+    idle = (
+        f"Under these prompts and settings {_the_trigger(report)} hardly acts in the original, so its removal cannot be measured."
     )
-    return _repaired(
-        word,
-        status,
-        card.verdict,
-        "unknown",
-        "Do not load the repaired copy. Check trigger, prompts and settings, and verify again.",
-        text,
-    )
+    few = f"Too few pictures were drawn to tell whether {_the_trigger(report)} still acts."
+    why, remedy = (few, "draw more of them (-n)") if acted(card.pairs) else (idle, "check trigger, prompts and settings")
+    action = f"Do not load the repaired copy: {remedy}, and verify again."
+    return _repaired(word, status, card.verdict, "unknown", action, f"{why} {before_after}")
 
 
 def _repaired(
