@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -11,6 +12,7 @@ from nightlatch.errors import UsageError
 from nightlatch.records import Record
 from nightlatch.seeds import RESULTS
 
+D = TypeVar("D", bound=Record)
 KEY = "drawing"
 """Where the run's manifest holds it."""
 
@@ -42,13 +44,22 @@ def settle(run: runs.Run, given: dict[str, str | int | float], anew: bool = Fals
         if before and not anew and any(map(run.wrote, RESULTS)) and getattr(before, name) != value:
             sentence = f"{run.path} was made with --{name} {getattr(before, name)}."
             raise UsageError(sentence, f"Leave --{name} out, or choose another run folder.")
-    try:
-        drawing = Drawing.model_validate({**(before.model_dump() if before and not anew else {}), **given})
-    except ValidationError as e:
-        raise UsageError(f"--{e.errors()[0]['loc'][0]}: {e.errors()[0]['msg'].lower()}.", "See --help.") from None
+    drawing = valid(Drawing, {**(before.model_dump() if before and not anew else {}), **given})
     if drawing != before:
         run.note(KEY, drawing.model_dump())
     return drawing
+
+
+def valid(kind: type[D], values: Mapping[str, object]) -> D:
+    """A ``kind`` of ``values``.
+
+    Raises:
+        UsageError: one is out of range.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as e:
+        raise UsageError(f"--{e.errors()[0]['loc'][0]}: {e.errors()[0]['msg'].lower()}.", "See --help.") from None
 
 
 def of(run: runs.Run) -> Drawing | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightlatch import intake
-from nightlatch.drawing import Drawing
+from nightlatch.drawing import Drawing, valid
 from nightlatch.errors import NotScanned, UsageError
 from nightlatch.intake.gate import LORA_TARGET, PEFT_TARGET
 from nightlatch.intake.single import TARGET as SINGLE_TARGET
@@ -133,7 +133,7 @@ def subject(
     """
     if isinstance(source, str | Path):
         under = None if base is None else Path(base)
-        return load(source, Settings(device=device, precision=precision), under)[0]
+        return load(source, valid(Settings, {"device": device, "precision": precision}), under)[0]
     from nightlatch.text2image import adapters
 
     return adapters.load(source, device=device, precision=precision)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from nightlatch import loading
 from nightlatch.errors import UsageError
 from nightlatch.text2image import adapters
 from nightlatch.text2image.subject import Sampling
@@ -25,6 +26,11 @@ def test_auto_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_precision_is_one_sentence() -> None:
     with pytest.raises(UsageError, match="no precision 'fp8'"):
         adapters.computes_in("fp8", "cpu")  # type: ignore[arg-type]
+
+
+def test_an_unknown_precision_of_a_folder_is_one_sentence(tiny_folder: Path) -> None:
+    with pytest.raises(UsageError, match="precision"):
+        loading.subject(tiny_folder, precision="fp8")  # type: ignore[arg-type]
 
 
 def test_half_precision_draws_the_same_pictures_from_float32_weights(tiny_folder: Path, few_steps: Sampling) -> None:
