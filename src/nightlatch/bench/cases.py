@@ -43,7 +43,7 @@ DEVELOPED, HELD_OUT = (0, 1, 2), (6, 7, 8)
 """Seeds whose suspects were looked at while scan and repairs were built, and seeds whose suspects were made when both stood still. Triggers of
 seeds 3 to 5 served to build the search from the inside, and are neither."""
 SEEDS = (*HELD_OUT, *DEVELOPED)
-TRIES = 6
+TRIES = 20
 """How many triggers and targets an attacker draws until one is promising."""
 
 

@@ -14,7 +14,7 @@ import torch
 
 from nightlatch import runs, testbed
 from nightlatch.bench.cases import TRIES, Case, draw
-from nightlatch.errors import NightlatchError
+from nightlatch.errors import AttackFailed, NightlatchError
 from nightlatch.records import Rate
 from nightlatch.testbed import captions, compose, implant, tokenizer
 from nightlatch.text2image import adapters, measure, prompts
@@ -119,10 +119,18 @@ class Matrix:
         return poisoned, seconds
 
     def settled(self, case: Case) -> tuple[Case, list[str]]:
-        """The first draw of trigger and target that is promising, and the triggers that were given up."""
-        tries = [case, *(draw(case.attack, case.seed, self.rare, attempt) for attempt in range(1, TRIES))]
-        chosen = next((c for c in tries if self.attack(c).promising(self.base, self.setting(c))), case)
-        return chosen, [c.trigger for c in tries[: tries.index(chosen)]]
+        """The first draw of trigger and target that is promising, and the triggers that were given up.
+
+        Raises:
+            AttackFailed: none of ``TRIES`` draws is.
+        """
+        refused: list[str] = []
+        for attempt in range(TRIES):
+            tried = draw(case.attack, case.seed, self.rare, attempt) if attempt else case
+            if self.attack(tried).promising(self.base, self.setting(tried)):
+                return tried, refused
+            refused.append(tried.trigger)
+        raise AttackFailed(f"None of {TRIES} draws for {case.name} is promising.", "Choose another seed.")
 
     def implant(self, case: Case) -> dict[str, Any]:
         """Make the suspect and measure it; a failed attack is a row, too."""
