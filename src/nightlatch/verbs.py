@@ -111,7 +111,7 @@ def clean(
         base=load(base, settings)[0] if base and repair.needs_base else None,
     )
 
-    def watch(step: int, student: Subject) -> bool:
+    def watch(step: int, student: Subject, seconds: float) -> bool:
         if step % 20 == 0:
             say(f"unlearning: step {step}")
         return False

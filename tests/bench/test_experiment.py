@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nightlatch import runs
-from nightlatch.bench import experiment
+from nightlatch.bench import experiment, tables
 from nightlatch.bench.cases import PLAN
 from nightlatch.errors import UsageError
 
@@ -33,9 +33,9 @@ def test_a_second_run_knows_the_rows_of_the_first(figures: Path, tmp_path: Path)
         experiment.remember(run, figures, ABOUT)
         assert [run.has(runs.key({**row, **ABOUT})) for row in ROWS] == [True, True, True]
         assert run.row(runs.key({**ROWS[2], **ABOUT}))["value"] == 0.5
-        before = [(figures / f).read_bytes() for f in experiment.FIGURES.values()]
+        before = [(figures / f).read_bytes() for f in tables.FIGURES.values()]
         experiment.write_figures(run, figures)
-        assert [(figures / f).read_bytes() for f in experiment.FIGURES.values()] == before
+        assert [(figures / f).read_bytes() for f in tables.FIGURES.values()] == before
 
 
 @pytest.mark.parametrize("other", [{"base": "abd", "pictures": 300}, {"base": "abc", "pictures": 24}])

@@ -33,7 +33,6 @@ IDENTITY = {
 """What tells the rows of a table apart."""
 COMMAND = "nightlatch bench --run runs/bench --models runs/bench-models"
 """What makes every row anew."""
-FIGURES = {"attack": "attacks.json", "scan": "scan.json", "clean": "clean.json"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +134,7 @@ def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
 
 def remember(folder: runs.Run, figures: Path, about: Row) -> None:
     """Take over the rows that an earlier run wrote to ``figures``, if what they depend on is the same as ``about``."""
-    for table, file in FIGURES.items():
+    for table, file in tables.FIGURES.items():
         path = figures / file
         for row in json.loads(path.read_text("utf-8")) if path.is_file() else ():
             key = runs.key({"table": table, **{k: row.get(k) for k in IDENTITY[table]}, **about})
@@ -145,7 +144,7 @@ def remember(folder: runs.Run, figures: Path, about: Row) -> None:
 
 def write_figures(folder: runs.Run, figures: Path) -> None:
     """docs/figures/*.json from the rows so far, and docs/results.md from those."""
-    for table, file in FIGURES.items():
+    for table, file in tables.FIGURES.items():
         rows = [{k: v for k, v in r.items() if k not in ("table", "command")} for r in folder.rows() if r["table"] == table]
         if rows:
             rows.sort(key=itemgetter("seed", *IDENTITY[table]))

@@ -263,17 +263,13 @@ class Matrix:
         )
         path: dict[int, float] = {}
         clock: dict[int, float] = {}
-        started, looking = time.monotonic(), 0.0
         watched = measure.Draws.of(attack.candidates(testbed.prompts(120, 6000 + case.seed, held_out=True)), 96, 6000 + case.seed)
 
-        def watch(step: int, student: Subject) -> bool:
-            nonlocal looking
+        def watch(step: int, student: Subject, seconds: float) -> bool:
             if not (method.startswith(("sau", "skd")) and step in CHECKPOINTS):
                 return False
-            looked = time.monotonic()
-            clock[step] = round(looked - started - looking, 1)
+            clock[step] = round(seconds, 1)
             path[step] = attack.success(student, self.setting(case), watched).rate
-            looking += time.monotonic() - looked
             return method == "skd" and target_rate is not None and path[step] <= target_rate
 
         repaired, record = METHODS.create(method.split(":")[0], **VARIANTS.get(method, {}))(

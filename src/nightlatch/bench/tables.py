@@ -14,8 +14,8 @@ from nightlatch.runs import write_whole
 from nightlatch.safetext import markdown
 
 SCANNERS = "scanners.json"
-EXPERIMENT = ("attacks.json", "scan.json", "clean.json")
-"""Figures whose rows have a seed."""
+FIGURES = {"attack": "attacks.json", "scan": "scan.json", "clean": "clean.json"}
+"""What the experiment writes; each row has the seed of a suspect."""
 PREFACE = """# Results
 
 Written by `nightlatch bench` from `docs/figures`, where each row also has the number of pictures behind every percentage, its
@@ -50,9 +50,9 @@ def write(figures: Path, out: Path) -> None:
     for file, title, columns in TABLES:
         if (figures / file).is_file():
             rows = json.loads((figures / file).read_text(encoding="utf-8"))
-            for which, group in groups(rows) if file in EXPERIMENT else (("", rows),):
+            for which, group in groups(rows) if file in FIGURES.values() else (("", rows),):
                 parts += ["", f"## {title}{which}", "", *(counts(rows) if file == SCANNERS else ()), *table(group, columns)]
-            parts += ["", f"## {race.TITLE}", "", *race.lines(rows)] if file == "clean.json" else []
+            parts += ["", f"## {race.TITLE}", "", *race.lines(rows)] if file == FIGURES["clean"] else []
     write_whole(out, "\n".join(parts) + "\n")
 
 

@@ -21,8 +21,8 @@ from nightlatch.registry import Registry, part_of
 from nightlatch.text2image.prompts import Place, Prompt, prefix
 from nightlatch.text2image.subject import Sampling, Subject
 
-Watch = Callable[[int, Subject], bool]
-"""Called with (step, student so far); returning True stops the repair early."""
+Watch = Callable[[int, Subject, float], bool]
+"""Called with (step, student so far, seconds so far without those of watching); returning True stops the repair early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class Method(abc.ABC):
             steps = step + 1
             history.append({"step": float(step), **values})
             looked = time.monotonic()
-            stop = watch is not None and watch(steps, student)
+            stop = watch is not None and watch(steps, student, looked - started - watching)
             watching += time.monotonic() - looked
             if stop:
                 break
