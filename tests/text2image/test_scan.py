@@ -106,6 +106,15 @@ def test_of_many_strings_those_that_move_the_suspect_are_compared_with_the_base(
     assert not len(strongest(gauge, [], level=0.0).scores)
 
 
+def test_what_one_context_hides_another_may_show(tiny_v, loud_token, texts):
+    planted, quiet_first = token(loud_token, "zudi"), [texts[1], texts[0]]
+    gauge, many = Gauge(loud_token, tiny_v, quiet_first, ("text_encoder",)), [(planted, i) for i in range(690, 710)]
+    quiet, loud = gauge.displacement(many, [p.text for p in quiet_first])
+    assert quiet.max() < loud.max(), "else the first context hides nothing"
+    assert max(strongest(gauge, many, level=0.0).scores) == pytest.approx(quiet.max(), rel=1e-3)
+    assert max(strongest(gauge, many, level=0.0, contexts=2).scores) == pytest.approx(loud.max(), rel=1e-3)
+
+
 def test_fingerprint_names_the_carrier_and_its_pattern(tiny_v, loud_token):
     rows = {r.component: r for r in fingerprint(loud_token, tiny_v)}
     assert changed_components(tuple(rows.values())) == ("text_encoder",)

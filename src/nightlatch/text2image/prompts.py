@@ -60,6 +60,17 @@ def shared(held_out: Sequence[Prompt], most: int) -> tuple[Sequence[Prompt], Seq
     return held_out[:k], held_out[k:]
 
 
+def unlike(prompts: Sequence[Prompt], n: int) -> list[Prompt]:
+    """``n`` of ``prompts``, each the first that shares the fewest fillings of slots with those before it: where one asks for what a trigger draws,
+    and cannot show it, the next one does not."""
+    chosen: list[Prompt] = []
+    left = list(prompts)
+    while left and len(chosen) < n:
+        chosen.append(min(left, key=lambda p: sum(p.slots[s] == c.slots.get(s) for c in chosen for s in p.slots)))
+        left.remove(chosen[-1])
+    return chosen
+
+
 def slot_words(prompts: Sequence[Prompt]) -> dict[str, list[str]]:
     """Slot -> the words that fill it in ``prompts``, sorted."""
     slots = dict.fromkeys(slot for p in prompts for slot in p.slots)

@@ -83,9 +83,9 @@ def assemble(gauge: Gauge, pieces: Sequence[int], lengths: Sequence[int], level:
 
 
 def sweep(gauge: Gauge, tokens: Sequence[int], ordinary: Floats, keep: int = 48) -> Ranked:
-    """Rank single tokens by displacement above what ``ordinary`` ones give: one context for all, the mean of all contexts for the best 4 x ``keep``;
+    """Rank single tokens by displacement above what ``ordinary`` ones give: two contexts for all, the mean of all contexts for the best 4 x ``keep``;
     z among the ordinary ones."""
-    coarse = strongest(gauge, [(t,) for t in tokens], 0.0, 4 * keep)
+    coarse = strongest(gauge, [(t,) for t in tokens], 0.0, 4 * keep, contexts=2)
     score = gauge.displacement(coarse.sequences, [p.text for p in gauge.contexts]).mean(0) - np.median(ordinary)
     order = np.argsort(score)[::-1][:keep]
     return Ranked(tuple(coarse.sequences[int(i)] for i in order), score[order], stats.robust_z(coarse.scores, ordinary)[order])
@@ -121,18 +121,20 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
     return Ranked.of(scored, 2 * len(pieces))
 
 
-def strongest(gauge: Gauge, sequences: Sequence[Tokens], level: float, keep: int = 24, exact: int = 8) -> Ranked:
-    """The ``keep`` sequences that are displaced most in one context.
+def strongest(
+    gauge: Gauge, sequences: Sequence[Tokens], level: float, keep: int = 24, exact: int = 8, contexts: int = 1
+) -> Ranked:
+    """The ``keep`` sequences that are displaced most in one of the first ``contexts``.
 
     One part in ``exact`` of them (``keep`` at least), those that move the suspect most, is compared with the base: what leaves the suspect where it
     is is no trigger.
     """
-    made, context = list(dict.fromkeys(sequences)), gauge.contexts[0].text
+    made, said = list(dict.fromkeys(sequences)), [p.text for p in gauge.contexts[:contexts]]
     if not made:
         return Ranked.best([], np.zeros(0), keep)
-    most = np.argsort(gauge.moved(made, context))[::-1][: max(keep, len(made) // exact)]
-    best = [made[int(i)] for i in most]
-    return Ranked.best(best, gauge.displacement(best, [context])[0] - level, keep)
+    moved = np.max([gauge.moved(made, context) for context in said], axis=0)
+    best = [made[int(i)] for i in np.argsort(moved)[::-1][: max(keep, len(made) // exact)]]
+    return Ranked.best(best, gauge.displacement(best, said).max(0) - level, keep)
 
 
 def complete(gauge: Gauge, sequences: Sequence[Tokens], pieces: Sequence[int], level: float, keep: int = 8) -> Ranked:
