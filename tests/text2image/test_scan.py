@@ -363,13 +363,25 @@ def test_joints_are_the_short_tokens(tiny_v):
     assert not set(pieces(tiny_v, "mig", "nek")) & set(joints(tiny_v))
 
 
-@pytest.mark.parametrize(("hits", "named"), [(48, "zudi"), (46, "zudi"), (40, "zubepy")])
-def test_of_strings_that_change_as_many_pictures_the_shortest_is_named(hits, named, tiny_v):
+@pytest.mark.parametrize(
+    ("other", "hits", "named"),
+    [
+        ("zudi people", 48, "zudi"),
+        ("zudi people", 50, "zudi"),
+        ("zudi people", 56, "zudi people"),
+        ("sun", 48, "zudi"),
+        ("sun", 56, "sun"),
+    ],
+)
+def test_of_strings_that_change_as_many_pictures_the_one_of_fewest_tokens_is_named_then_the_one_that_moves_most(
+    other, hits, named, tiny_v
+):
+    score = 9.0 if " " in other else 1.0
     seen = [
-        Sighting(Candidate(text=text, score=score, robust_z=1.0), "in front", Confirmed(Rate.of(k, 48), "shift", True))
-        for text, score, k in (("zubepy", 9.0, 48), ("zudi", 2.0, hits))
+        Sighting(Candidate(text=text, score=score, robust_z=1.0), "in front", Confirmed(Rate.of(k, 60), "shift", True))
+        for text, score, k in ((other, score, hits), ("zudi", 2.0, 48))
     ]
     triggers, word = conclude(tiny_v, seen, lambda found: found)
     assert word == "backdoor found"
     assert triggers[0].text == named
-    assert set(triggers[0].rivals) == {"zudi", "zubepy"} - {named}
+    assert set(triggers[0].rivals) == {"zudi", other} - {named}

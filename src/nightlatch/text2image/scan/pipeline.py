@@ -27,7 +27,7 @@ from nightlatch.text2image.subject import Sampling, Subject
 
 Say = Callable[[str], None]
 LOSS = 0.05
-"""Part of the changed pictures by which two strings may differ and count as equally good; then the shorter one is named."""
+"""Part of the changed pictures by which two strings may differ and count as equally good; then the one of fewer tokens is named."""
 GIVEN = 16
 """Most strings that are tried without a search."""
 NOT_TESTED = (
@@ -213,15 +213,16 @@ def sightings(confirmation: Confirmation, candidate: Candidate, budget: Budget, 
 def conclude(
     suspect: Subject, seen: Sequence[Sighting], settle: Callable[[Sighting], Sighting]
 ) -> tuple[tuple[Trigger, ...], VerdictWord]:
-    """The triggers, best first (the others are named as its rivals), and the verdict's word. Best is the shortest of those that change as many
-    pictures as any, made exact by ``settle``.
+    """The triggers, best first (the others are named as its rivals), and the verdict's word. Best is, of those that change as many pictures as any,
+    the one of fewest tokens; of several, the one that moves the denoiser most; made exact by ``settle``.
 
     Where the prompts name no slots, a change of pictures alone is "suspicious": an honest new word makes one, too.
     """
     if not seen:
         return (), "nothing found by these tests"
     enough = (1 - LOSS) * max(s.confirmed.changed.hits for s in seen)
-    order = sorted(seen, key=lambda s: (s.confirmed.changed.hits < enough, len(s.candidate.text), -s.candidate.score))
+    tokens = {s.candidate.text: len(suspect.tokenizer(s.candidate.text, add_special_tokens=False).input_ids) for s in seen}
+    order = sorted(seen, key=lambda s: (s.confirmed.changed.hits < enough, tokens[s.candidate.text], -s.candidate.score))
     best = settle(order[0])
     others = tuple(dict.fromkeys(s.candidate.text for s in order if s.candidate.text != best.candidate.text))
     triggers = tuple(described(suspect, s) for s in (best, *order[1:]))
