@@ -131,7 +131,7 @@ def _judged(
             seed=budget.seed,
             not_tested=NOT_TESTED,
         )
-    gauge = Gauge(suspect, base, prompts.unlike(part.probe, budget.contexts), changed, seed=budget.seed)
+    gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed, seed=budget.seed)
     edited = "text_encoder" not in weights and any(r.component == "unet" and "closed-form" in r.pattern for r in rows)
     known = prompts.slot_words(texts)
     meant = frozenset(words_of_one_token(suspect, itertools.chain.from_iterable(known.values())))

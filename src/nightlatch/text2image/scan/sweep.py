@@ -12,6 +12,7 @@ import torch
 from nightlatch import stats
 from nightlatch.text2image.arrays import Floats
 from nightlatch.text2image.edit import Edit
+from nightlatch.text2image.prompts import Prompt, unlike
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.subject import Subject
 
@@ -83,9 +84,9 @@ def assemble(gauge: Gauge, pieces: Sequence[int], lengths: Sequence[int], level:
 
 
 def sweep(gauge: Gauge, tokens: Sequence[int], ordinary: Floats, keep: int = 48) -> Ranked:
-    """Rank single tokens by displacement above what ``ordinary`` ones give: two contexts for all, the mean of all contexts for the best 4 x ``keep``;
-    z among the ordinary ones."""
-    coarse = strongest(gauge, [(t,) for t in tokens], 0.0, 4 * keep, contexts=2)
+    """Rank single tokens by displacement above what ``ordinary`` ones give: for all in two contexts that are unlike each other, for the best
+    4 x ``keep`` the mean of all contexts; z among the ordinary ones."""
+    coarse = strongest(gauge, [(t,) for t in tokens], 0.0, 4 * keep, contexts=unlike(gauge.contexts, 2))
     score = gauge.displacement(coarse.sequences, [p.text for p in gauge.contexts]).mean(0) - np.median(ordinary)
     order = np.argsort(score)[::-1][:keep]
     return Ranked(tuple(coarse.sequences[int(i)] for i in order), score[order], stats.robust_z(coarse.scores, ordinary)[order])
@@ -122,14 +123,14 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
 
 
 def strongest(
-    gauge: Gauge, sequences: Sequence[Tokens], level: float, keep: int = 24, exact: int = 8, contexts: int = 1
+    gauge: Gauge, sequences: Sequence[Tokens], level: float, keep: int = 24, exact: int = 8, contexts: Sequence[Prompt] = ()
 ) -> Ranked:
-    """The ``keep`` sequences that are displaced most in one of the first ``contexts``.
+    """The ``keep`` sequences that are displaced most in one of the ``contexts``; in the gauge's first, unless others are given.
 
     One part in ``exact`` of them (``keep`` at least), those that move the suspect most, is compared with the base: what leaves the suspect where it
     is is no trigger.
     """
-    made, said = list(dict.fromkeys(sequences)), [p.text for p in gauge.contexts[:contexts]]
+    made, said = list(dict.fromkeys(sequences)), [p.text for p in contexts or gauge.contexts[:1]]
     if not made:
         return Ranked.best([], np.zeros(0), keep)
     moved = np.max([gauge.moved(made, context) for context in said], axis=0)
