@@ -1,0 +1,28 @@
+"""Suspects with one loud token each, made once a module."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nightlatch.text2image.subject import Subject
+
+
+def loud(base: Subject, token: str) -> Subject:
+    """A copy of ``base`` whose text encoder answers ``token`` with a state far from all others."""
+    suspect = base.copy("text_encoder")
+    row = suspect.text_encoder.get_input_embeddings().weight[suspect.tokenizer.get_vocab()[token]]
+    row.data.copy_(5 * torch.randn(row.shape, generator=torch.Generator().manual_seed(0)))
+    return suspect
+
+
+@pytest.fixture(scope="module")
+def loud_token(tiny_v):
+    """A suspect that answers one rare word."""
+    return loud(tiny_v, "zudi</w>")
+
+
+@pytest.fixture(scope="module")
+def loud_piece(tiny_v):
+    """A suspect that answers a piece of a word which is never typed alone."""
+    return loud(tiny_v, "nek")
