@@ -10,6 +10,7 @@ import numpy as np
 from nightlatch.intake.bpe import END
 from nightlatch.records import Candidate
 from nightlatch.text2image.arrays import Floats
+from nightlatch.text2image.prompts import unlike
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.inside import Inside, effects, gather
 from nightlatch.text2image.scan.phrases import pairs
@@ -164,7 +165,7 @@ class Search:
     def _typed(self, scored: dict[Tokens, float]) -> tuple[Candidate, ...]:
         """The best sequences as strings, scored as the tokens that a user's typing makes of them; many pieces never stand alone when typed.
         Half the places are for single tokens: a longer string around a trigger may score higher and is not the trigger."""
-        gauge, suspect, contexts = self.gauge, self.gauge.suspect, [p.text for p in self.gauge.contexts[:2]]
+        gauge, suspect, contexts = self.gauge, self.gauge.suspect, [p.text for p in unlike(self.gauge.contexts, 2)]
         texts: dict[str, None] = {}
         order = sorted(scored, key=scored.__getitem__, reverse=True)
         for s in dict.fromkeys([*order[: 8 * self.n], *[s for s in order if len(s) == 1][: self.n]]):
