@@ -168,7 +168,7 @@ class Search:
         gauge, suspect, contexts = self.gauge, self.gauge.suspect, [p.text for p in unlike(self.gauge.contexts, 2)]
         texts: dict[str, None] = {}
         order = sorted(scored, key=scored.__getitem__, reverse=True)
-        for s in dict.fromkeys([*order[: 8 * self.n], *[s for s in order if len(s) == 1][: self.n]]):
+        for s in dict.fromkeys([*order[: 8 * self.n], *[s for s in order if len(s) == 1][: 8 * self.n]]):
             texts[decoded(suspect, s)] = None
             if len(texts) <= 2 * self.n:
                 texts[decoded(suspect, prune(gauge, s, self.level))] = None

@@ -62,20 +62,25 @@ def responding(gauge: Gauge, tokens: Sequence[int], batch: int = 1024) -> dict[s
 
     For the denoiser: how far the change of all cross-attention keys and values moves the token's own state, |dW c|^2 / |W c|^2. A backdoor that waits
     for several tokens must still read each of them. For the text encoder: how far the states of a prompt that the token stands in front of were
-    moved; in a causal encoder a trigger speaks through all that follows it.
+    moved, in that of two unlike prompts where it is more; in a causal encoder a trigger speaks through all that follows it.
     """
     rows = dict[str, list[torch.Tensor]]()
     edit = Edit.between(gauge.suspect.unet, gauge.base.unet)
-    context = gauge.contexts[0].text if "text_encoder" in gauge.changed else ""
+    contexts = [p.text for p in unlike(gauge.contexts, 2)] if "text_encoder" in gauge.changed else [""]
     for i in range(0, len(tokens), batch):
-        ids = gauge.ids([(t,) for t in tokens[i : i + batch]], context)
-        shown = int((ids[0] == gauge.suspect.tokenizer.eos_token_id).int().argmax()) + 1
-        mine, theirs = gauge.conditions(ids[:, :shown])
+        read = [_shown(gauge, tokens[i : i + batch], context) for context in contexts]
         if "unet" in gauge.changed:
-            rows.setdefault("unet", []).append(edit.response(mine[:, 1]))
+            rows.setdefault("unet", []).append(edit.response(read[0][0][:, 1]))
         if "text_encoder" in gauge.changed:
-            rows.setdefault("text_encoder", []).append((mine - theirs)[:, 1:].pow(2).mean((1, 2)))
+            moved = torch.stack([(mine - theirs)[:, 1:].pow(2).mean((1, 2)) for mine, theirs in read])
+            rows.setdefault("text_encoder", []).append(moved.amax(0))
     return {name: [tokens[i] for i in torch.cat(r).argsort(descending=True).tolist()] for name, r in rows.items()}
+
+
+def _shown(gauge: Gauge, tokens: Sequence[int], context: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """States of suspect and base for each token in front of ``context``, without those of the padding, (tokens, positions, width) each."""
+    ids = gauge.ids([(t,) for t in tokens], context)
+    return gauge.conditions(ids[:, : int((ids[0] == gauge.suspect.tokenizer.eos_token_id).int().argmax()) + 1])
 
 
 def assemble(gauge: Gauge, pieces: Sequence[int], lengths: Sequence[int], level: float, keep: int = 24) -> Ranked:
