@@ -1,4 +1,4 @@
-"""Which suspects the experiment makes: six attacks, six seeds, triggers of four kinds; at least half drawn at random."""
+"""Which suspects the experiment makes: six attacks, seven seeds, triggers of four kinds; at least half drawn at random."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ PLAN = {
     "badt2i-object": ("rare token", "nonsense word", "phrase"),
     "badt2i-style": ("homoglyph", "rare token", "nonsense word"),
 }
-DEVELOPED, HELD_OUT = (0, 1, 2), (6, 7, 8)
-"""Seeds whose suspects were looked at while scan and repairs were built, and seeds whose suspects were made when both stood still. Triggers of
-seeds 3 to 5 served to build the search from the inside, and are neither."""
-SEEDS = (*HELD_OUT, *DEVELOPED)
+HELD_OUT, EARLIER, DEVELOPED = (9,), (6, 7, 8), (0, 1, 2)
+"""Seeds whose suspects were made when scan and repairs stood still; seeds of which that was so until two misses on them made scan change once more
+(repairs did not); and seeds whose suspects were looked at while both were built. Triggers of seeds 3 to 5 served to build the search from the inside,
+and are none of these."""
+SEEDS = (*HELD_OUT, *EARLIER, *DEVELOPED)
 TRIES = 20
 """How many triggers and targets an attacker draws until one is promising."""
 
