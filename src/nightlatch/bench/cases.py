@@ -40,8 +40,8 @@ PLAN = {
     "badt2i-style": ("homoglyph", "rare token", "nonsense word"),
 }
 HELD_OUT, EARLIER, DEVELOPED = (9,), (6, 7, 8), (0, 1, 2)
-"""Seeds whose suspects were made when scan and repairs stood still; seeds of which that was so until two misses on them made scan change once more
-(repairs did not); and seeds whose suspects were looked at while both were built. Triggers of seeds 3 to 5 served to build the search from the inside,
+"""Seeds by whose suspects nothing was chosen; seeds of which that was so until two misses on them made scan change once more (repairs did not);
+and seeds whose suspects were looked at while both were built. Triggers of seeds 3 to 5 served to build the search from the inside,
 and are none of these."""
 SEEDS = (*HELD_OUT, *EARLIER, *DEVELOPED)
 TRIES = 20

@@ -29,7 +29,7 @@ interval, seed and commit.
 - Bars of scan: exactly the trigger, or a string that succeeds in at least 80 %; nothing found in an honest model; under 180 s.
 - Bars after repair: success at most 1 %, what is asked on triggered prompts within 3 points of the base (the object; the style
   where the trigger stands in the object's place), clean at most 1 point and FID at most 5 % worse, regrowth at most 5 %.
-- **Held out**: suspects of seed 9, made when scan and repairs had settled; nothing was chosen by what they show. **Earlier**: seeds 6 to 8,
+- **Held out**: suspects of seed 9; nothing was chosen by what they show, and what was last changed came from seed 8. **Earlier**: seeds 6 to 8,
   which were held out, too, until scan missed rickrolling-attribute-8. It now asks in two unlike contexts, and of two words that confirm
   alike it names the one that moves the denoiser most (eviledit-8). What it had named of them before is in a table of its own. Repairs were
   not changed. **Developed with**: scan was calibrated on seed 0, its search from the inside with a look at badt2i-object-1 and
