@@ -33,9 +33,9 @@ def test_articles_stay_right(text, word, made):
 def test_prompts_chosen_unlike_each_other_share_no_filling_while_others_are_left():
     rows = [("owl", "ink"), ("cat", "ink"), ("owl", "flat"), ("cat", "flat"), ("dog", "ink")]
     made = [Prompt(f"{o} {s}", {"object": o, "style": s}) for o, s in rows]
-    assert [p.text for p in prompts.unlike(made, 3)] == ["owl ink", "cat flat", "dog ink"]
-    assert sorted(p.text for p in prompts.unlike(made, 9)) == sorted(p.text for p in made)
-    assert [p.text for p in prompts.unlike([Prompt("a"), Prompt("b")], 1)] == ["a"], "prompts without slots stay in their order"
+    assert [p.text for p in prompts.diverse(made, 3)] == ["owl ink", "cat flat", "dog ink"]
+    assert sorted(p.text for p in prompts.diverse(made, 9)) == sorted(p.text for p in made)
+    assert [p.text for p in prompts.diverse([Prompt("a"), Prompt("b")], 1)] == ["a"], "prompts without slots stay in their order"
 
 
 def test_open_slot_is_appended():

@@ -58,7 +58,9 @@ def test_what_one_context_hides_another_may_show(tiny_v, loud_token, texts):
     quiet, loud = gauge.displacement(many, [p.text for p in quiet_first])
     assert quiet.max() < loud.max(), "else the first context hides nothing"
     assert max(strongest(gauge, many, level=0.0).scores) == pytest.approx(quiet.max(), rel=1e-3)
-    assert max(strongest(gauge, many, level=0.0, contexts=quiet_first).scores) == pytest.approx(loud.max(), rel=1e-3)
+    assert max(strongest(gauge, many, level=0.0, contexts=[p.text for p in quiet_first]).scores) == pytest.approx(
+        loud.max(), rel=1e-3
+    )
 
 
 def test_sweep_ranks_the_planted_token_first(tiny_v, loud_token, texts):

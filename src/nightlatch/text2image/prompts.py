@@ -60,7 +60,7 @@ def shared(held_out: Sequence[Prompt], most: int) -> tuple[Sequence[Prompt], Seq
     return held_out[:k], held_out[k:]
 
 
-def unlike(prompts: Sequence[Prompt], n: int) -> list[Prompt]:
+def diverse(prompts: Sequence[Prompt], n: int) -> list[Prompt]:
     """``n`` of ``prompts``, each the first that shares the fewest fillings of slots with those before it: where one asks for what a trigger draws,
     and cannot show it, the next one does not."""
     chosen: list[Prompt] = []

@@ -10,7 +10,6 @@ import numpy as np
 from nightlatch.intake.bpe import END
 from nightlatch.records import Candidate
 from nightlatch.text2image.arrays import Floats
-from nightlatch.text2image.prompts import unlike
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.inside import Inside, effects, gather
 from nightlatch.text2image.scan.phrases import pairs
@@ -165,7 +164,7 @@ class Search:
     def _typed(self, scored: dict[Tokens, float]) -> tuple[Candidate, ...]:
         """The best sequences as strings, scored as the tokens that a user's typing makes of them; many pieces never stand alone when typed.
         Half the places are for single tokens: a longer string around a trigger may score higher and is not the trigger."""
-        gauge, suspect, contexts = self.gauge, self.gauge.suspect, [p.text for p in unlike(self.gauge.contexts, 2)]
+        gauge, suspect = self.gauge, self.gauge.suspect
         texts: dict[str, None] = {}
         order = sorted(scored, key=scored.__getitem__, reverse=True)
         for s in dict.fromkeys([*order[: 8 * self.n], *[s for s in order if len(s) == 1][: 8 * self.n]]):
@@ -176,7 +175,7 @@ class Search:
         usable = [t for t in ids if t and ids[t]]
         if not usable:
             return ()
-        values = gauge.displacement([ids[t] for t in usable], contexts).mean(0) - self.level
+        values = gauge.displacement([ids[t] for t in usable], gauge.two).mean(0) - self.level
         best = sorted(range(len(usable)), key=lambda i: (-float(values[i]), len(ids[usable[i]])))
         single = [i for i in best if len(ids[usable[i]]) == 1][: self.n // 2]
         chosen = single + [i for i in best if i not in single][: self.n - len(single)]

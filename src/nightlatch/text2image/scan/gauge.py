@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nightlatch.text2image.arrays import Floats, floats
-from nightlatch.text2image.prompts import Prompt
+from nightlatch.text2image.prompts import Prompt, diverse
 from nightlatch.text2image.scan.comparable import finite
 from nightlatch.text2image.subject import Subject
 
@@ -51,6 +51,11 @@ class Gauge:
         plain = self._bare(context)[1]
         moves = self.batched(lambda s: (self._pair(self.ids(s, context))[1] - plain).pow(2).mean((1, 2, 3)), some)
         self._usual = float(np.median(moves))
+
+    @property
+    def two(self) -> list[str]:
+        """Two contexts with as few fillings of slots in common as there are: what the one hides the other may show."""
+        return [p.text for p in diverse(self.contexts, 2)]
 
     def ids(self, sequences: Sequence[Sequence[int]], context: str) -> torch.Tensor:
         """[start, *sequence, *context, end, pad...] for each candidate, (n, tokens). The context is read as the base reads it: both models know those

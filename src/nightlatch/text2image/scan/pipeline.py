@@ -221,8 +221,12 @@ def conclude(
     if not seen:
         return (), "nothing found by these tests"
     enough = (1 - LOSS) * max(s.confirmed.changed.hits for s in seen)
-    tokens = {s.candidate.text: len(suspect.tokenizer(s.candidate.text, add_special_tokens=False).input_ids) for s in seen}
-    order = sorted(seen, key=lambda s: (s.confirmed.changed.hits < enough, tokens[s.candidate.text], -s.candidate.score))
+
+    def rank(s: Sighting) -> tuple[bool, int, float]:
+        tokens = len(suspect.tokenizer(s.candidate.text, add_special_tokens=False).input_ids)
+        return s.confirmed.changed.hits < enough, tokens, -s.candidate.score
+
+    order = sorted(seen, key=rank)
     best = settle(order[0])
     others = tuple(dict.fromkeys(s.candidate.text for s in order if s.candidate.text != best.candidate.text))
     triggers = tuple(described(suspect, s) for s in (best, *order[1:]))

@@ -12,7 +12,6 @@ import torch
 from nightlatch import stats
 from nightlatch.text2image.arrays import Floats
 from nightlatch.text2image.edit import Edit
-from nightlatch.text2image.prompts import Prompt, unlike
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.subject import Subject
 
@@ -66,7 +65,7 @@ def responding(gauge: Gauge, tokens: Sequence[int], batch: int = 1024) -> dict[s
     """
     rows = dict[str, list[torch.Tensor]]()
     edit = Edit.between(gauge.suspect.unet, gauge.base.unet)
-    contexts = [p.text for p in unlike(gauge.contexts, 2)] if "text_encoder" in gauge.changed else [""]
+    contexts = gauge.two if "text_encoder" in gauge.changed else [""]
     for i in range(0, len(tokens), batch):
         read = [_shown(gauge, tokens[i : i + batch], context) for context in contexts]
         if "unet" in gauge.changed:
@@ -91,7 +90,7 @@ def assemble(gauge: Gauge, pieces: Sequence[int], lengths: Sequence[int], level:
 def sweep(gauge: Gauge, tokens: Sequence[int], ordinary: Floats, keep: int = 48) -> Ranked:
     """Rank single tokens by displacement above what ``ordinary`` ones give: for all in two contexts that are unlike each other, for the best
     4 x ``keep`` the mean of all contexts; z among the ordinary ones."""
-    coarse = strongest(gauge, [(t,) for t in tokens], 0.0, 4 * keep, contexts=unlike(gauge.contexts, 2))
+    coarse = strongest(gauge, [(t,) for t in tokens], 0.0, 4 * keep, contexts=gauge.two)
     score = gauge.displacement(coarse.sequences, [p.text for p in gauge.contexts]).mean(0) - np.median(ordinary)
     order = np.argsort(score)[::-1][:keep]
     return Ranked(tuple(coarse.sequences[int(i)] for i in order), score[order], stats.robust_z(coarse.scores, ordinary)[order])
@@ -128,14 +127,14 @@ def grow(gauge: Gauge, ranked: Ranked, level: float, longest: int = 6, width: in
 
 
 def strongest(
-    gauge: Gauge, sequences: Sequence[Tokens], level: float, keep: int = 24, exact: int = 8, contexts: Sequence[Prompt] = ()
+    gauge: Gauge, sequences: Sequence[Tokens], level: float, keep: int = 24, exact: int = 8, contexts: Sequence[str] = ()
 ) -> Ranked:
     """The ``keep`` sequences that are displaced most in one of the ``contexts``; in the gauge's first, unless others are given.
 
     One part in ``exact`` of them (``keep`` at least), those that move the suspect most, is compared with the base: what leaves the suspect where it
     is is no trigger.
     """
-    made, said = list(dict.fromkeys(sequences)), [p.text for p in contexts or gauge.contexts[:1]]
+    made, said = list(dict.fromkeys(sequences)), contexts or [gauge.contexts[0].text]
     if not made:
         return Ranked.best([], np.zeros(0), keep)
     moved = np.max([gauge.moved(made, context) for context in said], axis=0)
