@@ -63,9 +63,13 @@ def write(figures: Path, out: Path) -> None:
 
 def groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     """(what follows the title, rows) of the sets of suspects that there are, and of those that are in none."""
-    parted = [(f", {which}", [r for r in rows if r["seed"] in seeds]) for which, seeds in SETS.items()]
+    parted = [(f", {which}", of_seeds(rows, seeds)) for which, seeds in SETS.items()]
     rest = [r for r in rows if r["seed"] not in SEEDS]
     return [(which, group) for which, group in (*parted, ("", rest)) if group]
+
+
+def of_seeds(rows: Sequence[Row], seeds: Sequence[int]) -> list[Row]:
+    return [row for row in rows if row["seed"] in seeds]
 
 
 def counts(rows: Sequence[Row]) -> list[str]:
@@ -89,10 +93,7 @@ def counts(rows: Sequence[Row]) -> list[str]:
 def summary(figures: Path) -> list[str]:
     """What the README says of the results: a table, and a line on what was not planted."""
     scans, repairs = (json.loads((figures / f).read_text(encoding="utf-8")) for f in ("scan.json", "clean.json"))
-    sets = {
-        which: counted([r for r in scans if r["seed"] in seeds], [r for r in repairs if r["seed"] in seeds])
-        for which, seeds in SETS.items()
-    }
+    sets = {which: counted(of_seeds(scans, seeds), of_seeds(repairs, seeds)) for which, seeds in SETS.items()}
     rows = [{"what": what} | {which: kept[what] for which, kept in sets.items()} for what in sets["held out"]]
     honest = [row for row in scans if row["kind"] == "honest" and row["verdict"] != "not scanned"]
     accused, slowest = sum(map(unfound, honest)), max(row["seconds"] for row in scans)
