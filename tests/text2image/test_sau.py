@@ -183,7 +183,7 @@ def test_attention_gap_is_zero_for_equal_maps_and_has_gradient(tiny_v, bank):
     mine = {k: (0.9 * v + 0.1 / v.shape[-1]).requires_grad_() for k, v in wanted.items()}
     assert float(attention_gap(wanted, wanted, bank.shown.mask[:4])) == 0
     gap = attention_gap(mine, wanted, bank.shown.mask[:4])
-    assert float(gap) > 0
+    assert float(gap.detach()) > 0
     assert all(float(g.abs().sum()) > 0 for g in torch.autograd.grad(gap, list(mine.values())))
 
 
