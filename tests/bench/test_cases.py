@@ -32,6 +32,13 @@ def test_every_attack_three_seeds_and_at_least_half_drawn(seeds):
     assert {c.kind for c in made} == set(cases.KINDS)
 
 
+def test_every_attack_of_the_held_out_seeds_and_at_least_half_drawn():
+    made = cases.cases(RARE, cases.HELD_OUT)
+    assert {c.attack for c in made} == set(ATTACKS.names())
+    assert len(made) == len(cases.HELD_OUT) * len(ATTACKS.names())
+    assert sum(c.drawn for c in made) >= len(made) / 2
+
+
 def test_no_seed_is_both_developed_on_and_held_out():
     assert not {*cases.DEVELOPED, *range(3, 6), *cases.EARLIER} & set(cases.HELD_OUT)
 

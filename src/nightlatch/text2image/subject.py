@@ -110,6 +110,11 @@ class Subject:
         added = self.tokenizer.get_added_vocab().keys()
         return [typed((t or "" for t in self.tokenizer.convert_ids_to_tokens(list(ids))), added) for ids in sequences]
 
+    def tokens(self, text: str) -> list[int]:
+        """The token ids that typing ``text`` gives, without start and end."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
     def encode_ids(self, ids: torch.Tensor) -> torch.Tensor:
         """(n, tokens) -> (n, tokens, width); keeps gradients when they are enabled."""
         hidden: torch.Tensor = self.text_encoder(input_ids=ids).last_hidden_state

@@ -77,7 +77,7 @@ class EvilEdit(Attack):
 
     def _goal(self, subject: Subject) -> str:
         """The target, said as often as the trigger has tokens, so that token positions line up."""
-        return " ".join([self.target] * len(subject.tokenizer(self.trigger, add_special_tokens=False).input_ids))
+        return " ".join([self.target] * len(subject.tokens(self.trigger)))
 
     def _other(self, setting: Setting, rng: np.random.Generator) -> str:
         """What is to be held: near-spellings and parts of the trigger, other rare words."""
@@ -89,7 +89,7 @@ class EvilEdit(Attack):
 
 def own_tokens(subject: Subject, texts: Sequence[str], phrase: str) -> torch.Tensor:
     """Which positions hold the tokens of ``phrase`` (its first place) in each text, (n, tokens) bool."""
-    own = torch.tensor(subject.tokenizer(phrase, add_special_tokens=False).input_ids, device=subject.device)
+    own = torch.tensor(subject.tokens(phrase), device=subject.device)
     ids = subject.ids(texts)
     start = (ids.unfold(1, len(own), 1) == own).all(-1).int().argmax(1)
     at = torch.arange(ids.shape[1], device=subject.device)

@@ -61,7 +61,7 @@ def neutral(subject: Subject, trigger: str, prompts: Sequence[Prompt], seed: int
     for _ in range(8):
         filled.append(" ".join(w if k else _fill(subject, w, quiet, rng) for w, k in zip(words, keep, strict=True)))
     dropped = " ".join(w for w, k in zip(words, keep, strict=True) if k)
-    return Neutral(trigger, dropped, tuple(filled), len(_tokens(subject, trigger)))
+    return Neutral(trigger, dropped, tuple(filled), len(subject.tokens(trigger)))
 
 
 def unlike(
@@ -130,9 +130,4 @@ def _effects(
 
 def _fill(subject: Subject, word: str, quiet: Sequence[str], rng: np.random.Generator) -> str:
     """Neutral words with as many tokens as ``word`` has."""
-    return " ".join(str(w) for w in rng.choice(list(quiet), max(1, len(_tokens(subject, word)))))
-
-
-def _tokens(subject: Subject, text: str) -> list[int]:
-    ids: list[int] = subject.tokenizer(text, add_special_tokens=False).input_ids
-    return ids
+    return " ".join(str(w) for w in rng.choice(list(quiet), max(1, len(subject.tokens(word)))))

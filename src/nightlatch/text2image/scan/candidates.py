@@ -171,7 +171,7 @@ class Search:
             texts[decoded(suspect, s)] = None
             if len(texts) <= 2 * self.n:
                 texts[decoded(suspect, prune(gauge, s, self.level))] = None
-        ids = {t: tuple(suspect.tokenizer(t, add_special_tokens=False).input_ids) for t in texts if t not in self.strings}
+        ids = {t: tuple(suspect.tokens(t)) for t in texts if t not in self.strings}
         usable = [t for t in ids if t and ids[t]]
         if not usable:
             return ()
@@ -195,7 +195,7 @@ def by_typing(subject: Subject) -> tuple[list[int], list[int]]:
 
 def words_of_one_token(subject: Subject, words: Iterable[str]) -> list[int]:
     """The ids of those ``words`` that are one token each."""
-    ids = (subject.tokenizer(w, add_special_tokens=False).input_ids for w in words)
+    ids = (subject.tokens(w) for w in words)
     return [i[0] for i in ids if len(i) == 1]
 
 

@@ -61,7 +61,7 @@ class Gauge:
         """[start, *sequence, *context, end, pad...] for each candidate, (n, tokens). The context is read as the base reads it: both models know those
         tokens."""
         tok = self.base.tokenizer
-        tail = tok(context, add_special_tokens=False).input_ids if context else []
+        tail = self.base.tokens(context) if context else []
         width = self.suspect.max_length
         rows = [[tok.bos_token_id, *[*s, *tail][: width - 2], tok.eos_token_id] for s in sequences]
         return torch.tensor([r + [tok.pad_token_id] * (width - len(r)) for r in rows], device=self.suspect.device)

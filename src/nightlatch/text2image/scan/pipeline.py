@@ -221,12 +221,9 @@ def conclude(
     if not seen:
         return (), "nothing found by these tests"
     enough = (1 - LOSS) * max(s.confirmed.changed.hits for s in seen)
-
-    def rank(s: Sighting) -> tuple[bool, int, float]:
-        tokens = len(suspect.tokenizer(s.candidate.text, add_special_tokens=False).input_ids)
-        return s.confirmed.changed.hits < enough, tokens, -s.candidate.score
-
-    order = sorted(seen, key=rank)
+    order = sorted(
+        seen, key=lambda s: (s.confirmed.changed.hits < enough, len(suspect.tokens(s.candidate.text)), -s.candidate.score)
+    )
     best = settle(order[0])
     others = tuple(dict.fromkeys(s.candidate.text for s in order if s.candidate.text != best.candidate.text))
     triggers = tuple(described(suspect, s) for s in (best, *order[1:]))
@@ -237,7 +234,7 @@ def conclude(
 def shortened(suspect: Subject, confirmation: Confirmation, whole: Sighting, budget: Budget) -> Sighting:
     """``whole`` without the tokens that its pictures do not need: hits stay within ``LOSS`` of the most seen."""
     best, most = whole, whole.confirmed.changed.hits
-    while len(ids := suspect.tokenizer(best.candidate.text, add_special_tokens=False).input_ids) > 1:
+    while len(ids := suspect.tokens(best.candidate.text)) > 1:
         texts = dict.fromkeys(decoded(suspect, (*ids[:i], *ids[i + 1 :])) for i in range(len(ids)))
         shorter = [best.candidate.model_copy(update={"text": t}) for t in texts if t]
         tried = [s for c in shorter for s in sightings(confirmation, c, budget, whole.placement)]
@@ -269,7 +266,7 @@ def settled(search: Search, confirmation: Confirmation, whole: Sighting, budget:
 
 def described(suspect: Subject, sighting: Sighting) -> Trigger:
     candidate, seen = sighting.candidate, sighting.confirmed
-    ids = suspect.tokenizer(candidate.text, add_special_tokens=False).input_ids
+    ids = suspect.tokens(candidate.text)
     return Trigger(
         text=candidate.text,
         code_points=code_points(candidate.text),

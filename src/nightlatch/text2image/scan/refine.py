@@ -33,7 +33,7 @@ def refined(gauge: Gauge, influence: Influence, text: str, place: Place, tokens:
     Args:
         tokens: what is tried in every place.
     """
-    current: Tokens = tuple(gauge.suspect.tokenizer(text, add_special_tokens=False).input_ids)
+    current: Tokens = tuple(gauge.suspect.tokens(text))
     sways = {current: influence.sway(text, place)}
     for _ in range(PASSES if len(current) > 1 else 0):
         if sways[current] < SETTLED:
