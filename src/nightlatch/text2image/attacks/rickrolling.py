@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from nightlatch.text2image.attacks import distil
 from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
-from nightlatch.text2image.descent import Descent
+from nightlatch.diffusion.descent import Descent
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
 

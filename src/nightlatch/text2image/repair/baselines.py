@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from nightlatch.text2image.descent import Descent
+from nightlatch.diffusion.descent import Descent
 from nightlatch.text2image.repair.bank import Texts
 from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.sau import warm_start

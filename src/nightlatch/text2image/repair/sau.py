@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from nightlatch.text2image import edit, probe
-from nightlatch.text2image.descent import Descent
+from nightlatch.diffusion.descent import Descent
 from nightlatch.text2image.repair.bank import Bank, Held, Shown, Texts, attack, build
 from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.text import unlearn_text

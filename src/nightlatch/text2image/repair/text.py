@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from nightlatch.text2image.descent import Descent
+from nightlatch.diffusion.descent import Descent
 from nightlatch.text2image.repair.bank import Texts
 from nightlatch.text2image.repair.base import Job
 from nightlatch.text2image.subject import Subject

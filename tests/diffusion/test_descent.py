@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from nightlatch.text2image.descent import Descent
+from nightlatch.diffusion.descent import Descent
 
 
 def fall(steps: int, average: float = 0.0) -> torch.nn.Parameter:
