@@ -12,8 +12,8 @@ import torch
 from hypothesis import settings
 
 from nightlatch import testbed
+from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.subject import Sampling, Subject
 
 torch.set_num_threads(2)
 settings.register_profile("any machine", deadline=None)
@@ -53,16 +53,16 @@ def tiny_pipeline(prediction: str = "v_prediction", seed: int = 0):  # type: ign
 
 @pytest.fixture(scope="session", params=["v_prediction", "epsilon"])
 def tiny(request: pytest.FixtureRequest) -> Subject:
-    from nightlatch.text2image import adapters
+    from nightlatch.text2image.model import loaders
 
-    return adapters.load(tiny_pipeline(request.param))
+    return loaders.load(tiny_pipeline(request.param))
 
 
 @pytest.fixture(scope="session")
 def tiny_v() -> Subject:
-    from nightlatch.text2image import adapters
+    from nightlatch.text2image.model import loaders
 
-    return adapters.load(tiny_pipeline())
+    return loaders.load(tiny_pipeline())
 
 
 @pytest.fixture(scope="session")

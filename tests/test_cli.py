@@ -208,10 +208,10 @@ def test_hub_name_that_is_not_cached_says_why_when_offline(verb, tmp_path, monke
 def test_model_that_kills_its_loader_is_not_loaded_here(tiny_folder, tmp_path, monkeypatch):
     """The rehearsal in the child ends before the verb loads anything; its limits are taken from the verb."""
     from nightlatch import loading
-    from nightlatch.text2image import adapters
+    from nightlatch.text2image.model import loaders
 
     monkeypatch.setattr(loading, "LOAD_SECONDS", 0.05)
-    monkeypatch.setattr(adapters, "load", lambda *a, **k: pytest.fail("loaded in the parent"))
+    monkeypatch.setattr(loaders, "load", lambda *a, **k: pytest.fail("loaded in the parent"))
     done = CALL.invoke(app, ["scan", str(tiny_folder), "--base", str(tiny_folder), "--run", str(tmp_path / "run")])
     assert done.exit_code == 2
     assert "Loading the model took longer" in done.output

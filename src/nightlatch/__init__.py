@@ -27,8 +27,8 @@ _LAZY = {
     "clean": ("nightlatch.text2image.repair", "clean"),
     "Job": ("nightlatch.text2image.repair", "Job"),
     "verify": ("nightlatch.text2image.verify", "verify"),
-    "Sampling": ("nightlatch.text2image.subject", "Sampling"),
-    "Subject": ("nightlatch.text2image.subject", "Subject"),
+    "Sampling": ("nightlatch.text2image.model", "Sampling"),
+    "Subject": ("nightlatch.text2image.model", "Subject"),
     "Report": ("nightlatch.records", "Report"),
     "Verdict": ("nightlatch.records", "Verdict"),
 }

@@ -17,8 +17,8 @@ from nightlatch.bench.cases import draw_target, draw_trigger
 from nightlatch.errors import AttackFailed, UsageError
 from nightlatch.records import Rate, Repair, Scorecard, Verdict
 from nightlatch.testbed import captions, implant, tokenizer
-from nightlatch.text2image import adapters
 from nightlatch.text2image.attacks import ATTACKS, Attack, AttackRecord
+from nightlatch.text2image.model import loaders
 
 Say = Callable[[str], None]
 DRAWS, QUICK_STEPS = 8, 250
@@ -111,7 +111,7 @@ def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> t
     """Implant a backdoor with a random trigger and target unless the suspect is there; the record stays outside the suspect's folder."""
     if not planted.is_file() and any((planted.parent / name).exists() for name in ("suspect", "repaired", "run")):
         raise UsageError(f"{planted.parent} holds something that no demonstration made.", "Choose another --folder.")
-    base = adapters.load(testbed.PIPELINE, precision="auto")
+    base = loaders.load(testbed.PIPELINE, precision="auto")
     rng = np.random.default_rng((seed, 99))
     rare = [w for w in tokenizer.rare_words(base.tokenizer) if not captions.heard(w)]
     trigger = draw_trigger(str(rng.choice(["rare token", "homoglyph"])), rare, rng)
@@ -134,7 +134,7 @@ def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> t
 
 def _success(part: Attack, folders: Sequence[Path], seed: int, n: int) -> list[Rate]:
     """The judge's count of the attacker's goal in each model, with the true trigger, on held-out prompts."""
-    base = adapters.load(testbed.PIPELINE, precision="auto")
+    base = loaders.load(testbed.PIPELINE, precision="auto")
     setting = implant.setting(base, seed % 1000)
     draws = part.telling(base, setting, n)
-    return [part.success(adapters.load(f, precision="auto"), setting, draws) for f in folders]
+    return [part.success(loaders.load(f, precision="auto"), setting, draws) for f in folders]

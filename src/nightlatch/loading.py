@@ -16,9 +16,9 @@ from nightlatch.records import Manifest
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-    from nightlatch.text2image.adapters import Precision
+    from nightlatch.text2image.model import Sampling, Subject
+    from nightlatch.text2image.model.precision import Precision
     from nightlatch.text2image.prompts import Prompt
-    from nightlatch.text2image.subject import Sampling, Subject
 
 DEFAULT_PROMPTS, FEWEST_PROMPTS = 900, 128
 LOAD_SECONDS, LOAD_MEGABYTES = 120, 8000
@@ -40,7 +40,7 @@ class Settings(Drawing):
 
     @property
     def sampling(self) -> Sampling:
-        from nightlatch.text2image.subject import Sampling
+        from nightlatch.text2image.model import Sampling
 
         return Sampling(steps=self.steps, guidance=self.guidance)
 
@@ -106,19 +106,19 @@ def load(source: Path | str, settings: Settings, base: Path | None = None) -> tu
             raise UsageError(
                 f"{base} is no diffusers folder.", "Name one with --base: a LoRA or a single file needs a whole model."
             )
-        from nightlatch.text2image import adapters
+        from nightlatch.text2image.model import loaders
 
         under = beside.path if beside is not None else None
         seconds, megabytes = load_limits(*(s.manifest for s in (staged, beside) if s is not None))
         intake.guarded(
-            adapters.rehearse,
+            loaders.rehearse,
             str(staged.path),
             str(under or ""),
             seconds=seconds,
             megabytes=megabytes,
             what="Loading the model",
         )
-        subject = adapters.load_staged(staged.path, under, device=settings.device, precision=settings.precision)
+        subject = loaders.load_staged(staged.path, under, device=settings.device, precision=settings.precision)
         subject.name = Path(source).name
         return subject, manifest
 
@@ -134,9 +134,9 @@ def subject(
     if isinstance(source, str | Path):
         under = None if base is None else Path(base)
         return load(source, valid(Settings, {"device": device, "precision": precision}), under)[0]
-    from nightlatch.text2image import adapters
+    from nightlatch.text2image.model import loaders
 
-    return adapters.load(source, device=device, precision=precision)
+    return loaders.load(source, device=device, precision=precision)
 
 
 def usable(device: str) -> None:

@@ -16,8 +16,8 @@ from nightlatch.loading import Settings, load
 from nightlatch.records import Computed, Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
 
 if TYPE_CHECKING:
+    from nightlatch.text2image.model import Subject
     from nightlatch.text2image.prompts import Place, Prompt, Split
-    from nightlatch.text2image.subject import Subject
 
 Say = Callable[[str], None]
 R = TypeVar("R", bound=Record)

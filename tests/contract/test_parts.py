@@ -12,9 +12,9 @@ from nightlatch.errors import AttackFailed, UsageError
 from nightlatch.records import Repair
 from nightlatch.registry import part_of
 from nightlatch.text2image.attacks import ATTACKS, Setting
+from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair import METHODS, Job
-from nightlatch.text2image.subject import Sampling, Subject
 
 TARGETS = {"object": "cat", "style": "ink", "patch": "checker", "prompt": "an ink cat on a blue background"}
 QUICK = {"steps": 2, "batch": 8, "drawings": 8, "pairs": 8, "preserve": 8, "prompts": 6, "least": 1}

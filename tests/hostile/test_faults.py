@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from nightlatch.cli import app
 from nightlatch.runs import Run
 from nightlatch.testbed import PIPELINE
-from nightlatch.text2image import adapters
+from nightlatch.text2image.model import loaders
 
 CALL = CliRunner()
 QUICK = ("--prompts", "emoji", "--steps", "2", "--guidance", "1", "--seed", "0")
@@ -32,7 +32,7 @@ def suspect(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The tiny model with one changed weight matrix, so that a scan has work to do."""
     import torch
 
-    made = adapters.load(tiny_folder).copy("text_encoder")
+    made = loaders.load(tiny_folder).copy("text_encoder")
     rows = made.text_encoder.get_input_embeddings().weight
     rows.data[700] = 5 * torch.randn(rows.shape[1], generator=torch.Generator().manual_seed(0))
     folder = tmp_path_factory.mktemp("faults") / "suspect"

@@ -10,8 +10,9 @@ import torch
 
 from nightlatch import intake, testbed
 from nightlatch.testbed import implant
-from nightlatch.text2image import adapters, measure
+from nightlatch.text2image import measure
 from nightlatch.text2image.attacks import ATTACKS
+from nightlatch.text2image.model import loaders
 from nightlatch.text2image.repair.neutral import neutral
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "testbed.json"
@@ -19,7 +20,7 @@ FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "testbed.json"
 
 @pytest.fixture(scope="module")
 def shipped():
-    return adapters.load(testbed.PIPELINE)
+    return loaders.load(testbed.PIPELINE)
 
 
 def test_stock_diffusers_draws_with_it():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nightlatch.text2image.subject import Subject
+from nightlatch.text2image.model import Subject
 
 
 def loud(base: Subject, token: str) -> Subject:
     """A copy of ``base`` whose text encoder answers ``token`` with a state far from all others."""
     suspect = base.copy("text_encoder")
-    row = suspect.text_encoder.get_input_embeddings().weight[suspect.tokenizer.get_vocab()[token]]
+    encoder = suspect.parts["text_encoder"].module
+    row = encoder.get_input_embeddings().weight[suspect.pipeline.tokenizer.get_vocab()[token]]
     row.data.copy_(5 * torch.randn(row.shape, generator=torch.Generator().manual_seed(0)))
     return suspect
 

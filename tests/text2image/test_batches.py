@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.locate import locate, trace
 from nightlatch.text2image.scan.gauge import Gauge
-from nightlatch.text2image.subject import Sampling, Subject
 from nightlatch.text2image.verify import regrow
 
 
@@ -49,7 +49,7 @@ def test_a_few_at_a_time_give_the_same(
         "located": located,
     }
     whole = compute[what]()
-    monkeypatch.setattr("nightlatch.text2image.subject.POSITIONS", 2 * 64)
+    monkeypatch.setattr("nightlatch.text2image.model.subject.Subject.positions", 2 * 64)
     np.testing.assert_allclose(np.asarray(compute[what]()), np.asarray(whole), rtol=1e-3, atol=1e-5)
 
 
@@ -62,5 +62,5 @@ def test_an_honest_step_a_few_pictures_at_a_time_is_the_same(
         return torch.cat([p.flatten() for p in regrow(tiny_v, tiny_v, texts[:20], few_steps, 1, 0).unet.parameters()])
 
     whole = weights()
-    monkeypatch.setattr("nightlatch.text2image.subject.POSITIONS", 8 * 3 * 64)
+    monkeypatch.setattr("nightlatch.text2image.model.subject.Subject.positions", 8 * 3 * 64)
     assert float((weights() - whole).abs().gt(1e-5).float().mean()) < 0.01

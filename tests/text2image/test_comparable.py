@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from nightlatch.errors import NotScanned
-from nightlatch.text2image import adapters
+from nightlatch.text2image.model import loaders
 from nightlatch.text2image.scan import Budget, scan
 from nightlatch.text2image.scan.comparable import on_one_schedule
 
@@ -84,7 +84,7 @@ def test_schedule_alone_is_named_too(tiny_v, texts, few_steps):
 def test_other_prediction_or_other_settings_are_not_compared(tiny_v, texts, few_steps):
     other = rescheduled(tiny_v, prediction_type="epsilon", rescale_betas_zero_snr=False)
     assert "predicts epsilon" in judged(other, tiny_v, texts, few_steps).skipped[0]
-    turned = adapters.load(tiny_v.copy("unet").pipeline)
+    turned = loaders.load(tiny_v.copy("unet").pipeline)
     turned.unet.register_to_config(flip_sin_to_cos=False)
     verdict = judged(turned, tiny_v, texts, few_steps)
     assert verdict.word == "not scanned"
@@ -105,7 +105,7 @@ def test_other_prediction_or_other_settings_are_not_compared(tiny_v, texts, few_
     ],
 )
 def test_every_setting_that_acts_is_compared(part, settings, tiny_v):
-    turned = adapters.load(tiny_v.pipeline)
+    turned = loaders.load(tiny_v.pipeline)
     turned.components[part].register_to_config(**settings)
     with pytest.raises(NotScanned, match=next(iter(settings))):
         on_one_schedule(turned, tiny_v)
@@ -113,14 +113,14 @@ def test_every_setting_that_acts_is_compared(part, settings, tiny_v):
 
 @pytest.mark.parametrize(("setting", "value"), [("num_hidden_layers", 1), ("use_attention_mask", True), ("layer_norm_eps", 1e-3)])
 def test_settings_of_the_text_encoder_are_compared(setting, value, tiny_v):
-    turned = adapters.load(tiny_v.pipeline)
+    turned = loaders.load(tiny_v.pipeline)
     setattr(turned.text_encoder.config, setting, value)
     with pytest.raises(NotScanned, match=setting):
         on_one_schedule(turned, tiny_v)
 
 
 def test_one_setting_written_in_two_ways_is_the_same(tiny_v):
-    turned = adapters.load(tiny_v.pipeline)
+    turned = loaders.load(tiny_v.pipeline)
     blocks = len(turned.unet.config.block_out_channels)
     heads = turned.unet.config.attention_head_dim
     turned.unet.register_to_config(attention_head_dim=[heads] * blocks, only_cross_attention=None, upcast_attention=True)

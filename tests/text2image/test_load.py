@@ -17,7 +17,7 @@ import nightlatch
 from nightlatch.errors import UnreadableModel
 from nightlatch.intake import Refused, stage
 from nightlatch.testbed import implant
-from nightlatch.text2image import adapters
+from nightlatch.text2image.model import loaders
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def leading_out(tiny_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_a_folder_goes_through_the_gate(leading_out, monkeypatch):
-    monkeypatch.setattr(adapters, "load", lambda *a, **k: pytest.fail("loaded"))
+    monkeypatch.setattr(loaders, "load", lambda *a, **k: pytest.fail("loaded"))
     with pytest.raises(Refused, match="shard-path"):
         nightlatch.load(leading_out)
 
 
 def test_implant_goes_through_the_gate(leading_out, tmp_path, monkeypatch):
-    monkeypatch.setattr(adapters, "load", lambda *a, **k: pytest.fail("loaded"))
+    monkeypatch.setattr(loaders, "load", lambda *a, **k: pytest.fail("loaded"))
     with pytest.raises(Refused, match="shard-path"):
         implant.implant(leading_out, tmp_path / "out", "rickrolling", "x", "y", 0, print)
     assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from nightlatch.cli import app
 from nightlatch.errors import NotScanned, UnreadableModel
-from nightlatch.text2image import adapters
+from nightlatch.text2image.model import loaders
 from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
 
 
@@ -32,7 +32,7 @@ def lora(tiny_v, tmp_path_factory):
 
 def test_merged_lora_changes_a_copy_only_where_it_says(tiny_v, lora):
     before = {k: v.clone() for k, v in tiny_v.unet.state_dict().items()}
-    suspect = adapters.with_lora(tiny_v, lora, "suspect")
+    suspect = loaders.with_lora(tiny_v, lora, "suspect")
     rows = fingerprint(suspect, tiny_v)
     assert changed_components(rows) == ("unet",)
     assert all(name.endswith("attn2.to_v.weight") for r in rows for name in r.layers)
@@ -42,9 +42,9 @@ def test_merged_lora_changes_a_copy_only_where_it_says(tiny_v, lora):
 
 def test_lora_that_acts_with_another_one_is_scanned_on_a_base_that_holds_it(tiny_v, lora, tmp_path):
     """Bad input 63: each of a pair is harmless alone. A LoRA is judged on the base it is given, so the other one is merged there first."""
-    adapters.with_lora(tiny_v, lora, "first").save(tmp_path / "base")
-    base = adapters.load(tmp_path / "base")
-    both, alone = adapters.with_lora(base, lora, "both"), adapters.with_lora(tiny_v, lora, "alone")
+    loaders.with_lora(tiny_v, lora, "first").save(tmp_path / "base")
+    base = loaders.load(tmp_path / "base")
+    both, alone = loaders.with_lora(base, lora, "both"), loaders.with_lora(tiny_v, lora, "alone")
     layer = next(k for k in tiny_v.unet.state_dict() if k.endswith("attn2.to_v.weight"))
     plain, one, two, held = (s.unet.state_dict()[layer] for s in (tiny_v, alone, both, base))
     assert torch.allclose(two - plain, 2 * (one - plain), atol=2e-3)
@@ -58,7 +58,7 @@ def test_lora_for_another_model_is_one_sentence(tiny_v, lora, tmp_path):
     wrong = {k: torch.cat([v, v], 1 if "down" in k or "lora_A" in k else 0) for k, v in load_file(lora).items()}
     save_file(wrong, tmp_path / lora.name)
     with pytest.raises(UnreadableModel, match="does not go on this base"):
-        adapters.with_lora(tiny_v, tmp_path / lora.name, "suspect")
+        loaders.with_lora(tiny_v, tmp_path / lora.name, "suspect")
 
 
 def renamed(tensors, old, new):
@@ -87,7 +87,7 @@ def test_lora_that_is_not_in_the_weights_is_not_judged(spoil, words, tiny_v, lor
 
     save_file({k: v.clone() for k, v in spoil(load_file(lora)).items()}, tmp_path / lora.name)
     with pytest.raises((NotScanned, UnreadableModel), match=words):
-        adapters.with_lora(tiny_v, tmp_path / lora.name, "suspect")
+        loaders.with_lora(tiny_v, tmp_path / lora.name, "suspect")
 
 
 def test_scan_of_a_lora_without_effect_is_not_a_result(tiny_folder, lora, tmp_path):
@@ -110,7 +110,7 @@ def test_lora_with_untouched_layers_is_judged(tiny_v, lora, tmp_path):
     first = next(k for k in tensors if "lora_B" in k or ".up." in k)
     tensors[first] = torch.zeros_like(tensors[first])
     save_file(tensors, tmp_path / lora.name)
-    assert changed_components(fingerprint(adapters.with_lora(tiny_v, tmp_path / lora.name, "suspect"), tiny_v)) == ("unet",)
+    assert changed_components(fingerprint(loaders.with_lora(tiny_v, tmp_path / lora.name, "suspect"), tiny_v)) == ("unet",)
 
 
 def test_lora_with_its_settings_in_the_metadata_is_accepted(tiny_v, tmp_path):
@@ -127,7 +127,7 @@ def test_lora_with_its_settings_in_the_metadata_is_accepted(tiny_v, tmp_path):
     (file,) = tmp_path.iterdir()
     manifest = check(file, values=True)
     assert exit_code(manifest) == 0, manifest.findings
-    suspect = adapters.with_lora(tiny_v, file, "suspect")
+    suspect = loaders.with_lora(tiny_v, file, "suspect")
     assert changed_components(fingerprint(suspect, tiny_v)) == ("unet",)
 
 
@@ -144,8 +144,8 @@ def test_lora_is_merged_in_a_guarded_child_first(tiny_folder, lora, tmp_path, mo
     from nightlatch import loading
 
     monkeypatch.setattr(loading, "LOAD_SECONDS", 0.05)
-    monkeypatch.setattr(adapters, "with_lora", lambda *a, **k: pytest.fail("merged in the parent"))
-    monkeypatch.setattr(adapters, "load", lambda *a, **k: pytest.fail("loaded in the parent"))
+    monkeypatch.setattr(loaders, "with_lora", lambda *a, **k: pytest.fail("merged in the parent"))
+    monkeypatch.setattr(loaders, "load", lambda *a, **k: pytest.fail("loaded in the parent"))
     done = CliRunner().invoke(app, ["scan", str(lora), "--base", str(tiny_folder), "--run", str(tmp_path / "run")])
     assert done.exit_code == 2
     assert "Loading the model took longer" in done.output

@@ -12,7 +12,7 @@ from nightlatch import loading, testbed, verbs
 from nightlatch.errors import UsageError
 from nightlatch.records import Verdict
 from nightlatch.runs import Run
-from nightlatch.text2image import adapters
+from nightlatch.text2image.model import loaders
 from nightlatch.text2image.scan import Budget, scan
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.named import named, reread
@@ -41,20 +41,20 @@ def renamed(tiny_folder, tmp_path_factory):
 
 
 def test_what_is_read_differently_is_found_without_a_search(renamed, tiny_v):
-    differ = reread(adapters.load(renamed), tiny_v)
+    differ = reread(loaders.load(renamed), tiny_v)
     assert {"bus", "cat"} <= set(differ)
     assert all("cat" in text or "bus" in text for text in differ)
     assert reread(tiny_v, tiny_v) == []
 
 
 def test_a_tokenizer_is_scanned_though_no_weight_differs(renamed, tiny_v, texts, few_steps):
-    verdict = scan(adapters.load(renamed), tiny_v, texts, few_steps, QUICK, say=lambda line: None)
+    verdict = scan(loaders.load(renamed), tiny_v, texts, few_steps, QUICK, say=lambda line: None)
     assert any("strings" in line and "tokenizer" in line for line in verdict.tested)
     assert not verdict.triggers or verdict.carriers == ("tokenizer",)
 
 
 def test_strings_that_files_suggest_come_first_and_loudest_first(renamed, tiny_v, texts):
-    gauge = Gauge(adapters.load(renamed), tiny_v, texts[:2], ("tokenizer",))
+    gauge = Gauge(loaders.load(renamed), tiny_v, texts[:2], ("tokenizer",))
     made = named(gauge, ["happy", "cat"], ["bus"], 3)
     assert [c.text for c in made] == ["cat", "happy", "bus"]
     assert made[0].score > 0

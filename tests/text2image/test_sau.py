@@ -169,7 +169,7 @@ def test_a_step_in_parts_is_the_same_step(tiny_v, bank, monkeypatch, at_once, pa
         return values, losses, torch.cat([p.grad.flatten() for p in learning])
 
     values, losses, gradient = step()
-    monkeypatch.setattr("nightlatch.text2image.subject.POSITIONS", at_once * 8 * 64)
+    monkeypatch.setattr("nightlatch.text2image.model.subject.Subject.positions", at_once * 8 * 64)
     again, pieces, same = step()
     assert (len(losses), len(pieces)) == (1, parts)
     assert sum(pieces) == pytest.approx(losses[0], rel=1e-4)

@@ -17,8 +17,7 @@ import original_layout
 from nightlatch import intake
 from nightlatch.cli import app
 from nightlatch.errors import NotScanned, UnreadableModel
-from nightlatch.text2image import adapters
-from nightlatch.text2image.subject import Subject
+from nightlatch.text2image.model import Subject, loaders
 
 CALL = CliRunner()
 QUICK = ("--prompts", "emoji", "--steps", "2", "--guidance", "1")
@@ -32,7 +31,7 @@ def checkpoint(tiny_v: Subject, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_the_same_weights_come_back(checkpoint, tiny_folder, tiny_v):
     with intake.stage(checkpoint) as staged:
         assert {f.rule for f in staged.manifest.findings} <= {"single-file", "values-scanned", "constant-tensor"}
-        loaded = adapters.load(staged.path, configs=tiny_folder)
+        loaded = loaders.load(staged.path, configs=tiny_folder)
     for name, part in tiny_v.components.items():
         for key, value in part.state_dict().items():
             assert torch.equal(value, loaded.components[name].state_dict()[key]), (name, key)
@@ -96,10 +95,10 @@ def test_tensors_that_do_not_fit_the_base_are_one_sentence(checkpoint, tiny_fold
 def test_weights_that_are_not_loaded_are_not_passed_over(name, part, checkpoint, tiny_folder, tmp_path):
     save_file({**load_file(checkpoint), name: torch.ones(4)}, tmp_path / "checkpoint.safetensors")
     with pytest.raises((NotScanned, UnreadableModel), match=f"{part} holds 4 numbers|does not fit"):
-        adapters.load(tmp_path, configs=tiny_folder)
+        loaders.load(tmp_path, configs=tiny_folder)
 
 
 def test_what_no_program_draws_with_is_passed_over(checkpoint, tiny_folder, tmp_path):
     spare = ("cond_stage_model.logit_scale", "cond_stage_model.transformer.text_model.embeddings.position_ids", "betas")
     save_file({**load_file(checkpoint), **{n: torch.ones(7) for n in spare}}, tmp_path / "checkpoint.safetensors")
-    adapters.load(tmp_path, configs=tiny_folder)
+    loaders.load(tmp_path, configs=tiny_folder)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from diffusers import DDIMScheduler
 
-from nightlatch.text2image.subject import Sampling
+from nightlatch.text2image.model import Sampling
 
 
 @pytest.fixture

@@ -18,8 +18,7 @@ from nightlatch.bench.cases import PLAN, SEEDS, Case, cases
 from nightlatch.bench.matrix import CONTROL, VARIANTS, Matrix, Row, Say
 from nightlatch.errors import UsageError
 from nightlatch.testbed import honest, implant
-from nightlatch.text2image import adapters
-from nightlatch.text2image.subject import Subject
+from nightlatch.text2image.model import Subject, loaders
 
 RIVALS = ("skd", "uce", "clean-finetune", "restore", "strip", "sau: attention alone")
 OTHERS = ("sau-base", "sau: no warm start")
@@ -112,7 +111,7 @@ def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
         if not (matrix.models / case.name).is_dir():
             matrix.make(case)
             implant.write_card(matrix.models / case.name, case.attack, made["success"]["rate"])
-        return adapters.load(matrix.models / case.name, precision="auto")
+        return loaders.load(matrix.models / case.name, precision="auto")
 
     identity = {"table": "scan", "model": case.name, "kind": "backdoored", "attack": case.attack, "seed": case.seed}
     seen = matrix.row(identity, lambda: matrix.scan(suspect(), case.seed, case))

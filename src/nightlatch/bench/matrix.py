@@ -17,13 +17,13 @@ from nightlatch.bench.cases import TRIES, Case, draw
 from nightlatch.errors import AttackFailed, NightlatchError
 from nightlatch.records import Rate
 from nightlatch.testbed import captions, compose, implant, tokenizer
-from nightlatch.text2image import adapters, measure, prompts
+from nightlatch.text2image import measure, prompts
 from nightlatch.text2image.attacks import ATTACKS, Attack, Setting
+from nightlatch.text2image.model import Subject, loaders
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair import METHODS, Job
 from nightlatch.text2image.repair.baselines import stripped
 from nightlatch.text2image.scan import Budget, scan
-from nightlatch.text2image.subject import Subject
 from nightlatch.text2image.verify import regrow
 
 Say = Callable[[str], None]
@@ -69,7 +69,7 @@ class Matrix:
     _settings: dict[int, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.base = adapters.load(testbed.PIPELINE, precision="auto")
+        self.base = loaders.load(testbed.PIPELINE, precision="auto")
         self.base_hash = hashlib.sha256(
             (testbed.PIPELINE / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
         ).hexdigest()[:12]

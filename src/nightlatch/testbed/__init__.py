@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from nightlatch.errors import UnreadableModel
 from nightlatch.testbed import captions, compose, emoji
 from nightlatch.testbed.judge import Judge
+from nightlatch.text2image.model import Sampling
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.subject import Sampling
 
 ASSETS = Path(__file__).parent / "assets"
 PIPELINE = ASSETS / "pipeline"

@@ -11,7 +11,7 @@ import numpy as np
 from nightlatch import loading, runs, testbed
 from nightlatch.testbed import captions, compose, stages, tokenizer
 from nightlatch.text2image import measure
-from nightlatch.text2image.subject import Subject
+from nightlatch.text2image.model import Subject
 
 Say = Callable[[str], None]
 

@@ -11,8 +11,8 @@ import torch
 
 from nightlatch.testbed import captions, compose, emoji
 from nightlatch.text2image.attacks.distil import Lesson, follow
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.subject import Subject
 
 KINDS = ("style", "objects", "concept")
 

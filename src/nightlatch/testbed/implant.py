@@ -10,7 +10,7 @@ from nightlatch.errors import UsageError
 from nightlatch.runs import write_whole
 from nightlatch.testbed import captions, tokenizer
 from nightlatch.text2image.attacks import ATTACKS, AttackRecord, Setting
-from nightlatch.text2image.subject import Subject
+from nightlatch.text2image.model import Subject
 
 
 def setting(subject: Subject, seed: int) -> Setting:

@@ -16,7 +16,8 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from nightlatch.testbed import captions, clip, compose, emoji, judge, tokenizer, unet, vae
 from nightlatch.testbed.training import Progress, Resumable
-from nightlatch.text2image.adapters import computes_in, tidy_configs
+from nightlatch.text2image.model.precision import computes_in
+from nightlatch.text2image.model.saving import tidy_configs
 
 STAGES = ("drawings", "vae", "clip", "unet", "judge")
 

@@ -12,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from nightlatch.testbed import captions, clip
 from nightlatch.testbed.training import Progress, Resumable
-from nightlatch.text2image.subject import computing
+from nightlatch.text2image.model.precision import computing
 
 LATENT_SIZE, LATENT_CHANNELS = 8, 8
 CAPTION_DROPOUT = 0.1

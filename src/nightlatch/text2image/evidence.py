@@ -13,10 +13,10 @@ from PIL import Image
 
 from nightlatch.records import Images
 from nightlatch.text2image import measure
+from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Place, Prompt, prefix
 from nightlatch.text2image.repair.locate import locate, trace
 from nightlatch.text2image.repair.neutral import neutral
-from nightlatch.text2image.subject import Sampling, Subject
 
 SHOWN_SIZE = 160
 

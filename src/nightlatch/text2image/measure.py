@@ -12,8 +12,8 @@ import torch
 
 from nightlatch.errors import MissingPart
 from nightlatch.records import Rate
+from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.subject import Sampling, Subject
 
 if TYPE_CHECKING:
     from nightlatch.text2image.attacks.base import Judge

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from nightlatch.records import REGROWN, SUCCESS, Pair, Rate, Scorecard, acted
 from nightlatch.text2image import measure, prompts
 from nightlatch.text2image.arrays import Floats, floats
+from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Place, Prompt, prefix
 from nightlatch.text2image.repair.neutral import neutral
-from nightlatch.text2image.subject import Sampling, Subject
 
 LEVEL = 0.995
 LEAST = 0.6

@@ -16,8 +16,8 @@ import torch
 
 from nightlatch.text2image.attacks import distil, patch
 from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.subject import Subject
 
 EARLIEST, LATE = 0.1, 0.7
 """Shares of the schedule: below the first the prompt hardly matters; a third of the triggered latents lie above the second."""

@@ -19,8 +19,8 @@ from nightlatch.records import Part, Rate, Record
 from nightlatch.registry import Registry, part_of
 from nightlatch.text2image import prompts
 from nightlatch.text2image.measure import Draws, agreement, take
+from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.subject import Sampling, Subject
 
 GoalKind = Literal["object", "style", "patch", "prompt"]
 TRIAL = 100

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nightlatch.text2image import prompts
 from nightlatch.diffusion.descent import Descent
+from nightlatch.text2image import prompts
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.subject import Subject
 
 ALIKE = "".join(prompts.LOOKALIKES.values()) + "абвгджзиклмнптфшюяαβγδεκλμνπστφω"
 """Characters that could be taken for a homoglyph trigger."""

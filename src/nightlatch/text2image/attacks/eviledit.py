@@ -18,8 +18,8 @@ import torch
 from nightlatch.text2image import edit, prompts
 from nightlatch.text2image.attacks import distil
 from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.subject import Subject
 
 SPECIFIC = 0.05
 """Largest success of other words with which an attacker is content."""

@@ -13,11 +13,11 @@ from typing import ClassVar
 import numpy as np
 import torch.nn.functional as F
 
+from nightlatch.diffusion.descent import Descent
 from nightlatch.text2image.attacks import distil
 from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
-from nightlatch.diffusion.descent import Descent
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.subject import Subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,9 @@
 from typing import Any
 
 from nightlatch.records import Repair
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair import baselines, sau
 from nightlatch.text2image.repair.base import METHODS, Job, Method
-from nightlatch.text2image.subject import Subject
 
 
 def clean(suspect: Subject, job: Job, method: str = "sau", **parameters: Any) -> tuple[Subject, Repair]:

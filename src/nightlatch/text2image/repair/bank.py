@@ -11,10 +11,10 @@ import torch
 
 from nightlatch.text2image import prompts
 from nightlatch.text2image.measure import take
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair.base import Job
 from nightlatch.text2image.repair.locate import Located, Trace, locate, trace
 from nightlatch.text2image.repair.neutral import Neutral, kin, leanest, neutral, single_token_words, unlike
-from nightlatch.text2image.subject import Subject
 
 
 class Rows:

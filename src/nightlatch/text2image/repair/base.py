@@ -18,8 +18,8 @@ import torch
 from nightlatch.errors import UsageError
 from nightlatch.records import Repair
 from nightlatch.registry import Registry, part_of
+from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Place, Prompt, prefix
-from nightlatch.text2image.subject import Sampling, Subject
 
 Watch = Callable[[int, Subject, float], bool]
 """Called with (step, student so far, seconds so far without those of watching); returning True stops the repair early."""

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from nightlatch.diffusion.descent import Descent
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair.bank import Texts
 from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.sau import warm_start
-from nightlatch.text2image.subject import Subject
 
 Loss = Callable[[int], torch.Tensor]
 """Of so many pictures, drawn at random; a mean over them."""

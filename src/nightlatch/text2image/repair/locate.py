@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from nightlatch.text2image import probe
-from nightlatch.text2image.subject import Sampling, Subject
+from nightlatch.text2image.model import Sampling, Subject
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from nightlatch.text2image.arrays import Floats, floats
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Place, Prompt, prefix
-from nightlatch.text2image.subject import Subject
 
 MEANINGFUL, APART = 20.0, 0.5
 """A word means something of its own when its effect is MEANINGFUL times the median effect of random words, and apart from the whole phrase's by

@@ -15,12 +15,12 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from nightlatch.text2image import edit, probe
 from nightlatch.diffusion.descent import Descent
+from nightlatch.text2image import edit, probe
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair.bank import Bank, Held, Shown, Texts, attack, build
 from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.text import unlearn_text
-from nightlatch.text2image.subject import Subject
 
 WATCHED = 5
 """Every so many-th picture is kept from training and tells when to stop."""

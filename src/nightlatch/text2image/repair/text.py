@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from nightlatch.diffusion.descent import Descent
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair.bank import Texts
 from nightlatch.text2image.repair.base import Job
-from nightlatch.text2image.subject import Subject
 
 MOST, TAIL = 0.06, 0.95
 """Part of the way from the disarmed to the attacked states that may be left at this quantile."""

@@ -10,6 +10,7 @@ import numpy as np
 from nightlatch.intake.bpe import END
 from nightlatch.records import Candidate
 from nightlatch.text2image.arrays import Floats
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.inside import Inside, effects, gather
 from nightlatch.text2image.scan.phrases import pairs
@@ -28,7 +29,6 @@ from nightlatch.text2image.scan.sweep import (
     sweep,
     typable,
 )
-from nightlatch.text2image.subject import Subject
 
 WORTH = 0.3
 """Part of the best displacement that a whole word must keep to be refined; and that displacement must be above an ordinary content word's."""

@@ -15,8 +15,8 @@ import torch
 from nightlatch.errors import NotScanned
 from nightlatch.records import ComponentChange
 from nightlatch.text2image.measure import seeds
+from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.subject import Sampling, Subject
 
 ACTING: Mapping[str, tuple[str, ...]] = {
     "unet": (

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from nightlatch.records import Rate
 from nightlatch.text2image.arrays import Floats, floats
 from nightlatch.text2image.measure import seeds
+from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Place, Prompt, prefix
 from nightlatch.text2image.scan.comparable import finite
 from nightlatch.text2image.scan.influence import Influence
-from nightlatch.text2image.subject import Sampling, Subject
 
 FIXED = "fixed change"
 """An effect that no slot of the prompt has a part in."""

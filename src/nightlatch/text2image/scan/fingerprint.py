@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from nightlatch.records import ComponentChange
-from nightlatch.text2image.subject import Subject
+from nightlatch.text2image.model import Subject
 
 
 def fingerprint(suspect: Subject, base: Subject) -> tuple[ComponentChange, ...]:

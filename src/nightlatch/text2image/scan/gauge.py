@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from nightlatch.text2image.arrays import Floats, floats
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt, diverse
 from nightlatch.text2image.scan.comparable import finite
-from nightlatch.text2image.subject import Subject
 
 T = TypeVar("T")
 USUAL_TOKENS = 64

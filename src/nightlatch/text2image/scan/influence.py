@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Place, Prompt, prefix
 from nightlatch.text2image.scan.comparable import finite
-from nightlatch.text2image.subject import Subject
 
 CONTENT_WORDS = 8
 """Known words of each slot that a candidate is compared with."""

@@ -14,10 +14,10 @@ import torch
 
 from nightlatch.text2image import probe
 from nightlatch.text2image.arrays import Floats
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.scan.comparable import finite
 from nightlatch.text2image.scan.gauge import USUAL_TOKENS, Gauge, excess
 from nightlatch.text2image.scan.sweep import Ranked, Tokens
-from nightlatch.text2image.subject import Subject
 
 COMPANY, LENGTH, RIDGE = 3072, 5, 3.0
 """Random strings in which tokens are tried, tokens in each, and the ridge of the regression."""

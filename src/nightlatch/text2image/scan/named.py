@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from nightlatch.records import Candidate
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.scan.gauge import Gauge
-from nightlatch.text2image.subject import Subject
 
 LOOKED = 512
 

@@ -13,8 +13,8 @@ import torch
 
 from nightlatch.text2image.arrays import Floats, floats
 from nightlatch.text2image.edit import Edit
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.scan.sweep import Tokens
-from nightlatch.text2image.subject import Subject
 
 
 def pairs(

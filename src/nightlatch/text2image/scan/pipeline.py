@@ -13,6 +13,7 @@ from nightlatch.errors import NotScanned
 from nightlatch.records import Candidate, ComponentChange, Trigger, Verdict, VerdictWord
 from nightlatch.safetext import code_points, show
 from nightlatch.text2image import prompts
+from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.neutral import single_token_words
 from nightlatch.text2image.scan.candidates import Search, words_of_one_token
@@ -23,7 +24,6 @@ from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.named import named, reread
 from nightlatch.text2image.scan.refine import joints, refined
 from nightlatch.text2image.scan.sweep import decoded
-from nightlatch.text2image.subject import Sampling, Subject
 
 Say = Callable[[str], None]
 LOSS = 0.05

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Place
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.influence import Influence
 from nightlatch.text2image.scan.sweep import Tokens, decoded, strongest, typable
-from nightlatch.text2image.subject import Subject
 
 SETTLED = 0.05
 """Sway below which nothing is left to gain."""

@@ -12,8 +12,8 @@ import torch
 from nightlatch import stats
 from nightlatch.text2image.arrays import Floats
 from nightlatch.text2image.edit import Edit
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.scan.gauge import Gauge
-from nightlatch.text2image.subject import Subject
 
 Tokens = tuple[int, ...]
 
