@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nightlatch.intake.departs import MAY_DIFFER
+from nightlatch.intake.staging.departs import MAY_DIFFER
 from nightlatch.records import REGROWN, SUCCESS, Pair, Rate, Report, Scorecard, Trigger, acted
 from nightlatch.report.text import count, interval, rate
 

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from nightlatch.errors import NotScanned
-from nightlatch.intake import lora
+from nightlatch.intake.adapters import lora
 from nightlatch.text2image.subject import Subject
 
 TOO_LITTLE = 2e-3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Set
 
-from nightlatch.intake.bpe import END, byte_values
+from nightlatch.intake.tokenizer.bpe import END, byte_values
 
 _BYTES = byte_values()
 
