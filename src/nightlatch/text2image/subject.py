@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from nightlatch.terms import Role
 from nightlatch.text2image.spelling import typed
 
 Step = Callable[[int, torch.Tensor, torch.Tensor], None]
@@ -29,6 +30,17 @@ POSITIONS = 32_768
 """Most latent positions that are computed at once: 8 pictures of 512 x 512, more of smaller ones."""
 A_LEAST = 0.01
 """Least a_t that is divided by: an eps model says nothing about a picture that is all noise."""
+
+
+ROLES: Mapping[str, Role] = {
+    "text_encoder": Role.TEXT,
+    "unet": Role.DENOISER,
+    "vae": Role.DECODER,
+    "tokenizer": Role.TOKENIZER,
+    "scheduler": Role.SCHEDULER,
+}
+"""What the folders of a pipeline do."""
+COMPONENTS: Mapping[Role, str] = {role: name for name, role in ROLES.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
