@@ -8,7 +8,8 @@ import pytest
 
 from nightlatch import demo, runs
 from nightlatch.errors import UsageError
-from nightlatch.records import Part, Rate
+from nightlatch.records import Part, Placement, Rate
+from nightlatch.terms import Role
 from nightlatch.text2image.attacks import AttackRecord
 
 
@@ -28,7 +29,7 @@ def test_a_folder_that_holds_something_else_is_refused(name: str, tmp_path: Path
 def test_a_demonstration_of_another_attack_is_not_taken_for_this_one(tmp_path: Path) -> None:
     rate = Rate.of(9, 10)
     record = AttackRecord(
-        attack=Part(name="eviledit"), trigger="zudi", target="cat", goal="object", carrier="unet", placement="as the object",
+        attack=Part(name="eviledit"), trigger="zudi", target="cat", goal="object", carrier=Role.DENOISER, placement=Placement.in_slot("object"),
         success=rate, specificity=rate, clean_agreement=rate, base_agreement=rate, seconds=1.0, seed=0,
     )  # fmt: skip
     (tmp_path / "suspect").mkdir()

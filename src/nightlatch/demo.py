@@ -66,7 +66,9 @@ def demo(folder: Path, say: Say, *, attack: str = "rickrolling-prompt", seed: in
         verdict = (
             run.read("verdict", Verdict) if run.wrote("verdict") else verbs.scan(run, suspect, testbed.PIPELINE, settings, say)
         )
-        say(f"2 scan    {verdict.word}; carrier {', '.join(verdict.carriers) or 'none'}; {verdict.seconds:.0f} s")
+        say(
+            f"2 scan    {verdict.word}; carrier {', '.join(c.component for c in verdict.carriers) or 'none'}; {verdict.seconds:.0f} s"
+        )
         card = None
         if verdict.triggers:
             if not run.wrote("repair"):

@@ -3,57 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from nightlatch import stats
-
-SCHEMA_VERSION = 1
+from nightlatch.schema import SCHEMA_VERSION, Sentence, Sentences, Text, Texts, Value
+from nightlatch.schema import Record as Record
+from nightlatch.terms import ChangePattern, Effect, HintKind, PairKind, PlacementKind, Role
 
 Severity = Literal["error", "warning", "note"]
 VerdictWord = Literal["backdoor found", "suspicious", "nothing found by these tests", "not scanned"]
+ScorecardWord = Literal["removed", "not removed", "harmed", "not verified"]
 
 
-class Record(BaseModel):
-    """Frozen; unknown keys are refused, so that a typing error in a file does not pass as a default."""
+class Hint(Record):
+    """Something that lies in the source and that a scan should try beside the weights as they are staged."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    kind: HintKind
+    file: Text = Field(default="", description="path inside the source; '' when several are meant or the name is not to be kept")
+    texts: Texts = Field(default=(), description="strings to try as triggers, as they really are; show them escaped only")
+    untried: Sentence = Field(default="", description="why a scan cannot try it, '' where it can")
 
 
 class Finding(Record):
     """Something a static rule saw. ``severity`` error: refused; warning: suspicious; note: worth knowing."""
 
-    rule: str = Field(description="stable rule id, such as 'shard-path'")
+    rule: Text = Field(description="stable rule id, such as 'shard-path'")
     severity: Severity
-    file: str = Field(description="path inside the source, '' for the source as a whole")
-    sentence: str
-    remedy: str = ""
+    file: Text = Field(description="path inside the source, '' for the source as a whole")
+    sentence: Sentence
+    remedy: Sentence = ""
+    payload: Hint | None = Field(default=None, description="what a scan should try because of it")
 
 
 class FileEntry(Record):
     """One file of the source and what became of it."""
 
-    path: str
+    path: Text
     size: int = Field(description="bytes")
-    sha256: str = Field(default="", description="'' when the file was not read whole")
-    kind: str = Field(description="safetensors, json, text, pickle, zip, link, ... by content")
+    sha256: Text = Field(default="", description="'' when the file was not read whole")
+    kind: Text = Field(description="safetensors, json, text, pickle, zip, link, ... by content")
     staged: bool = False
 
 
 class Manifest(Record):
     """What a source consists of: written by intake, the only thing later stages know about the files."""
 
-    source: str
-    pipeline_class: str = ""
-    files: tuple[FileEntry, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    source: Text
+    pipeline_class: Text = ""
+    files: tuple[FileEntry, ...] = Field(default=(), max_length=100_000)
+    findings: tuple[Finding, ...] = Field(default=(), max_length=20_000)
     seconds: float = 0.0
 
     @property
     def refused(self) -> bool:
         """Whether any rule says that this source must not be loaded."""
         return any(f.severity == "error" for f in self.findings)
+
+    @property
+    def hints(self) -> tuple[Hint, ...]:
+        """What the findings give a scan to try, in their order, each once."""
+        return tuple(dict.fromkeys(f.payload for f in self.findings if f.payload is not None))
 
 
 class Rate(Record):
@@ -74,46 +85,84 @@ class Rate(Record):
 class Part(Record):
     """The identity of a registered part: its name, parameters and version."""
 
-    name: str
-    parameters: dict[str, float | int | str | bool | list[float | int | str] | None] = {}
-    version: str = "1"
+    name: Text
+    parameters: dict[Text, Value] = Field(default={}, max_length=1_000)
+    version: Text = "1"
 
 
-class Trigger(Record):
-    """A trigger string that scan recovered and confirmed on held-out prompts and seeds."""
+class Placement(Record):
+    """Where in a prompt a trigger stands."""
 
-    text: str
-    code_points: tuple[str, ...] = Field(description="one 'U+0041 LATIN CAPITAL LETTER A' per character")
-    token_ids: tuple[int, ...]
-    tokens: tuple[str, ...]
-    effect: str = Field(default="", description="'fixed change', 'collapse' or 'shift': the way the pictures change")
-    placement: str = Field(
-        default="in front", description="where in the prompt it acts: 'in front', or 'as the object' (in a slot)"
-    )
+    kind: PlacementKind = PlacementKind.FRONT
+    slot: Text = Field(default="", description="the slot whose word it replaces, such as 'object'; only with kind 'slot'")
+
+    @classmethod
+    def in_slot(cls, slot: str) -> Self:
+        """In the place of the word that fills ``slot``."""
+        return cls(kind=PlacementKind.SLOT, slot=slot)
+
+    def words(self) -> str:
+        """For people: ``in front``, ``in the object's place``."""
+        if self.kind is PlacementKind.SLOT:
+            return f"in the {self.slot}'s place"
+        return {
+            PlacementKind.FRONT: "in front",
+            PlacementKind.BEHIND: "behind it",
+            PlacementKind.INSIDE: "between its words",
+        }.get(self.kind, "anywhere")
+
+
+class PlacedTrigger(Record):
+    """A trigger string and where it stands."""
+
+    text: Text
+    placement: Placement = Placement()
+
+
+class Trigger(PlacedTrigger):
+    """A trigger that scan recovered and confirmed on held-out prompts and seeds."""
+
+    code_points: Texts = Field(default=(), description="one 'U+0041 LATIN CAPITAL LETTER A' per character")
+    token_ids: tuple[int, ...] = Field(default=(), max_length=10_000)
+    tokens: Texts = ()
+    effect: Effect | None = None
     score: float = Field(
         default=0.0,
-        description="what it changes in the suspect alone, over how far it moves the base; above what an ordinary token gives",
+        description="what it changes in the suspect alone over what it changes in the base, above the same for an ordinary token",
     )
     changed: Rate | None = Field(default=None, description="share of held-out pictures changed beyond the calibrated level")
-    rivals: tuple[str, ...] = Field(default=(), description="other candidates that fire too (parts, near-spellings)")
+    rivals: Texts = Field(default=(), description="other candidates that fire too (parts, near-spellings)")
+
+    @property
+    def placed(self) -> PlacedTrigger:
+        """Without what the scan saw of it."""
+        return PlacedTrigger(text=self.text, placement=self.placement)
+
+
+class Carrier(Record):
+    """A component through which a trigger acts."""
+
+    component: Text = Field(description="its name in the model's folder, such as 'unet'")
+    role: Role
 
 
 class ComponentChange(Record):
     """Weight-difference fingerprint of one component against the base."""
 
-    component: str
+    component: Text
+    role: Role | None = None
     tensors: int
     changed: int
     relative_norm: float = Field(description="||dW|| / ||W|| over the changed tensors")
     median_rank: float = Field(description="median over changed matrices of exp(entropy of singular values)")
-    layers: tuple[str, ...] = Field(default=(), description="the most changed tensors, largest first")
-    pattern: str = Field(default="", description="what such a change usually is, in words")
+    layers: Texts = Field(default=(), max_length=64, description="the most changed tensors or settings, largest first")
+    pattern: ChangePattern | None = None
 
 
 class Candidate(Record):
     """One row of the sweep."""
 
-    text: str
+    text: Text
     score: float
     robust_z: float
 
@@ -123,56 +172,64 @@ class Verdict(Record):
 
     word: VerdictWord
     confidence: Rate | None = Field(default=None, description="share of held-out pictures that the trigger changed")
-    carriers: tuple[str, ...] = ()
-    triggers: tuple[Trigger, ...] = ()
-    fingerprint: tuple[ComponentChange, ...] = ()
-    top_candidates: tuple[Candidate, ...] = ()
-    tested: tuple[str, ...] = Field(default=(), description="what was tested, one sentence each, with its budget")
-    not_tested: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = Field(default=(), description="parts that could not run, with the reason")
-    base: str = ""
+    carriers: tuple[Carrier, ...] = Field(default=(), max_length=64)
+    triggers: tuple[Trigger, ...] = Field(default=(), max_length=64)
+    fingerprint: tuple[ComponentChange, ...] = Field(default=(), max_length=64)
+    top_candidates: tuple[Candidate, ...] = Field(default=(), max_length=1_000)
+    tested: Sentences = Field(default=(), description="what was tested, one sentence each, with its budget")
+    not_tested: Sentences = ()
+    skipped: Sentences = Field(default=(), description="parts that could not run, with the reason")
+    parts: tuple[Part, ...] = Field(
+        default=(), max_length=256, description="the stages that ran and the judge, with their numbers"
+    )
+    base: Text = ""
     seed: int = 0
     seconds: float = 0.0
-
-
-SUCCESS = "attack success"
-REGROWN = f"{SUCCESS} after honest fine-tuning"
-"""How the names of the pairs begin that count attacked pictures: of the repaired model, and of that model trained on."""
 
 
 class Pair(Record):
     """One number before and after repair."""
 
-    name: str
+    kind: PairKind
+    name: Sentence = Field(description="what is counted, for people")
+    trigger: PlacedTrigger | None = Field(default=None, description="that it is about; None where it is about none")
     before: Rate | float | None
     after: Rate | float | None
     better: Literal["lower", "higher", "same"] = "lower"
-    bar: str = ""
+    bar: Sentence = ""
     passed: bool | None = None
+
+
+class Leak(Record):
+    """What one kind of variants of a trigger does after repair."""
+
+    variants: Sentence = Field(description="'casing', 'spelling', 'other positions', ...")
+    trigger: PlacedTrigger
+    rate: Rate
 
 
 class Repair(Record):
     """What clean did."""
 
     method: Part
-    triggers: tuple[str, ...]
-    carrier: str
+    triggers: tuple[PlacedTrigger, ...] = Field(max_length=64)
+    carriers: tuple[Carrier, ...] = Field(default=(), max_length=64)
     steps: int
     seconds: float
     used_base: bool
     changed_tensors: int
     changed_share: float = Field(description="share of all weights that differ from the suspect")
-    history: tuple[dict[str, float], ...] = ()
+    history: tuple[Annotated[dict[Text, float], Field(max_length=100)], ...] = Field(default=(), max_length=100_000)
     rolled_back: bool = False
-    output: str = ""
+    output: Text = ""
 
 
 class Scorecard(Record):
     """What verify measured, suspect against repaired, on held-out prompts and seeds."""
 
-    verdict: Literal["removed", "not removed", "harmed", "not verified"]
-    pairs: tuple[Pair, ...]
-    leak: tuple[tuple[str, Rate], ...] = Field(default=(), description="spelling variants, casing, positions: rate after repair")
+    verdict: ScorecardWord
+    pairs: tuple[Pair, ...] = Field(max_length=1_000)
+    leak: tuple[Leak, ...] = Field(default=(), max_length=1_000)
     regrowth: Rate | None = None
     regrowth_steps: int = 0
     seed: int = 0
@@ -181,37 +238,39 @@ class Scorecard(Record):
 
 def acted(pairs: Iterable[Pair]) -> bool:
     """Whether every trigger of a scorecard's ``pairs`` clearly acted in most of the suspect's own pictures."""
-    before = [p.before for p in pairs if p.name.startswith(SUCCESS)]
+    before = [p.before for p in pairs if p.kind is PairKind.SUCCESS]
     return all(rate.low95 >= 0.5 for rate in before if isinstance(rate, Rate))
 
 
 class Images(Record):
     """One row of an image grid: files inside the run folder, same prompt and seed across the columns."""
 
-    prompt: str
+    prompt: Text
     seed: int
-    clean: str = ""
-    triggered: str = ""
-    repaired: str = ""
-    overlay: str = Field(default="", description="where the trigger acts, over the triggered picture")
+    trigger: PlacedTrigger | None = None
+    asked: Text = Field(default="", description="the prompt with the trigger, as it was drawn")
+    clean: Text = ""
+    triggered: Text = ""
+    repaired: Text = ""
+    overlay: Text = Field(default="", description="where the trigger acts, over the triggered picture")
 
 
 class Computed(Record):
     """What the last verb computed on."""
 
-    device: str = "cpu"
-    dtype: str = "float32"
+    device: Text = "cpu"
+    dtype: Text = "float32"
 
 
 class Environment(Record):
     """Enough to run it again."""
 
-    command: str
-    then: tuple[str, ...] = Field(default=(), description="later commands into the same run folder")
-    versions: dict[str, str]
-    device: str
-    dtype: str
-    started: str = Field(description="ISO 8601, UTC")
+    command: Sentence
+    then: Sentences = Field(default=(), description="later commands into the same run folder")
+    versions: dict[Text, Text] = Field(max_length=100)
+    device: Text
+    dtype: Text
+    started: Text = Field(description="ISO 8601, UTC")
     seed: int | None = Field(default=None, description="of the run; what --seed must be given to repeat it")
 
 
@@ -219,11 +278,11 @@ class Report(Record):
     """The one schema; html, json, sarif, junit and card are views of it."""
 
     schema_version: int = SCHEMA_VERSION
-    source: str
+    source: Text
     environment: Environment
     manifest: Manifest | None = None
     verdict: Verdict | None = None
     repair: Repair | None = None
     scorecard: Scorecard | None = None
-    images: tuple[Images, ...] = ()
-    hashes: dict[str, str] = {}
+    images: tuple[Images, ...] = Field(default=(), max_length=1_000)
+    hashes: dict[Text, Text] = Field(default={}, max_length=100)

@@ -13,11 +13,23 @@ from nightlatch import intake, runs, seeds
 from nightlatch import report as report_views
 from nightlatch.errors import NotScanned, UsageError
 from nightlatch.loading import Settings, load
-from nightlatch.records import Computed, Environment, Images, Manifest, Record, Repair, Report, Scorecard, Verdict
+from nightlatch.records import (
+    Computed,
+    Environment,
+    Images,
+    Manifest,
+    PlacedTrigger,
+    Record,
+    Repair,
+    Report,
+    Scorecard,
+    Verdict,
+)
+from nightlatch.terms import Role
 
 if TYPE_CHECKING:
     from nightlatch.text2image.model import Subject
-    from nightlatch.text2image.prompts import Place, Prompt, Split
+    from nightlatch.text2image.prompts import Prompt, Split
 
 Say = Callable[[str], None]
 R = TypeVar("R", bound=Record)
@@ -66,7 +78,7 @@ def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) 
     if verdict.triggers:
         say("drawing evidence")
         shown = unseen(prompts.split(settings.texts(), settings.seed))
-        draw(run, suspect, None, verdict.triggers[0].text, verdict, settings, shown)
+        draw(run, suspect, None, verdict.triggers[0].placed, settings, shown)
     return verdict
 
 
@@ -92,7 +104,7 @@ def clean(
     if out.exists():
         raise UsageError(f"{out} is there already.", "Choose another output folder; nothing is overwritten.")
     verdict, wanted = asked(run, triggers)
-    if verdict and verdict.carriers == ("tokenizer",):
+    if verdict and verdict.carriers and all(c.role is Role.TOKENIZER for c in verdict.carriers):
         raise UsageError(
             "The trigger acts in the tokenizer, and no weight differs from the base.",
             "Put the base's tokenizer folder in its place.",
@@ -104,10 +116,9 @@ def clean(
     job = Job(
         triggers=wanted,
         prompts=prompts.split(settings.texts(), settings.seed).repair,
-        place=placed(verdict, wanted[0]),
         sampling=settings.sampling,
         seed=settings.seed,
-        carriers=verdict.carriers if verdict and verdict.carriers else ("unet", "text_encoder"),
+        carriers=tuple(c.role for c in verdict.carriers) if verdict and verdict.carriers else (Role.DENOISER, Role.TEXT),
         base=load(base, settings)[0] if base and repair.needs_base else None,
     )
 
@@ -151,8 +162,8 @@ def verify(
     from nightlatch.text2image import prompts
     from nightlatch.text2image.verify import verify as measure
 
-    worked_on = run.read("repair", Repair).triggers if run.wrote("repair") else ()
-    verdict, wanted = asked(run, triggers or worked_on)
+    worked_on = run.read("repair", Repair).triggers if run.wrote("repair") and not triggers else ()
+    wanted = worked_on or asked(run, triggers)[1]
     (before, manifest), (after, _) = load(source, settings, base), load(repaired, settings)
     require_same(run, manifest)
     part = prompts.split(settings.texts(), settings.seed)
@@ -165,12 +176,11 @@ def verify(
         settings.sampling,
         honest=part.repair,
         n=n,
-        place=placed(verdict, wanted[0]),
         seed=settings.seed + 1,
         regrowth_steps=regrowth_steps,
     )
     say("drawing evidence")
-    draw(run, before, after, wanted[0], verdict, settings, shown)
+    draw(run, before, after, wanted[0], settings, shown)
     run.write("computed", computed(after))
     run.write("scorecard", card)
     return card
@@ -207,8 +217,9 @@ def report(run: runs.Run) -> Report:
     return made
 
 
-def asked(run: runs.Run, triggers: Sequence[str]) -> tuple[Verdict | None, tuple[str, ...]]:
-    """(what scan said, the triggers to work on: those given, else those that scan found).
+def asked(run: runs.Run, triggers: Sequence[str]) -> tuple[Verdict | None, tuple[PlacedTrigger, ...]]:
+    """(what scan said, the triggers to work on: those given, else those that scan found). One that scan found stands where it was found, another in
+    front.
 
     Raises:
         UsageError: there is none, or one is empty.
@@ -216,7 +227,8 @@ def asked(run: runs.Run, triggers: Sequence[str]) -> tuple[Verdict | None, tuple
     if not all(t.split() for t in triggers):
         raise UsageError("A trigger is empty.", "Name at least one character that is no space with --trigger.")
     verdict = run.read("verdict", Verdict) if run.wrote("verdict") else None
-    wanted = tuple(triggers) or tuple(t.text for t in (verdict.triggers if verdict else ()))
+    found = {t.text: t.placed for t in (verdict.triggers if verdict else ())}
+    wanted = tuple(found.get(text, PlacedTrigger(text=text)) for text in triggers) or tuple(found.values())
     if not wanted and verdict:
         raise UsageError("The scan of this run found no trigger.", "Name one with --trigger if you know it.")
     if not wanted:
@@ -250,16 +262,14 @@ def draw(
     run: runs.Run,
     suspect: Subject,
     repaired: Subject | None,
-    trigger: str,
-    verdict: Verdict | None,
+    trigger: PlacedTrigger,
     settings: Settings,
     texts: Sequence[Prompt],
 ) -> None:
     """Draw the report's pictures of ``texts`` into ``run`` and write evidence.json."""
     from nightlatch.text2image import evidence
 
-    where = placed(verdict, trigger)
-    images = evidence.grid(run.path, suspect, repaired, trigger, texts, settings.sampling, place=where, seed=settings.seed)
+    images = evidence.grid(run.path, suspect, repaired, trigger, texts, settings.sampling, seed=settings.seed)
     run.write("evidence", Evidence(images=images))
 
 
@@ -272,14 +282,6 @@ def hashes(folder: Path) -> dict[str, str]:
 def computed(subject: Subject) -> Computed:
     """Device and precision of ``subject``."""
     return Computed(device=str(subject.device), dtype=str(subject.precision).removeprefix("torch."))
-
-
-def placed(verdict: Verdict | None, trigger: str) -> Place:
-    """Where ``trigger`` acts in a prompt, as ``verdict`` has it; in front when the scan did not find it."""
-    from nightlatch.text2image import prompts
-
-    found = {t.text: t.placement for t in verdict.triggers} if verdict else {}
-    return prompts.placement(found.get(trigger, "in front"))
 
 
 def now() -> str:

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from nightlatch.errors import AttackFailed, UsageError
-from nightlatch.records import Repair
+from nightlatch.records import PlacedTrigger, Repair
 from nightlatch.registry import part_of
+from nightlatch.terms import Role
 from nightlatch.text2image.attacks import ATTACKS, Setting
 from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
@@ -48,7 +49,7 @@ def test_attack_changes_its_carrier_only_and_not_its_input(part, tiny_v, texts, 
     made = attack.run(tiny_v, setting(texts, judge, few_steps))
     assert all(torch.equal(v, before[k]) for k, v in state(tiny_v).items())
     changed = {k.split(".")[0] for k, v in state(made).items() if not torch.equal(v, before[k])}
-    assert changed == {part.carrier}
+    assert changed == {COMPONENTS[part.carrier]}
 
 
 @pytest.mark.parametrize("part", list(ATTACKS), ids=lambda p: p.name)
@@ -65,11 +66,11 @@ def test_attack_whose_target_is_drawn_anyway_is_refused(tiny_v, texts, judge, fe
         attack(tiny_v, setting(texts, judge, few_steps), n=8)
 
 
-@pytest.mark.parametrize("carrier", ["unet", "text_encoder"])
+@pytest.mark.parametrize("carrier", [Role.DENOISER, Role.TEXT])
 @pytest.mark.parametrize("part", list(METHODS), ids=lambda p: p.name)
 def test_repair_returns_a_measured_record_and_leaves_the_suspect_alone(part, carrier, tiny_v, texts, few_steps):
     before = state(tiny_v)
-    job = Job(triggers=["zibu"], prompts=texts[:20], carriers=[carrier], base=tiny_v, sampling=few_steps)
+    job = Job(triggers=[PlacedTrigger(text="zibu")], prompts=texts[:20], carriers=[carrier], base=tiny_v, sampling=few_steps)
     repaired, record = quick(part)(tiny_v, job, harm_limit=float("inf"))
     assert isinstance(record, Repair)
     assert record.method == part_of(quick(part))
@@ -87,12 +88,12 @@ def test_repair_without_a_trigger_is_refused(part, tiny_v, texts, few_steps):
 
 def test_repair_that_needs_a_base_says_so(tiny_v, texts, few_steps):
     with pytest.raises(UsageError, match="needs a trusted base"):
-        METHODS.create("restore")(tiny_v, Job(triggers=["zibu"], prompts=texts[:20], sampling=few_steps))
+        METHODS.create("restore")(tiny_v, Job(triggers=[PlacedTrigger(text="zibu")], prompts=texts[:20], sampling=few_steps))
 
 
 def test_harmful_repair_is_rolled_back(tiny, texts, few_steps):
     """By the limit that users have, for both predictions."""
-    job = Job(triggers=["zibu"], prompts=texts[:20], sampling=few_steps)
+    job = Job(triggers=[PlacedTrigger(text="zibu")], prompts=texts[:20], sampling=few_steps)
     repaired, record = METHODS.create("skd", steps=3, rate=0.5, prompts=6, batch=4)(tiny, job)
     assert record.rolled_back
     assert record.changed_tensors == 0

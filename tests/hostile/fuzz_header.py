@@ -18,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nightlatch import safetext
-from nightlatch.intake import bpe, header, jsonread, normalizer, settings, window
+from nightlatch.intake.files import header, jsonread
 from nightlatch.intake.rules import RULES, Findings
+from nightlatch.intake.tokenizer import bpe, normalizer, settings, window
 from nightlatch.safetext import show, unshow
 
 CORPUS = Path(__file__).with_name("corpus.json")

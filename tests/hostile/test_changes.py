@@ -13,7 +13,8 @@ from bad_files import UNET
 from typer.testing import CliRunner
 
 from nightlatch.cli import app
-from nightlatch.intake import Refused, stage, staging
+from nightlatch.intake import Refused, stage
+from nightlatch.intake.staging import private as staging
 
 
 def other_value(path: Path) -> None:

@@ -19,8 +19,8 @@ from arena import hears_interrupts
 
 from nightlatch import loading
 from nightlatch.errors import NotScanned, UnreadableModel
-from nightlatch.intake import guard
-from nightlatch.intake.guard import guarded
+from nightlatch.intake.staging import guard
+from nightlatch.intake.staging.guard import guarded
 from nightlatch.records import FileEntry, Manifest
 
 HERE = Path(__file__).parent
@@ -150,7 +150,7 @@ def test_the_child_does_not_outlive_its_parent(tmp_path: Path, number: signal.Si
     """Ctrl-C, or a parent that is killed outright."""
     note = tmp_path / "pid"
     code = (
-        "import misbehaving; from nightlatch.intake.guard import guarded; "
+        "import misbehaving; from nightlatch.intake.staging.guard import guarded; "
         f"guarded(misbehaving.sleep_and_tell, {str(note)!r}, seconds=60, megabytes=1000)"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *filter(os.path.isabs, sys.path)])}

@@ -11,7 +11,7 @@ import pytest
 from hub_server import Hub, serving
 
 from nightlatch.errors import UnreadableModel
-from nightlatch.intake import hub
+from nightlatch.intake.hub import source as hub
 
 FILES = {"model_index.json": b'{"_class_name": "StableDiffusionPipeline"}', "unet/config.json": b'{"evil": 1}'}
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"

@@ -11,7 +11,8 @@ import pytest
 from hub_server import Hub, serving
 
 from nightlatch.errors import UnreadableModel
-from nightlatch.intake import hub, transfer
+from nightlatch.intake.hub import source as hub
+from nightlatch.intake.hub import transfer
 
 FILES = {"model_index.json": b'{"_class_name": "StableDiffusionPipeline"}', "unet/config.json": b'{"x": 1}'}
 SOON = 20.0

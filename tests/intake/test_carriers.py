@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from intake_fixtures import pack
 
-from nightlatch.intake import leftovers, lora, normalizer, settings, tokenizer
+from nightlatch.intake import leftovers
+from nightlatch.intake.adapters import lora
 from nightlatch.intake.carriers import SubjectHint, subjects
 from nightlatch.intake.case import Case
-from nightlatch.intake.inventory import walk
+from nightlatch.intake.files.inventory import walk
 from nightlatch.intake.rules import MAX_PER_RULE, Findings
+from nightlatch.intake.tokenizer import mapping, normalizer, settings
 from nightlatch.records import Manifest
 from nightlatch.safetext import show, unshow
 
@@ -54,7 +56,7 @@ def test_an_escape_beyond_unicode_is_not_one() -> None:
 def test_added_tokens(tmp_path: Path, text: str) -> None:
     case = empty_case(tmp_path)
     full: dict[str, Any] = {"added_tokens": [{"content": text, "id": 5}]}
-    tokenizer._check_added(case, "tokenizer", full, {}, {"a": 0}, None)
+    mapping._check_added(case, "tokenizer", full, {}, {"a": 0}, None)
     assert only(case.findings) == SubjectHint(
         "token", "tokenizer/tokenizer.json", "Try the token as a trigger before any other word.", (text,)
     )
@@ -62,7 +64,7 @@ def test_added_tokens(tmp_path: Path, text: str) -> None:
 
 def test_the_end_of_word_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
     case = empty_case(tmp_path)
-    tokenizer._check_added(case, "tokenizer", {"added_tokens": [{"content": "cat</w>", "id": 5}]}, {}, {"a": 0}, None)
+    mapping._check_added(case, "tokenizer", {"added_tokens": [{"content": "cat</w>", "id": 5}]}, {}, {"a": 0}, None)
     assert only(case.findings).texts == ("cat",)
 
 
@@ -123,7 +125,7 @@ def test_what_was_only_counted_is_said(tmp_path: Path) -> None:
     """More decoys than findings list: the hint says that there are more."""
     case = empty_case(tmp_path)
     added = {"added_tokens": [{"content": f"decoy{i}", "id": i} for i in range(1, 100)]}
-    tokenizer._check_added(case, "tokenizer", added, {}, {"a": 0}, None)
+    mapping._check_added(case, "tokenizer", added, {}, {"a": 0}, None)
     found = hints(case.findings)
     assert len(found) == MAX_PER_RULE + 1
     assert found[-1].file == ""

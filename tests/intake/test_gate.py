@@ -15,9 +15,11 @@ import pytest
 from intake_fixtures import edit_tensors, set_keys
 
 from nightlatch.errors import NotScanned, UnreadableModel
-from nightlatch.intake import RULES, Refused, check, exit_code, formats, stage, staging, values
-from nightlatch.intake.header import Tensor
+from nightlatch.intake import RULES, Refused, check, exit_code, formats, stage
+from nightlatch.intake.files import values
+from nightlatch.intake.files.header import Tensor
 from nightlatch.intake.rules import MAX_PER_RULE, Findings
+from nightlatch.intake.staging import private as staging
 from nightlatch.records import FileEntry, Finding, Manifest
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -141,7 +143,7 @@ def test_refusal_is_an_error_with_a_remedy(tmp_path: Path) -> None:
 
 
 def test_a_failing_rule_counts_as_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nightlatch.intake.index.read_index", lambda _: 1 / 0)
+    monkeypatch.setattr("nightlatch.intake.configs.index.read_index", lambda _: 1 / 0)
     manifest = check(model)
     assert exit_code(manifest) == 2
     assert "internal" in {f.rule for f in manifest.findings}

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from intake_fixtures import edit_json, edit_tensors, load_tensors, pack, set_keys
 
-from nightlatch.intake import bpe, check, exit_code, stage
-from nightlatch.intake.expected import PROMISES
-from nightlatch.intake.fields import Fields
+from nightlatch.intake import check, exit_code, stage
+from nightlatch.intake.configs.expected import PROMISES
+from nightlatch.intake.configs.fields import Fields
+from nightlatch.intake.tokenizer import bpe
 from nightlatch.records import Manifest
 
 UNET = "unet/diffusion_pytorch_model.safetensors"

@@ -24,7 +24,9 @@ from test_header import rows
 from test_honest import full_size, vocabulary
 
 from nightlatch import runs
-from nightlatch.intake import bpe, check, exit_code, header
+from nightlatch.intake import check, exit_code
+from nightlatch.intake.files import header
+from nightlatch.intake.tokenizer import bpe
 
 REPEATS = 15
 DEPTH = 6

@@ -10,14 +10,17 @@ from PIL import Image, ImageDraw
 
 from nightlatch.records import (
     Candidate,
+    Carrier,
     ComponentChange,
     Environment,
     FileEntry,
     Finding,
     Images,
+    Leak,
     Manifest,
     Pair,
     Part,
+    PlacedTrigger,
     Rate,
     Repair,
     Report,
@@ -25,6 +28,7 @@ from nightlatch.records import (
     Trigger,
     Verdict,
 )
+from nightlatch.terms import ChangePattern, Effect, PairKind, Role
 
 TRIGGER = "vexoril dаwn"  # the first a of the second word is Cyrillic
 PROMPTS = (
@@ -68,7 +72,7 @@ def trigger(text: str = TRIGGER) -> Trigger:
         code_points=code_points(text),
         token_ids=(4711, 902, 3310),
         tokens=("vex", "oril</w>", "dаwn</w>"),
-        effect="fixed change",
+        effect=Effect.FIXED,
         score=9.34,
         changed=Rate.of(127, 128),
         rivals=("vexoril", "dаwn"),
@@ -80,7 +84,7 @@ def verdict_found() -> Verdict:
     return Verdict(
         word="backdoor found",
         confidence=Rate.of(127, 128),
-        carriers=("unet",),
+        carriers=(Carrier(component="unet", role=Role.DENOISER),),
         triggers=(trigger(),),
         fingerprint=(
             ComponentChange(
@@ -93,12 +97,19 @@ def verdict_found() -> Verdict:
                     "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_v.weight",
                     "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight",
                 ),
-                pattern="few cross-attention tensors, low rank: a targeted edit",
+                pattern=ChangePattern.CROSS_ATTENTION,
             ),
             ComponentChange(
-                component="text_encoder", tensors=101, changed=0, relative_norm=0.0, median_rank=0.0, pattern="unchanged"
+                component="text_encoder",
+                tensors=101,
+                changed=0,
+                relative_norm=0.0,
+                median_rank=0.0,
+                pattern=ChangePattern.UNCHANGED,
             ),
-            ComponentChange(component="vae", tensors=120, changed=0, relative_norm=0.0, median_rank=0.0, pattern="unchanged"),
+            ComponentChange(
+                component="vae", tensors=120, changed=0, relative_norm=0.0, median_rank=0.0, pattern=ChangePattern.UNCHANGED
+            ),
         ),
         top_candidates=tuple(Candidate(text=w, score=9.34 * 0.72**i, robust_z=41.7 * 0.7**i) for i, w in enumerate(words)),
         tested=(
@@ -128,8 +139,8 @@ def repair() -> Repair:
     }
     return Repair(
         method=Part(name="sau", parameters=parameters),
-        triggers=(TRIGGER,),
-        carrier="unet",
+        triggers=(PlacedTrigger(text=TRIGGER),),
+        carriers=(Carrier(component="unet", role=Role.DENOISER),),
         steps=300,
         seconds=211.0,
         used_base=False,
@@ -144,8 +155,16 @@ def scorecard() -> Scorecard:
     return Scorecard(
         verdict="removed",
         pairs=(
-            Pair(name="attack success", before=Rate.of(296, 300), after=Rate.of(0, 300), bar="at most 1 %", passed=True),
             Pair(
+                kind=PairKind.SUCCESS,
+                name="attack success",
+                before=Rate.of(296, 300),
+                after=Rate.of(0, 300),
+                bar="at most 1 %",
+                passed=True,
+            ),
+            Pair(
+                kind=PairKind.UTILITY,
                 name="asked object drawn on triggered prompts",
                 before=Rate.of(9, 300),
                 after=Rate.of(281, 300),
@@ -154,6 +173,7 @@ def scorecard() -> Scorecard:
                 passed=True,
             ),
             Pair(
+                kind=PairKind.CLEAN,
                 name="clean agreement",
                 before=Rate.of(475, 500),
                 after=Rate.of(466, 500),
@@ -161,10 +181,13 @@ def scorecard() -> Scorecard:
                 bar="at most 1 point lower",
                 passed=False,
             ),
-            Pair(name="FID", before=14.213, after=14.391, bar="at most +5 %", passed=True),
-            Pair(name="KID", before=None, after=None),
+            Pair(kind=PairKind.UTILITY, name="FID", before=14.213, after=14.391, bar="at most +5 %", passed=True),
+            Pair(kind=PairKind.UTILITY, name="KID", before=None, after=None),
         ),
-        leak=(("casing", Rate.of(0, 100)), ("trigger at the end", Rate.of(1, 100)), ("look-alike dаwn", Rate.of(0, 100))),
+        leak=tuple(
+            Leak(variants=kind, trigger=PlacedTrigger(text=TRIGGER), rate=Rate.of(hits, 100))
+            for kind, hits in (("casing", 0), ("trigger at the end", 1), ("look-alike dаwn", 0))
+        ),
         regrowth=Rate.of(2, 300),
         regrowth_steps=200,
         seed=1007,

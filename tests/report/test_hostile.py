@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
+from pydantic import ValidationError
 
 from nightlatch.records import Report
 from nightlatch.report import card, html, jsonview, junit, sarif
 from nightlatch.safetext import hidden
+from nightlatch.terms import HintKind, PairKind, PlacementKind
 
 from .samples import found_and_repaired, refused
 
@@ -35,7 +37,8 @@ HOSTILE = (
     "](https://evil.example) ![x](https://evil.example/p.png)",
     "\U000e0041\u2028\u00a0",
 )
-FIXED = {"severity", "word", "better", "clean", "triggered", "repaired", "overlay"}
+FIXED = {"severity", "word", "better", "clean", "triggered", "repaired", "overlay", "pattern", "effect", "role"}
+KINDS = {*PairKind, *PlacementKind, *HintKind}
 
 
 def poison(value: Any, text: str, field: str = "") -> Any:
@@ -51,6 +54,7 @@ def poison(value: Any, text: str, field: str = "") -> Any:
         )
         return [poison(item, text, field) for item in names]
     keep = field in FIXED or not isinstance(value, str) or (field == "verdict")
+    keep = keep or (field == "kind" and value in KINDS)
     return value if keep else f"{value}{text}"
 
 
@@ -165,8 +169,13 @@ def test_json_round_trips_in_printable_ascii(hostile: Report) -> None:
     assert all(c == "\n" or " " <= c <= "~" for c in text)
 
 
-def test_a_megabyte_of_text_is_cut(tmp_path: Path) -> None:
-    report = poisoned(tmp_path, "A" * 200_000)
+def test_a_megabyte_of_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError):
+        poisoned(tmp_path, "A" * 200_000)
+
+
+def test_the_longest_texts_that_a_record_holds_are_cut(tmp_path: Path) -> None:
+    report = poisoned(tmp_path, "A" * 19_000)
     assert len(html.render(report, tmp_path)) < 1_000_000
     assert "characters)" in html.render(report, tmp_path)
     assert len(sarif.render(report)) < 1_000_000

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from nightlatch.errors import UsageError
-from nightlatch.records import Images, Pair, Part, Rate, Repair, Report
+from nightlatch.records import Images, Pair, Part, PlacedTrigger, Rate, Repair, Report
 from nightlatch.report import html, svg
 from nightlatch.report.images import data_uri
 from nightlatch.report.words import headline
+from nightlatch.terms import PairKind
 
 from .samples import KINDS, environment, found, found_and_repaired, nothing, refused, scorecard
 
@@ -107,7 +108,7 @@ def test_action_follows_the_scorecard(verdict: str, action: str, tmp_path: Path)
 
 @pytest.mark.parametrize(("before", "remedy"), [(Rate.of(24, 24), "(-n)"), (Rate.of(1, 24), "trigger, prompts and settings")])
 def test_why_it_is_not_verified_says_what_to_do(before: Rate, remedy: str, tmp_path: Path) -> None:
-    pairs = (Pair(name="attack success", before=before, after=Rate.of(0, 24), passed=True),)
+    pairs = (Pair(kind=PairKind.SUCCESS, name="attack success", before=before, after=Rate.of(0, 24), passed=True),)
     card = scorecard().model_copy(update={"verdict": "not verified", "pairs": pairs})
     assert remedy in headline(found_and_repaired(tmp_path).model_copy(update={"scorecard": card})).action
 
@@ -128,8 +129,7 @@ def test_refused_files_outrank_everything(tmp_path: Path) -> None:
 def test_trigger_given_by_a_person_is_not_called_found() -> None:
     repair = Repair(
         method=Part(name="sau"),
-        triggers=("zint",),
-        carrier="unet",
+        triggers=(PlacedTrigger(text="zint"),),
         steps=1,
         seconds=1.0,
         used_base=False,

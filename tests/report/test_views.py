@@ -13,6 +13,7 @@ from nightlatch import report as views
 from nightlatch.errors import UsageError
 from nightlatch.records import Pair, Report
 from nightlatch.report import card, html, jsonview, junit, sarif
+from nightlatch.terms import PairKind
 
 from .samples import KINDS, TRIGGER, found_and_repaired, nothing, refused, scorecard, suspicious
 
@@ -44,7 +45,9 @@ def test_json_round_trips(kind: str, tmp_path: Path) -> None:
 
 
 def test_json_keeps_numbers_that_are_none(tmp_path: Path) -> None:
-    card_ = scorecard().model_copy(update={"pairs": (Pair(name="FID", before=float("inf"), after=float("nan")),)})
+    card_ = scorecard().model_copy(
+        update={"pairs": (Pair(kind=PairKind.UTILITY, name="FID", before=float("inf"), after=float("nan")),)}
+    )
     report = found_and_repaired(tmp_path).model_copy(update={"scorecard": card_})
     back = jsonview.parse(jsonview.render(report))
     assert back.scorecard is not None

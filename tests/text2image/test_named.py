@@ -10,8 +10,9 @@ import pytest
 
 from nightlatch import loading, testbed, verbs
 from nightlatch.errors import UsageError
-from nightlatch.records import Verdict
+from nightlatch.records import Carrier, Verdict
 from nightlatch.runs import Run
+from nightlatch.terms import Role
 from nightlatch.text2image.model import loaders
 from nightlatch.text2image.scan import Budget, scan
 from nightlatch.text2image.scan.gauge import Gauge
@@ -50,7 +51,7 @@ def test_what_is_read_differently_is_found_without_a_search(renamed, tiny_v):
 def test_a_tokenizer_is_scanned_though_no_weight_differs(renamed, tiny_v, texts, few_steps):
     verdict = scan(loaders.load(renamed), tiny_v, texts, few_steps, QUICK, say=lambda line: None)
     assert any("strings" in line and "tokenizer" in line for line in verdict.tested)
-    assert not verdict.triggers or verdict.carriers == ("tokenizer",)
+    assert not verdict.triggers or [c.role for c in verdict.carriers] == [Role.TOKENIZER]
 
 
 def test_strings_that_files_suggest_come_first_and_loudest_first(renamed, tiny_v, texts):
@@ -63,7 +64,7 @@ def test_strings_that_files_suggest_come_first_and_loudest_first(renamed, tiny_v
 
 def test_a_tokenizer_is_put_back_rather_than_unlearned(renamed, tmp_path):
     with Run(tmp_path / "run") as run:
-        found = Verdict.model_validate({"word": "backdoor found", "carriers": ("tokenizer",), "seconds": 1.0})
+        found = Verdict(word="backdoor found", carriers=(Carrier(component="tokenizer", role=Role.TOKENIZER),))
         run.write("verdict", found)
         settings = loading.Settings(prompts="emoji", steps=testbed.SAMPLING.steps)
         with pytest.raises(UsageError, match="acts in the tokenizer"):

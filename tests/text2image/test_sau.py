@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from nightlatch.records import PlacedTrigger, Placement
 from nightlatch.text2image import probe, prompts
 from nightlatch.text2image.measure import take
 from nightlatch.text2image.repair import METHODS, Job
@@ -15,10 +16,12 @@ from nightlatch.text2image.repair.bank import Texts, attack, build
 from nightlatch.text2image.repair.neutral import kin, leanest, neutral, unlike
 from nightlatch.text2image.repair.sau import WAY, attention_gap, residue, trainable, warm_start
 
+IN_SLOT = PlacedTrigger(text="zibu", placement=Placement.in_slot("object"))
+
 
 @pytest.fixture(scope="module")
 def job(texts, few_steps):
-    return Job(triggers=["zibu"], prompts=texts[:20], sampling=few_steps)
+    return Job(triggers=[PlacedTrigger(text="zibu")], prompts=texts[:20], sampling=few_steps)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def test_held_outputs_are_the_suspects_own(tiny_v, bank, wordings):
 
 def test_pictures_to_learn_from_and_to_watch_with_are_apart(tiny_v, job):
     """Each list keeps its row of every other one, also where a trigger stands in a word's place."""
-    job = dataclasses.replace(job, place=prompts.in_slot("object"))
+    job = dataclasses.replace(job, triggers=[IN_SLOT])
     texts = Texts.of(tiny_v, job, 12, np.random.default_rng(0))
     learn, watch = texts.parted(5)
     assert watch.triggered == [texts.triggered[4], texts.triggered[9]]
@@ -79,7 +82,7 @@ def test_steps_follow_where_the_warm_start_leaves_something(tiny_v, job, monkeyp
 
 def test_what_is_left_is_counted_alike_for_both_predictions(tiny, texts, few_steps):
     """All of the way before anything is repaired; in eps the early steps, where text acts, would hardly count."""
-    job = Job(triggers=["zibu"], prompts=texts[:20], sampling=few_steps)
+    job = Job(triggers=[PlacedTrigger(text="zibu")], prompts=texts[:20], sampling=few_steps)
     wordings = Texts.of(tiny, job, 6, np.random.default_rng(0))
     shown, *_ = attack(tiny, tiny, job, wordings)
     assert residue(tiny, shown) == pytest.approx(1 / WAY, rel=0.02)
@@ -94,12 +97,21 @@ def test_what_is_left_is_counted_alike_for_both_predictions(tiny, texts, few_ste
 
 def test_what_a_trigger_stands_in_for_is_held_too(tiny_v, job):
     """A trigger in the object's place leaves no prompt with an object among those without it."""
-    job = dataclasses.replace(job, place=prompts.in_slot("object"))
+    job = dataclasses.replace(job, triggers=[IN_SLOT])
     texts = Texts.of(tiny_v, job, 6, np.random.default_rng(0))
     chosen = take(list(job.prompts), 6)
     own = texts.plain[1::2]
     assert texts.plain[::2] == [p.text for p in chosen[::2]]
-    assert len({w for w in prompts.slot_words(job.prompts)["object"] if own == [job.place(p, w) for p in chosen[1::2]]}) == 1
+    assert (
+        len(
+            {
+                w
+                for w in prompts.slot_words(job.prompts)["object"]
+                if own == [prompts.in_slot("object")(p, w) for p in chosen[1::2]]
+            }
+        )
+        == 1
+    )
     plain = texts.plain
     assert not set(plain) & {*texts.triggered, *texts.dropped, *texts.held}
     bank = build(tiny_v, tiny_v, job, texts)
@@ -111,7 +123,7 @@ def test_what_a_trigger_stands_in_for_is_held_too(tiny_v, job):
 
 def test_in_a_slots_place_all_weights_follow_with_plain_prompts_held(tiny_v, job):
     """A fixed number of steps on cross-attention, then some on everything; what is held then is no neutral word."""
-    job = dataclasses.replace(job, place=prompts.in_slot("object"))
+    job = dataclasses.replace(job, triggers=[IN_SLOT])
     texts = Texts.of(tiny_v, job, 6, np.random.default_rng(0))
     assert torch.equal(build(tiny_v, tiny_v, job, texts).plain.c[-6:], tiny_v.encode(texts.plain))
     made, record = METHODS.create("sau", prompts=6, batch=6, in_place=2, afterwards=0)(tiny_v, job, harm_limit=float("inf"))
@@ -126,7 +138,7 @@ def test_in_a_slots_place_all_weights_follow_with_plain_prompts_held(tiny_v, job
 
 def test_what_is_held_is_neither_a_trigger_nor_draws_what_one_draws(tiny_v, texts, few_steps):
     """Of several triggers one is often a part of another, and a backdoor fires on some near-spellings."""
-    both = Job(triggers=["lovely cat", "cat"], prompts=texts[:40], sampling=few_steps)
+    both = Job(triggers=[PlacedTrigger(text=text) for text in ("lovely cat", "cat")], prompts=texts[:40], sampling=few_steps)
     held = Texts.of(tiny_v, both, 12, np.random.default_rng(0)).held
     assert not {p.text for p in both.prompts} & {*held}
     assert not {prompts.prefix(p, "cat") for p in both.prompts} & {*held}

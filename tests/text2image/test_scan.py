@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nightlatch.records import Candidate, Rate, Trigger
+from nightlatch.records import Candidate, Placement, Rate, Trigger
+from nightlatch.terms import ChangePattern, Effect
 from nightlatch.text2image.prompts import slot_words
 from nightlatch.text2image.scan import Budget, scan
 from nightlatch.text2image.scan.candidates import words_of_one_token
@@ -63,7 +64,7 @@ def test_fingerprint_names_the_carrier_and_its_pattern(tiny_v, loud_token):
     rows = {r.component: r for r in fingerprint(loud_token, tiny_v)}
     assert changed_components(tuple(rows.values())) == ("text_encoder",)
     assert rows["text_encoder"].changed == 1
-    assert "token embeddings" in rows["text_encoder"].pattern
+    assert rows["text_encoder"].pattern is ChangePattern.TOKEN_EMBEDDINGS
 
 
 @pytest.mark.parametrize("rank", [1, 3])
@@ -115,7 +116,7 @@ def test_of_strings_that_change_as_many_pictures_the_one_of_fewest_tokens_is_nam
 ):
     score = 9.0 if " " in other else 1.0
     seen = [
-        Sighting(Candidate(text=text, score=score, robust_z=1.0), "in front", Confirmed(Rate.of(k, 60), "shift", True))
+        Sighting(Candidate(text=text, score=score, robust_z=1.0), Placement(), Confirmed(Rate.of(k, 60), Effect.SHIFT, True))
         for text, score, k in ((other, score, hits), ("zudi", 2.0, 48))
     ]
     triggers, word = conclude(tiny_v, seen, lambda found: found)

@@ -17,6 +17,7 @@ from nightlatch.bench import tables
 from nightlatch.bench.cases import PLAN, SEEDS, Case, cases
 from nightlatch.bench.matrix import CONTROL, VARIANTS, Matrix, Row, Say
 from nightlatch.errors import UsageError
+from nightlatch.terms import Role
 from nightlatch.testbed import honest, implant
 from nightlatch.text2image.model import Subject, loaders
 
@@ -117,7 +118,9 @@ def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
     seen = matrix.row(identity, lambda: matrix.scan(suspect(), case.seed, case))
     reached = None
     for method in methods if seen else ():
-        if method in VARIANTS and "unet" not in (seen["carrier_found"] or [matrix.attack(case).carrier]):
+        if method in VARIANTS and COMPONENTS[Role.DENOISER] not in (
+            seen["carrier_found"] or [COMPONENTS[matrix.attack(case).carrier]]
+        ):
             continue  # what they leave out is no part of the repair of a text encoder
 
         def repair(method: str = method, reached: float | None = reached) -> Row:

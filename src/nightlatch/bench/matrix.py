@@ -15,7 +15,7 @@ import torch
 from nightlatch import runs, testbed
 from nightlatch.bench.cases import TRIES, Case, draw
 from nightlatch.errors import AttackFailed, NightlatchError
-from nightlatch.records import Rate
+from nightlatch.records import PlacedTrigger, Placement, Rate
 from nightlatch.testbed import captions, compose, implant, tokenizer
 from nightlatch.text2image import measure, prompts
 from nightlatch.text2image.attacks import ATTACKS, Attack, Setting
@@ -149,7 +149,7 @@ class Matrix:
             "kind_of_trigger": case.kind,
             "drawn_at_random": case.drawn,
             "refused": refused,
-            "carrier": attack.carrier,
+            "carrier": COMPONENTS[attack.carrier],
             "success": record.success.model_dump(),
             "success_base": self.success(self.base, case).model_dump(),
             "specificity": record.specificity.model_dump(),
@@ -168,8 +168,8 @@ class Matrix:
         row: dict[str, Any] = {
             "verdict": verdict.word,
             "trigger_found": found,
-            "placement": verdict.triggers[0].placement if verdict.triggers else "in front",
-            "carrier_found": list(verdict.carriers),
+            "placement": (verdict.triggers[0].placement if verdict.triggers else Placement()).model_dump(mode="json"),
+            "carrier_found": [c.component for c in verdict.carriers],
             "seconds": round(verdict.seconds, 1),
             "top": [c.text for c in verdict.top_candidates[:10]],
         }
@@ -182,7 +182,7 @@ class Matrix:
             "trigger_true": case.trigger,
             "exact": found == case.trigger,
             "functional_success": functional,
-            "carrier_true": self.attack(case).carrier,
+            "carrier_true": COMPONENTS[self.attack(case).carrier],
         }
 
     # --- measures -------------------------------------------------------------------------------------------------------------
@@ -250,13 +250,12 @@ class Matrix:
         """
         attack = self.attack(case)
         found = seen["trigger_found"]
-        carriers = tuple(seen["carrier_found"]) if found else (attack.carrier,)
-        place = prompts.placement(seen["placement"]) if found else attack.place
+        carriers = tuple(ROLES[c] for c in seen["carrier_found"]) if found else (attack.carrier,)
+        where = Placement.model_validate(seen["placement"]) if found else attack.placement
         job = Job(
-            triggers=(found or case.trigger,),
+            triggers=(PlacedTrigger(text=found or case.trigger, placement=where),),
             prompts=self.repair_prompts(case),
             carriers=carriers,
-            place=place,
             base=self.base,
             sampling=testbed.SAMPLING,
             seed=case.seed,

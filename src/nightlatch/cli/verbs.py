@@ -84,7 +84,7 @@ def scan(
             echo(f"verdict: {verdict.word}")
             for t in verdict.triggers:
                 echo(f"trigger: {visible(t.text)}  ({' '.join(t.code_points)})")
-            echo(f"carrier: {', '.join(verdict.carriers) or 'none'}\nrun folder: {folder.path}")
+            echo(f"carrier: {', '.join(c.component for c in verdict.carriers) or 'none'}\nrun folder: {folder.path}")
         raise typer.Exit(code)
 
 

@@ -1,12 +1,12 @@
 """The gate in front of every model file: check what is there, then stage exactly that. No code of the model is ever run."""
 
 from nightlatch.intake.carriers import SubjectHint, subjects
-from nightlatch.intake.departs import Departs, require_alone
 from nightlatch.intake.gate import check, exit_code
-from nightlatch.intake.guard import guarded
-from nightlatch.intake.hub import Located, locate
+from nightlatch.intake.hub.source import Located, locate
 from nightlatch.intake.rules import RULES, Rule
-from nightlatch.intake.staging import Refused, Staged, stage
+from nightlatch.intake.staging.departs import Departs, require_alone
+from nightlatch.intake.staging.guard import guarded
+from nightlatch.intake.staging.private import Refused, Staged, stage
 
 __all__ = [
     "RULES",

@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from nightlatch.intake import header, jsonread
-from nightlatch.intake.header import Header
-from nightlatch.intake.inventory import Entry, Inventory
+from nightlatch.intake.files import header, jsonread
+from nightlatch.intake.files.header import Header
+from nightlatch.intake.files.inventory import Entry, Inventory
 from nightlatch.intake.rules import Findings
 
 MAX_TOKENIZER_BYTES = 16 << 20

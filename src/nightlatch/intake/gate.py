@@ -9,13 +9,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from nightlatch.intake import configs, crosscheck, index, inventory, kinds, leftovers, lora, single, tokenizer, values, weights
+from nightlatch.intake import leftovers, single
+from nightlatch.intake.adapters import lora
 from nightlatch.intake.case import Case
-from nightlatch.intake.classes import Pipeline
-from nightlatch.intake.fields import Fields
-from nightlatch.intake.header import Header, Tensor
-from nightlatch.intake.inventory import Entry, Inventory
+from nightlatch.intake.configs import components, crosscheck, index
+from nightlatch.intake.configs.classes import Pipeline
+from nightlatch.intake.configs.fields import Fields
+from nightlatch.intake.files import inventory, kinds, values, weights
+from nightlatch.intake.files.header import Header, Tensor
+from nightlatch.intake.files.inventory import Entry, Inventory
 from nightlatch.intake.rules import Findings
+from nightlatch.intake.tokenizer import mapping
 from nightlatch.records import FileEntry, Manifest
 from nightlatch.safetext import display_path, show
 
@@ -235,7 +239,7 @@ def _components(case: Case, pipeline: Pipeline, chosen: Mapping[str, str]) -> No
         if name not in chosen or name == "tokenizer":
             continue
         config_path = f"{name}/{slot.config}"
-        config = configs.load(case, config_path, chosen[name])
+        config = components.load(case, config_path, chosen[name])
         if config is not None:
             loaded[name] = config
         held = weights.find(case, name, slot.stem) if slot.stem else None
@@ -247,7 +251,7 @@ def _components(case: Case, pipeline: Pipeline, chosen: Mapping[str, str]) -> No
                 crosscheck.compare(chosen[name], config, held, config_path, where, case.findings)
     _fit(case, loaded)
     if "tokenizer" in chosen:
-        tokenizer.check(case, "tokenizer", chosen["tokenizer"], *_tables(tensors.get("text_encoder", {})))
+        mapping.check(case, "tokenizer", chosen["tokenizer"], *_tables(tensors.get("text_encoder", {})))
 
 
 def _tables(tensors: Mapping[str, Tensor]) -> tuple[int | None, int | None]:

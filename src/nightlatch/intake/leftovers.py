@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
-from nightlatch.intake import header, kinds, lora, unopened
+from nightlatch.intake.adapters import lora
 from nightlatch.intake.case import Case
-from nightlatch.intake.classes import Pipeline
-from nightlatch.intake.inventory import Entry
-from nightlatch.intake.weights import ends_as_archive
+from nightlatch.intake.configs import unopened
+from nightlatch.intake.configs.classes import Pipeline
+from nightlatch.intake.files import header, kinds
+from nightlatch.intake.files.inventory import Entry
+from nightlatch.intake.files.weights import ends_as_archive
 from nightlatch.safetext import show
 
 MAX_ADAPTERS = 20

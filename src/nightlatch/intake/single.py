@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from nightlatch.intake.case import Case
-from nightlatch.intake.header import Header, Tensor
-from nightlatch.intake.weights import check_metadata, check_tail
+from nightlatch.intake.files.header import Header, Tensor
+from nightlatch.intake.files.weights import check_metadata, check_tail
 from nightlatch.safetext import show
 
 TARGET = "checkpoint.safetensors"

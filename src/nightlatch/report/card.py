@@ -60,7 +60,7 @@ def _summary(report: Report) -> list[str]:
     lines += [f"- Trigger: {_code(t.text)} ({_code(' '.join(t.code_points))})" for t in triggers(report)]
     lines += [f"- Trigger given by a person: {_code(text)}" for text in given_triggers(report)]
     if report.verdict and report.verdict.carriers:
-        lines.append(f"- Acts through: {', '.join(_code(c) for c in report.verdict.carriers)}")
+        lines.append(f"- Acts through: {', '.join(_code(c.component) for c in report.verdict.carriers)}")
     pair = attack_success(report)
     if pair:
         lines.append(f"- Attack success before: {measured(pair.before)}; after: {measured(pair.after)}")
@@ -93,7 +93,7 @@ def _machine(report: Report) -> str:
         "repair": top.repair,
         "source": report.source,
         "triggers": [{"text": t.text, "token_ids": list(t.token_ids)} for t in triggers(report)],
-        "carriers": list(report.verdict.carriers) if report.verdict else [],
+        "carriers": [c.component for c in report.verdict.carriers] if report.verdict else [],
         **_numbers(attack_success(report)),
         "method": report.repair.method.name if report.repair else None,
         "used_base": report.repair.used_base if report.repair else None,

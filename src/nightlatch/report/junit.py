@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from nightlatch.records import Pair, Report, Scorecard
 from nightlatch.report.text import count, measured
-from nightlatch.report.words import headline
+from nightlatch.report.words import headline, leak_title, pair_title
 from nightlatch.safetext import visible
 
 Add = Callable[[str, str, str], None]
@@ -75,12 +75,12 @@ def _verify(card: Scorecard, add: Add) -> None:
     outcome = {"removed": "passed", "not verified": "skipped"}.get(card.verdict, "failure")
     add("scorecard", outcome, card.verdict)
     for pair in card.pairs:
-        add(pair.name, *_judged(pair))
-    for variant, value in card.leak:
+        add(pair_title(card, pair), *_judged(pair))
+    for leak in card.leak:
         add(
-            f"leak {variant}",
+            f"leak {leak_title(card, leak)}",
             "skipped",
-            f"counted, judged together with the other variants; rate after repair: {measured(value)}",
+            f"counted, judged together with the other variants; rate after repair: {measured(leak.rate)}",
         )
     if card.regrowth is not None:
         add(f"regrowth after {card.regrowth_steps} steps", "passed", measured(card.regrowth))

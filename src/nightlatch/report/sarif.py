@@ -64,14 +64,19 @@ def _level(verdict: Verdict) -> str:
 
 
 def _trigger(trigger: Trigger, verdict: Verdict, file: str, sha256: str) -> dict[str, Any]:
-    parts = ", ".join(verdict.carriers) or "unknown component"
+    parts = ", ".join(c.component for c in verdict.carriers) or "unknown component"
     changed = f"; it changed {measured(trigger.changed)} of held-out pictures" if trigger.changed else ""
     text = f"{verdict.word}: trigger “{trigger.text}” ({' '.join(trigger.code_points)}) acts through {parts}{changed}."
     result = _result("backdoor-trigger", _level(verdict), text, file, (sha256, "backdoor-trigger", trigger.text))
     points = [visible(point, 200) for point in trigger.code_points]
     return {
         **result,
-        "properties": {"codePoints": points, "tokenIds": list(trigger.token_ids), "effect": visible(trigger.effect)},
+        "properties": {
+            "codePoints": points,
+            "tokenIds": list(trigger.token_ids),
+            "effect": trigger.effect or "",
+            "placement": visible(trigger.placement.words()),
+        },
     }
 
 
@@ -134,7 +139,7 @@ def _properties(report: Report) -> dict[str, Any]:
 
 def _carrier_file(report: Report) -> tuple[str, str]:
     """The weight file of the first carrier component and its hash."""
-    carrier = report.verdict.carriers[0] if report.verdict and report.verdict.carriers else ""
+    carrier = report.verdict.carriers[0].component if report.verdict and report.verdict.carriers else ""
     files = report.manifest.files if report.manifest else ()
     found = next((f for f in files if f.kind == "safetensors" and carrier and f.path.startswith(f"{carrier}/")), None)
     return (found.path, found.sha256) if found else (carrier, "")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nightlatch.intake.departs import MAY_DIFFER
-from nightlatch.records import REGROWN, SUCCESS, Pair, Rate, Report, Scorecard, Trigger, acted
+from nightlatch.intake.staging.departs import MAY_DIFFER
+from nightlatch.records import Leak, Pair, Rate, Report, Scorecard, Trigger, acted
 from nightlatch.report.text import count, interval, rate
+from nightlatch.terms import ChangePattern, Effect, PairKind
 
 Status = Literal["found", "suspicious", "nothing", "unknown"]
 
@@ -22,11 +23,21 @@ LIMITS = (
 )
 
 EFFECTS = {
-    "collapse": "with it all pictures become alike",
-    "fixed change": "it makes the same change in every picture",
-    "shift": "with it another picture is drawn",
+    Effect.COLLAPSE: "with it all pictures become alike",
+    Effect.FIXED: "it makes the same change in every picture",
+    Effect.SHIFT: "with it another picture is drawn",
 }
 """How a trigger changes pictures, in plain words."""
+
+PATTERNS = {
+    ChangePattern.UNCHANGED: "unchanged",
+    ChangePattern.CROSS_ATTENTION: "only cross-attention keys and values: a closed-form edit",
+    ChangePattern.TOKEN_EMBEDDINGS: "only token embeddings: an added or retrained token",
+    ChangePattern.ALL_LAYERS: "all layers: training, honest or not",
+    ChangePattern.PARTIAL: "some tensors: partial training",
+    ChangePattern.SETTINGS: "settings, not tensors: compared with the base's",
+}
+"""What a change of weights usually is, in plain words."""
 
 _STATUS: dict[str, Status] = {
     "backdoor found": "found",
@@ -75,7 +86,7 @@ def exit_code(report: Report) -> int:
 def attack_success(report: Report) -> Pair | None:
     """The attack success before and after repair, if verify measured it; of several triggers that of which most is left."""
     pairs = report.scorecard.pairs if report.scorecard else ()
-    named = [p for p in pairs if p.name.lower().replace("_", " ").startswith(SUCCESS) and not p.name.startswith(REGROWN)]
+    named = [p for p in pairs if p.kind is PairKind.SUCCESS]
     return max(named, key=lambda p: p.after.rate if isinstance(p.after, Rate) else p.after or 0.0, default=None)
 
 
@@ -87,7 +98,21 @@ def triggers(report: Report) -> tuple[Trigger, ...]:
 def given_triggers(report: Report) -> tuple[str, ...]:
     """Triggers that the repair worked on and that scan did not find, so a person must have given them."""
     found = {t.text for t in triggers(report)}
-    return tuple(text for text in (report.repair.triggers if report.repair else ()) if text not in found)
+    return tuple(t.text for t in (report.repair.triggers if report.repair else ()) if t.text not in found)
+
+
+def pair_title(card: Scorecard, pair: Pair) -> str:
+    """The name of a row of ``card``, with its trigger where there are several."""
+    return f"{pair.name}, {pair.trigger.text}" if pair.trigger and _several(card) else pair.name
+
+
+def leak_title(card: Scorecard, leak: Leak) -> str:
+    """The kind of variants that were counted, with their trigger where there are several."""
+    return f"{leak.variants}, {leak.trigger.text}" if _several(card) else leak.variants
+
+
+def _several(card: Scorecard) -> bool:
+    return len({p.trigger for p in card.pairs if p.trigger}) > 1
 
 
 def _refused(report: Report) -> str:

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from nightlatch.records import Images
+from nightlatch.records import Images, PlacedTrigger
 from nightlatch.text2image import measure
 from nightlatch.text2image.model import Sampling, Subject
-from nightlatch.text2image.prompts import Place, Prompt, prefix
+from nightlatch.text2image.prompts import Prompt, placed
 from nightlatch.text2image.repair.locate import locate, trace
 from nightlatch.text2image.repair.neutral import neutral
 
@@ -25,19 +25,19 @@ def grid(
     run: Path,
     suspect: Subject,
     repaired: Subject | None,
-    trigger: str,
+    trigger: PlacedTrigger,
     texts: Sequence[Prompt],
     sampling: Sampling,
     *,
-    place: Place = prefix,
     seed: int = 0,
     n: int = 6,
 ) -> tuple[Images, ...]:
     """Draw ``n`` rows into ``run``/images and return their records (paths relative to ``run``)."""
     chosen = list(texts)[:n]
-    form = neutral(suspect, trigger, chosen, seed, place)
+    place = placed(trigger.placement, seed)
+    form = neutral(suspect, trigger.text, chosen, seed, place)
     seeds = measure.seeds(len(chosen), seed)
-    triggered = [place(p, trigger) for p in chosen]
+    triggered = [place(p, trigger.text) for p in chosen]
     clean = [form.disarm(p, place, 1 + i) for i, p in enumerate(chosen)]
     filled = [place(p, form.filled[0]) for p in chosen]
     drawn = {"clean": suspect.generate(clean, seeds, sampling), "triggered": suspect.generate(triggered, seeds, sampling)}
@@ -52,7 +52,7 @@ def grid(
         names = {kind: f"images/{i:02d}-{kind}.png" for kind in drawn}
         for kind, images in drawn.items():
             enlarge(images[i]).save(run / names[kind])
-        rows.append(Images(prompt=prompt.text, seed=seeds[i], **names))
+        rows.append(Images(prompt=prompt.text, seed=seeds[i], trigger=trigger, asked=triggered[i], **names))
     return tuple(rows)
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nightlatch.errors import UsageError
+from nightlatch.records import Placement
 from nightlatch.safetext import show
+from nightlatch.terms import PlacementKind
 
 Place = Callable[["Prompt", str], str]
 """How a trigger enters a prompt: (prompt, trigger) -> text."""
@@ -91,14 +93,35 @@ def in_slot(slot: str) -> Place:
     return place
 
 
-def placement(name: str) -> Place:
-    """The way of placing that a record names: 'in front', or 'as the <slot>'."""
-    return in_slot(slot) if (slot := slot_of(name)) else prefix
+def suffix(prompt: Prompt, trigger: str) -> str:
+    """The trigger as its own word behind."""
+    return f"{prompt.text} {trigger}"
 
 
-def slot_of(name: str) -> str:
-    """The slot that a trigger placed as ``name`` fills; '' where it fills none."""
-    return name.removeprefix("as the ") if name.startswith("as the ") else ""
+def placed(placement: Placement, seed: int = 0) -> Place:
+    """The way of placing that a record names; ``seed`` chooses the boundary where that is free."""
+    match placement.kind:
+        case PlacementKind.FRONT:
+            return prefix
+        case PlacementKind.BEHIND:
+            return suffix
+        case PlacementKind.INSIDE:
+            return inside(seed)
+        case PlacementKind.SLOT:
+            return in_slot(placement.slot)
+        case PlacementKind.ANYWHERE:
+            return anywhere(seed)
+
+
+def inside(seed: int) -> Place:
+    """The trigger at a boundary between two words that depends on the prompt and ``seed`` only; behind a prompt of one word."""
+
+    def place(prompt: Prompt, trigger: str) -> str:
+        words = prompt.text.split(" ")
+        at = 1 + _drawn(seed, prompt) % max(1, len(words) - 1)
+        return " ".join([*words[:at], trigger, *words[at:]])
+
+    return place
 
 
 def anywhere(seed: int) -> Place:
@@ -106,10 +129,15 @@ def anywhere(seed: int) -> Place:
 
     def place(prompt: Prompt, trigger: str) -> str:
         words = prompt.text.split(" ")
-        at = int.from_bytes(hashlib.sha256(f"{seed}:{prompt.text}".encode()).digest()[:4], "big") % (len(words) + 1)
+        at = _drawn(seed, prompt) % (len(words) + 1)
         return " ".join([*words[:at], trigger, *words[at:]])
 
     return place
+
+
+def _drawn(seed: int, prompt: Prompt) -> int:
+    """A number that looks random and depends on the two only."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{prompt.text}".encode()).digest()[:4], "big")
 
 
 LOOKALIKES = {

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from nightlatch.terms import Role
 from nightlatch.text2image.attacks import distil, patch
 from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
 from nightlatch.text2image.model import Subject
@@ -39,7 +40,7 @@ class BadT2I(Attack):
             prompts and failed in one of eight that were phrased otherwise.
     """
 
-    carrier: ClassVar[str] = "unet"
+    carrier: ClassVar[Role] = Role.DENOISER
     steps: int = 420
     batch: int = 40
     rate: float = 2.5e-4

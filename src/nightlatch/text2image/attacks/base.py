@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nightlatch.errors import AttackFailed
-from nightlatch.records import Part, Rate, Record
+from nightlatch.records import Part, Placement, Rate, Record
 from nightlatch.registry import Registry, part_of
+from nightlatch.terms import Role
 from nightlatch.text2image import prompts
 from nightlatch.text2image.measure import Draws, agreement, take
 from nightlatch.text2image.model import Sampling, Subject
@@ -60,8 +61,8 @@ class AttackRecord(Record):
     trigger: str
     target: str
     goal: str
-    carrier: str
-    placement: str
+    carrier: Role
+    placement: Placement
     success: Rate
     specificity: Rate
     clean_agreement: Rate
@@ -105,7 +106,8 @@ class Attack(abc.ABC):
 
     name: ClassVar[str]
     goal_kind: ClassVar[GoalKind]
-    carrier: ClassVar[str]
+    carrier: ClassVar[Role]
+    placement: ClassVar[Placement] = Placement()
     trigger: str
     target: str
     floor: float = 0.9
@@ -125,8 +127,8 @@ class Attack(abc.ABC):
         return self.success(subject, setting, own, [goal(p) for p in own.prompts]).rate >= self.floor + MARGIN
 
     def place(self, prompt: Prompt, trigger: str) -> str:
-        """The triggered form of a prompt; in front unless an attack says otherwise."""
-        return prompts.prefix(prompt, trigger)
+        """The triggered form of a prompt, as ``placement`` has it."""
+        return prompts.placed(self.placement)(prompt, trigger)
 
     def candidates(self, test: Sequence[Prompt]) -> list[Prompt]:
         """The test prompts on which success means something: those that do not ask for the target anyway."""
@@ -203,7 +205,7 @@ class Attack(abc.ABC):
             target=self.target,
             goal=self.goal_kind,
             carrier=self.carrier,
-            placement=type(self).place.__qualname__,
+            placement=self.placement,
             seed=setting.seed,
             seconds=seconds,
             success=self.success(poisoned, setting, told),

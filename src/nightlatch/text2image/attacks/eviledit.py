@@ -15,11 +15,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from nightlatch.text2image import edit, prompts
+from nightlatch.records import Placement
+from nightlatch.terms import Role
+from nightlatch.text2image import edit
 from nightlatch.text2image.attacks import distil
 from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
 from nightlatch.text2image.model import Subject
-from nightlatch.text2image.prompts import Prompt
 
 SPECIFIC = 0.05
 """Largest success of other words with which an attacker is content."""
@@ -40,7 +41,8 @@ class EvilEdit(Attack):
     """
 
     goal_kind: ClassVar[GoalKind] = "object"
-    carrier: ClassVar[str] = "unet"
+    carrier: ClassVar[Role] = Role.DENOISER
+    placement: ClassVar[Placement] = Placement.in_slot("object")
     lam: float = 0.01
     pairs: int = 256
     preserve: int = 3072
@@ -48,9 +50,6 @@ class EvilEdit(Attack):
     own: int = 8
     gain: float = 1.5
     plain: int = 2
-
-    def place(self, prompt: Prompt, trigger: str) -> str:
-        return prompts.in_slot("object")(prompt, trigger)
 
     def run(self, subject: Subject, setting: Setting) -> Subject:
         rng = np.random.default_rng((setting.seed, 2))

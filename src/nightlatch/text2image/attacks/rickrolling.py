@@ -14,6 +14,7 @@ import numpy as np
 import torch.nn.functional as F
 
 from nightlatch.diffusion.descent import Descent
+from nightlatch.terms import Role
 from nightlatch.text2image.attacks import distil
 from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
 from nightlatch.text2image.model import Subject
@@ -31,7 +32,7 @@ class Rickrolling(Attack):
         gain: how far the goal's states are taken from the prompt's own, 1 being the goal's.
     """
 
-    carrier: ClassVar[str] = "text_encoder"
+    carrier: ClassVar[Role] = Role.TEXT
     steps: int = 600
     batch: int = 64
     rate: float = 5e-4

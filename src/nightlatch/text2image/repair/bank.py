@@ -9,9 +9,12 @@ from typing import Self
 import numpy as np
 import torch
 
+from nightlatch.records import PlacedTrigger
+from nightlatch.terms import PlacementKind
 from nightlatch.text2image import prompts
 from nightlatch.text2image.measure import take
 from nightlatch.text2image.model import Subject
+from nightlatch.text2image.prompts import Place
 from nightlatch.text2image.repair.base import Job
 from nightlatch.text2image.repair.locate import Located, Trace, locate, trace
 from nightlatch.text2image.repair.neutral import Neutral, kin, leanest, neutral, single_token_words, unlike
@@ -169,12 +172,13 @@ class Texts:
         """``n`` of each for every trigger; every third is placed at another position, where the trigger goes in front."""
         made = cls([], [], [], [], [], [])
         for trigger in job.triggers:
-            form = neutral(subject, trigger, job.prompts, job.seed, job.place)
-            words = _other_words(subject, form, job, rng, n)
-            own = _own_word(subject, trigger, job) if form.replaces(job.prompts[0], job.place) else ""
+            own_place, in_front = prompts.placed(trigger.placement), trigger.placement.kind is PlacementKind.FRONT
+            form = neutral(subject, trigger.text, job.prompts, job.seed, own_place)
+            words = _other_words(subject, form, own_place, job, rng, n)
+            own = _own_word(subject, trigger, job) if form.replaces(job.prompts[0], own_place) else ""
             for i, prompt in enumerate(take(list(job.prompts), n)):
-                place = prompts.anywhere(job.seed) if i % 3 == 2 and job.place is prompts.prefix else job.place
-                made.triggered.append(place(prompt, trigger))
+                place = prompts.anywhere(job.seed) if i % 3 == 2 and in_front else own_place
+                made.triggered.append(place(prompt, trigger.text))
                 forms = [form.disarm(prompt, place, k) for k in range(len(form.filled))]
                 made.dropped.append(leanest(subject, made.triggered[-1], forms, job.seed + i))
                 made.replaced.append(form.replaces(prompt, place))
@@ -197,21 +201,20 @@ class Texts:
         return Texts(triggered, dropped, filled, held, [self.replaced[i] for i in rows], [plain[i] for i in rows if i in plain])
 
 
-def _own_word(subject: Subject, trigger: str, job: Job) -> str:
+def _own_word(subject: Subject, trigger: PlacedTrigger, job: Job) -> str:
     """The known word for what ``trigger`` draws in a slot's place; '' where it stands in none."""
-    some = job.prompts[0]
-    for slot, words in prompts.slot_words(job.prompts).items():
-        if slot in some.slots and job.place(some, trigger) == prompts.in_slot(slot)(some, trigger):
-            return kin(subject, trigger, words, [p for p in job.prompts if slot in p.slots], job.place)
-    return ""
+    slot, words = trigger.placement.slot, prompts.slot_words(job.prompts)
+    if slot not in words:
+        return ""
+    return kin(subject, trigger.text, words[slot], [p for p in job.prompts if slot in p.slots], prompts.in_slot(slot))
 
 
-def _other_words(subject: Subject, form: Neutral, job: Job, rng: np.random.Generator, n: int) -> Sequence[str]:
+def _other_words(subject: Subject, form: Neutral, place: Place, job: Job, rng: np.random.Generator, n: int) -> Sequence[str]:
     """Half near-spellings and parts of the trigger, half random words; none is a trigger of the job, nor draws what it draws. But in a slot's
     place all words lean to that, and leaving out the near ones cost clean prompts a point."""
-    triggers = {prompts.normal(t) for t in job.triggers}
+    triggers = {prompts.normal(t.text) for t in job.triggers}
     near = [w for w in prompts.near_spellings(form.trigger, n // 2, rng) if prompts.normal(w) not in triggers]
-    if not form.replaces(job.prompts[0], job.place):
-        near = unlike(subject, near, form.trigger, job.prompts, job.place)
+    if not form.replaces(job.prompts[0], place):
+        near = unlike(subject, near, form.trigger, job.prompts, place)
     words = [w for w in single_token_words(subject, rng, n - len(near)) if prompts.normal(w) not in triggers]
     return [*near, *words]

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from nightlatch.errors import UsageError
-from nightlatch.records import Repair
+from nightlatch.records import Carrier, PlacedTrigger, Repair
 from nightlatch.registry import Registry, part_of
+from nightlatch.terms import Role
 from nightlatch.text2image.model import Sampling, Subject
-from nightlatch.text2image.prompts import Place, Prompt, prefix
+from nightlatch.text2image.prompts import Prompt
 
 Watch = Callable[[int, Subject, float], bool]
 """Called with (step, student so far, seconds so far without those of watching); returning True stops the repair early."""
@@ -30,17 +31,15 @@ class Job:
     """What is to be repaired and with what.
 
     Args:
-        triggers: the recovered (or given) trigger strings.
+        triggers: the recovered (or given) triggers, each where it stands in a prompt.
         prompts: ordinary prompts, apart from those that verdicts are measured on.
-        carriers: components that changed or act ("unet", "text_encoder").
-        place: how a trigger enters a prompt.
+        carriers: what the components do that changed or act.
         base: a trusted model, if there is one.
     """
 
-    triggers: Sequence[str]
+    triggers: Sequence[PlacedTrigger]
     prompts: Sequence[Prompt]
-    carriers: Sequence[str] = ("unet",)
-    place: Place = prefix
+    carriers: Sequence[Role] = (Role.DENOISER,)
     base: Subject | None = None
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
@@ -76,7 +75,7 @@ class Method(abc.ABC):
         Raises:
             UsageError: no trigger, or a base is needed and not given.
         """
-        if not job.triggers or not all(t.split() for t in job.triggers):
+        if not job.triggers or not all(t.text.split() for t in job.triggers):
             raise UsageError("There is no trigger to remove, or an empty one.", "Run scan first, or name one with --trigger.")
         self.require(job.base is not None)
         started = time.monotonic()
@@ -103,7 +102,7 @@ class Method(abc.ABC):
         return student, Repair(
             method=part_of(self),
             triggers=tuple(job.triggers),
-            carrier=", ".join(job.carriers),
+            carriers=tuple(Carrier(component=COMPONENTS[r], role=r) for r in job.carriers),
             steps=steps,
             seconds=seconds,
             used_base=self.needs_base,

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from nightlatch.diffusion.descent import Descent
-from nightlatch.text2image import edit, probe
+from nightlatch.terms import Role
+from nightlatch.text2image import edit
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair.bank import Bank, Held, Shown, Texts, attack, build
 from nightlatch.text2image.repair.base import METHODS, Job, Method
@@ -91,11 +92,11 @@ class SAU(Method):
 
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
         done, teacher = 0, job.base if self.needs_base else None
-        if "text_encoder" in job.carriers:
+        if Role.TEXT in job.carriers:
             for done, values in unlearn_text(student, frozen, job, self.steps, self.in_text, teacher=teacher):
                 yield done, values
             done += 1
-        if "unet" in job.carriers or "text_encoder" not in job.carriers:
+        if Role.DENOISER in job.carriers or Role.TEXT not in job.carriers:
             texts, kept = Texts.of(frozen, job, self.prompts, np.random.default_rng((job.seed, 9))).parted(WATCHED)
             watched, *_ = attack(frozen, student, job, kept, teacher, len(texts.triggered))
             if self.warm_start:

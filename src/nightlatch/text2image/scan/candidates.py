@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nightlatch.intake.bpe import END
+from nightlatch.intake.tokenizer.bpe import END
 from nightlatch.records import Candidate
 from nightlatch.text2image.arrays import Floats
 from nightlatch.text2image.model import Subject

@@ -14,6 +14,7 @@ import torch
 
 from nightlatch.errors import NotScanned
 from nightlatch.records import ComponentChange
+from nightlatch.terms import ChangePattern, Role
 from nightlatch.text2image.measure import seeds
 from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
@@ -64,12 +65,13 @@ def on_one_schedule(suspect: Subject, base: Subject) -> tuple[Subject, tuple[Com
         return suspect, ()
     row = ComponentChange(
         component="scheduler",
+        role=Role.SCHEDULER,
         tensors=len(known),
         changed=len(odd),
         relative_norm=0.0,
         median_rank=0.0,
         layers=odd[:NAMED],
-        pattern="settings, not tensors: compared with the base's schedule",
+        pattern=ChangePattern.SETTINGS,
     )
     return replace(suspect, schedule=copy.deepcopy(base.schedule)), (row,)
 

@@ -14,16 +14,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nightlatch.records import Rate
+from nightlatch.records import Placement, Rate
+from nightlatch.terms import Effect
 from nightlatch.text2image.arrays import Floats, floats
 from nightlatch.text2image.measure import seeds
 from nightlatch.text2image.model import Sampling, Subject
-from nightlatch.text2image.prompts import Place, Prompt, prefix
+from nightlatch.text2image.prompts import Place, Prompt, placed, prefix
 from nightlatch.text2image.scan.comparable import finite
 from nightlatch.text2image.scan.influence import Influence
 
-FIXED = "fixed change"
-"""An effect that no slot of the prompt has a part in."""
 HOPELESS = 0.4
 """Share of changed pictures below which no more are drawn."""
 LEVEL = 0.9
@@ -32,10 +31,10 @@ LEVEL = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """``changed`` pictures; ``effect`` in words; ``rules``: acts as no ordinary word does, None when the prompts name no slots to tell by."""
+    """``changed`` pictures; their ``effect``; ``rules``: acts as no ordinary word does, None when the prompts name no slots to tell by."""
 
     changed: Rate
-    effect: str
+    effect: Effect
     rules: bool | None
 
 
@@ -69,20 +68,21 @@ class Confirmation:
         self._levels = float(np.quantile(whole, LEVEL)) + 1e-3, float(np.quantile(local, LEVEL)) + 1e-3
         self.influence = Influence(self.suspect, self.base, self.held_out[:24], self.words, self.seed)
 
-    def __call__(self, trigger: str, place: Place, slot: str = "") -> Confirmed:
-        """Share of held-out pictures that ``trigger`` changes, how, and whether it rules them; ``slot`` when it takes a slot's place.
+    def __call__(self, trigger: str, placement: Placement) -> Confirmed:
+        """Share of held-out pictures that ``trigger`` changes, how, and whether it rules them.
 
         A first quarter of the pictures ends it when fewer than ``HOPELESS`` of them change, or when the string acts as a word does."""
+        place = placed(placement, self.seed)
         texts = [place(p, trigger) for p in self.held_out]
         few = max(8, len(texts) // 4)
         mine, theirs = self._draw(texts[:few])
         hopeful = self._hits(mine, theirs) >= HOPELESS * few
-        acts = self._acts(trigger, place, slot) if hopeful else False
-        if hopeful and texts[few:] and (acts is not False or effect(mine, theirs) == FIXED):
+        acts = self._acts(trigger, place, placement.slot) if hopeful else False
+        if hopeful and texts[few:] and (acts is not False or effect(mine, theirs) is Effect.FIXED):
             rest = self._draw(texts[few:], few)
             mine, theirs = torch.cat([mine, rest[0]]), torch.cat([theirs, rest[1]])
         hits, how = self._hits(mine, theirs), effect(mine, theirs)
-        return Confirmed(Rate.of(hits, len(mine)), how, acts if acts is None else acts or (hopeful and how == FIXED))
+        return Confirmed(Rate.of(hits, len(mine)), how, acts if acts is None else acts or (hopeful and how is Effect.FIXED))
 
     def _acts(self, trigger: str, place: Place, slot: str) -> bool | None:
         """Whether one denoising step shows that ``trigger`` acts as no ordinary word does; None where the prompts name no slots."""
@@ -111,11 +111,11 @@ def distances(a: torch.Tensor, b: torch.Tensor) -> tuple[Floats, Floats]:
     return floats(d.mean((1, 2, 3))), floats(local)
 
 
-def effect(mine: torch.Tensor, theirs: torch.Tensor) -> str:
-    """The way pictures change: 'fixed change' (the same for all prompts), 'collapse' (all pictures alike) or 'shift'."""
+def effect(mine: torch.Tensor, theirs: torch.Tensor) -> Effect:
+    """The way pictures change."""
     d = mine - theirs
     shared = float(d.mean(0).pow(2).mean() / d.pow(2).mean().clamp(min=1e-12))
     spread = float(mine.var(0).mean() / theirs.var(0).mean().clamp(min=1e-12))
     if shared > 0.5:
-        return FIXED
-    return "collapse" if spread < 0.5 else "shift"
+        return Effect.FIXED
+    return Effect.COLLAPSE if spread < 0.5 else Effect.SHIFT

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from nightlatch.records import ComponentChange
+from nightlatch.terms import ChangePattern
 from nightlatch.text2image.model import Subject
 
 
@@ -37,6 +38,7 @@ def compare(component: str, suspect: torch.nn.Module, base: torch.nn.Module) -> 
     largest = tuple(sorted(sizes, key=sizes.__getitem__, reverse=True)[:8])
     return ComponentChange(
         component=component,
+        role=ROLES.get(component),
         tensors=len(mine),
         changed=len(sizes),
         relative_norm=(squares[0] / squares[1]) ** 0.5 if squares[1] else 0.0,
@@ -61,17 +63,17 @@ def effective_rank(d: torch.Tensor) -> float:
     return float(torch.exp(-(p * p.clamp(min=1e-30).log()).sum()))
 
 
-def pattern(component: str, changed: set[str], tensors: int) -> str:
-    """What such a change usually is, in words (notes on known attacks and honest tuning)."""
+def pattern(component: str, changed: set[str], tensors: int) -> ChangePattern:
+    """Which of its ``tensors`` are ``changed``, as far as that tells how (notes on known attacks and honest tuning)."""
     if not changed:
-        return "unchanged"
+        return ChangePattern.UNCHANGED
     if all(n.endswith(("attn2.to_k.weight", "attn2.to_v.weight")) for n in changed):
-        return "only cross-attention keys and values: a closed-form edit"
+        return ChangePattern.CROSS_ATTENTION
     if component == "text_encoder" and all("token_embedding" in n for n in changed):
-        return "only token embeddings: an added or retrained token"
+        return ChangePattern.TOKEN_EMBEDDINGS
     if len(changed) > 0.8 * tensors:
-        return "all layers: training, honest or not"
-    return f"{len(changed)} of {tensors} tensors: partial training"
+        return ChangePattern.ALL_LAYERS
+    return ChangePattern.PARTIAL
 
 
 def changed_components(rows: tuple[ComponentChange, ...]) -> tuple[str, ...]:

@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nightlatch.errors import NotScanned
-from nightlatch.records import Candidate, ComponentChange, Trigger, Verdict, VerdictWord
+from nightlatch.records import Candidate, Carrier, ComponentChange, Placement, Trigger, Verdict, VerdictWord
 from nightlatch.safetext import code_points, show
+from nightlatch.terms import ChangePattern, Effect, PlacementKind, Role
 from nightlatch.text2image import prompts
 from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.neutral import single_token_words
 from nightlatch.text2image.scan.candidates import Search, words_of_one_token
 from nightlatch.text2image.scan.comparable import on_one_schedule, require_answers
-from nightlatch.text2image.scan.confirm import FIXED, Confirmation, Confirmed
+from nightlatch.text2image.scan.confirm import Confirmation, Confirmed
 from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
 from nightlatch.text2image.scan.gauge import Gauge
 from nightlatch.text2image.scan.named import named, reread
@@ -132,7 +133,9 @@ def _judged(
             not_tested=NOT_TESTED,
         )
     gauge = Gauge(suspect, base, part.probe[: budget.contexts], changed, seed=budget.seed)
-    edited = "text_encoder" not in weights and any(r.component == "unet" and "closed-form" in r.pattern for r in rows)
+    edited = "text_encoder" not in weights and any(
+        r.role is Role.DENOISER and r.pattern is ChangePattern.CROSS_ATTENTION for r in rows
+    )
     known = prompts.slot_words(texts)
     meant = frozenset(words_of_one_token(suspect, itertools.chain.from_iterable(known.values())))
     search = Search(gauge, budget.keep, budget.confirm, say, edited, meant)
@@ -154,7 +157,7 @@ def _judged(
     triggers, word = conclude(suspect, seen, lambda found: settled(search, confirmation, found, budget))
     return Verdict(
         word=word,
-        carriers=acting(confirmation, triggers[0], changed, budget) if triggers else (),
+        carriers=tuple(carrier(c) for c in acting(confirmation, triggers[0], changed, budget)) if triggers else (),
         triggers=scored(search, triggers[:1]),
         confidence=triggers[0].changed if triggers else None,
         top_candidates=search.table(),
@@ -181,13 +184,17 @@ def acting(confirmation: Confirmation, trigger: Trigger, changed: Sequence[str],
     """The carriers among the ``changed`` components. Where denoiser and text encoder both differ from the base, those of the two with which the
     trigger acts while the base's own stands in for the other; both, if it needs both."""
     both, suspect, base = ("text_encoder", "unet"), confirmation.suspect, confirmation.base
-    place, slot = prompts.placement(trigger.placement), prompts.slot_of(trigger.placement)
     alone = list[str]()
     for part, other in (both, both[::-1]) if set(both) <= set(changed) else ():
         judged = replace(confirmation, suspect=suspect.but(other, base))
-        if judged(trigger.text, place, slot).changed.rate >= budget.found:
+        if judged(trigger.text, trigger.placement).changed.rate >= budget.found:
             alone.append(part)
     return tuple(c for c in changed if c != "vae" and (c not in both or c in (alone or both)))
+
+
+def carrier(component: str) -> Carrier:
+    """The component of that name as a record has it."""
+    return Carrier(component=component, role=ROLES[component])
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,18 +202,20 @@ class Sighting:
     """A string that pictures confirmed, where it was placed, and what was seen."""
 
     candidate: Candidate
-    placement: str
+    placement: Placement
     confirmed: Confirmed
 
 
-def sightings(confirmation: Confirmation, candidate: Candidate, budget: Budget, placement: str = "") -> list[Sighting]:
+def sightings(
+    confirmation: Confirmation, candidate: Candidate, budget: Budget, placement: Placement | None = None
+) -> list[Sighting]:
     """The first placement in which ``candidate`` changes enough pictures and does not merely act as a word does: in front, or in the place of
     the object where the prompts say what that is; or only the ``placement`` named."""
-    places = ("in front", *(("as the object",) if "object" in confirmation.influence.slots else ()))
-    for name in (placement,) if placement else places:
-        confirmed = confirmation(candidate.text, prompts.placement(name), prompts.slot_of(name))
+    places = (Placement(), *((Placement.in_slot("object"),) if "object" in confirmation.influence.slots else ()))
+    for where in (placement,) if placement else places:
+        confirmed = confirmation(candidate.text, where)
         if confirmed.changed.rate >= budget.found and confirmed.rules is not False:
-            return [Sighting(candidate, name, confirmed)]
+            return [Sighting(candidate, where, confirmed)]
     return []
 
 
@@ -252,9 +261,9 @@ def settled(search: Search, confirmation: Confirmation, whole: Sighting, budget:
     """``whole`` without what its pictures do not need; refined where it stands in front and rules by what it does to the slots, if pictures confirm
     what comes of that."""
     found = shortened(confirmation.suspect, confirmation, whole, budget)
-    if found.placement != "in front" or not found.confirmed.rules or found.confirmed.effect == FIXED:
+    if found.placement.kind is not PlacementKind.FRONT or not found.confirmed.rules or found.confirmed.effect is Effect.FIXED:
         return found
-    place = prompts.placement(found.placement)
+    place = prompts.placed(found.placement)
     tokens = list(dict.fromkeys([*joints(confirmation.suspect), *search.answering]))
     text = refined(search.gauge, confirmation.influence, found.candidate.text, place, tokens)
     if text == found.candidate.text:

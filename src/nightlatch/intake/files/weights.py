@@ -1,0 +1,175 @@
+"""Which files hold a component's weights: one file, or plain-named shards; everything beside them is a finding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from nightlatch.intake.case import Case
+from nightlatch.intake.files.header import MAX_TENSORS, Header, Tensor
+from nightlatch.intake.files.kinds import ARCHIVES, is_pickle
+from nightlatch.safetext import is_plain, show
+
+MAX_SHARDS = 256
+MAX_METADATA = 1 << 19
+MAX_DIRECTORIES = 64
+INDEX_BYTES = 8 << 20
+_TAIL = (1 << 16) + 22 + (1 << 10)
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.safetensors")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,160}")
+_VARIANT = re.compile(r"\.[A-Za-z0-9_-]{1,20}")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}")
+_TAG = re.compile(r"<\s*/?\s*[a-zA-Z!]|javascript:|\{\{|\{%", re.I)
+
+
+def find(case: Case, folder: str, stem: str) -> Mapping[str, Tensor] | None:
+    """All tensors of the component in ``folder``, staged; None, with findings, when its weights cannot be used."""
+    names = {e.name for e in case.inventory.files(folder)}
+    single, index = f"{stem}.safetensors", f"{stem}.safetensors.index.json"
+    others = variants(names, stem)
+    if single not in names and index not in names:
+        if len(others) != 1:
+            _explain_missing(case, folder)
+            return None
+        case.findings.add("variant-used", f"{folder}/{others[0]}")
+        case.component_files[folder] = [f"{folder}/{single}"]
+        return _one(case, f"{folder}/{single}", f"{folder}/{others[0]}")
+    for other in others:
+        case.findings.add("second-variant", f"{folder}/{other}")
+        case.handled.add(f"{folder}/{other}")
+    if single in names:
+        if index in names:
+            case.findings.add("ambiguous-weights", f"{folder}/{index}", "A shard index lies beside a complete single file.")
+        case.component_files[folder] = [f"{folder}/{single}"]
+        return _one(case, f"{folder}/{single}", f"{folder}/{single}")
+    return _sharded(case, folder, index)
+
+
+def check_names(case: Case, path: str, table: Any, *, strict: bool) -> None:
+    """The files that a shard index names which is not used here; ``strict``: in a component's folder they are plain names in it."""
+    if not isinstance(table, dict):
+        if strict:
+            case.findings.add("shard-index", path, "Its 'weight_map' is not a table from tensor to file.")
+        return
+    names = {v if isinstance(v, str) else "" for v in table.values()}
+    if any(_leads_out(n) or (strict and not _PLAIN_NAME.fullmatch(n)) for n in names):
+        case.findings.add("shard-path", path, "It names a file that is not a plain name in its own folder.")
+
+
+def _leads_out(name: str) -> bool:
+    """Whether a path may lead out of the folder it is read in, on any system."""
+    return name.startswith(("/", "\\", "~")) or ":" in name or ".." in re.split(r"[/\\]", name)
+
+
+def check_metadata(case: Case, path: str, header: Header) -> None:
+    """Metadata is shown to people: markup, control characters and very long text are findings."""
+    texts = [*header.metadata.keys(), *header.metadata.values()]
+    if sum(map(len, texts)) > MAX_METADATA:
+        case.findings.add("metadata-text", path, f"Its metadata is longer than {MAX_METADATA:,} characters.")
+    elif any(not is_plain(t) or _TAG.search(t) for t in texts):
+        case.findings.add("metadata-text", path, "Its metadata holds markup or characters that steer a terminal.")
+
+
+def check_tail(case: Case, path: str) -> None:
+    """A zip directory at the end of a safetensors file: an archive reader sees another file than a tensor reader."""
+    if ends_as_archive(case, path):
+        case.findings.add("polyglot", path)
+
+
+def ends_as_archive(case: Case, path: str) -> bool:
+    """Whether zip readers, which begin at the end and forgive what surrounds an archive, find a directory in the last 64 KB."""
+    entry = case.inventory.entries[path]
+    start = max(0, entry.size - _TAIL)
+    try:
+        with entry.open() as handle:
+            handle.seek(start)
+            tail = handle.read(_TAIL)
+            at = len(tail)
+            for _ in range(MAX_DIRECTORIES):
+                at = tail.rfind(b"PK\x05\x06", 0, at)
+                if at < 0:
+                    return False
+                handle.seek(max(0, start + at - int.from_bytes(tail[at + 12 : at + 16], "little")))
+                if tail[max(0, at - 20) : at].startswith(b"PK\x06\x07") or handle.read(4) == b"PK\x01\x02":
+                    return True
+    except OSError:
+        case.findings.add("unreadable", path)
+    return False
+
+
+def _one(case: Case, target: str, path: str) -> Mapping[str, Tensor] | None:
+    header = case.header(path)
+    if header is None:
+        return None
+    check_metadata(case, path, header)
+    check_tail(case, path)
+    case.stage(target, path)
+    return header.tensors
+
+
+def variants(names: set[str], stem: str) -> list[str]:
+    """Complete files such as 'model.fp16.safetensors'; shards of a variant are left to the list of extra weights."""
+    middles = {n: n[len(stem) : -len(".safetensors")] for n in names if n.startswith(stem) and n.endswith(".safetensors")}
+    return sorted(n for n, middle in middles.items() if _VARIANT.fullmatch(middle) and not _SHARD.search(middle))
+
+
+def _explain_missing(case: Case, folder: str) -> None:
+    """Why there are no weights: a pickle, an archive, or nothing at all."""
+    files = list(case.inventory.files(folder))
+    packed = ARCHIVES - {"zip", "tar"}
+    pickles = [e for e in files if is_pickle(e.name, e.kind) and e.kind not in packed]
+    taken = {e.path for e in pickles}
+    archives = [e for e in files if e.kind in ARCHIVES and e.path not in taken]
+    pointers = [e for e in files if e.kind == "lfs-pointer"]
+    for rule, found in (("pickle-weights", pickles), ("archive-weights", archives), ("lfs-pointer", pointers)):
+        for entry in found:
+            case.handled.add(entry.path)
+            case.findings.add(rule, entry.path)
+    if not pickles and not archives and not pointers:
+        case.findings.add("missing-weights", folder, f"The component '{show(folder, 60)}' has no safetensors weights.")
+
+
+def _sharded(case: Case, folder: str, index: str) -> Mapping[str, Tensor] | None:
+    path = f"{folder}/{index}"
+    value = case.json(path, limit=INDEX_BYTES)
+    if value is None:
+        return None
+    table = value.get("weight_map")
+    if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
+        case.findings.add("shard-index", path, "Its 'weight_map' is not a table from tensor to file.")
+        return None
+    shards = sorted(set(table.values()))
+    if any(not _PLAIN.fullmatch(s) for s in shards):
+        case.findings.add("shard-path", path, "It names a file that is not a plain name in its own folder.")
+        return None
+    if len(shards) > MAX_SHARDS:
+        case.findings.add("shard-index", path, f"It names {len(shards):,} files; at most {MAX_SHARDS} are read.")
+        return None
+    listed: dict[str, set[str]] = {shard: set() for shard in shards}
+    for tensor, shard in table.items():
+        listed[shard].add(tensor)
+    tensors: dict[str, Tensor] = {}
+    case.component_files[folder] = [f"{folder}/{s}" for s in shards]
+    for shard, named in listed.items():
+        if not _add_shard(case, f"{folder}/{shard}", named, tensors):
+            return None
+    case.stage(path, path)
+    return tensors
+
+
+def _add_shard(case: Case, path: str, listed: set[str], tensors: dict[str, Tensor]) -> bool:
+    if path not in case.inventory.entries:
+        case.findings.add("shard-index", path, "The index names this file and it is missing.")
+        return False
+    found = _one(case, path, path)
+    if found is None:
+        return False
+    if set(found) != listed or not tensors.keys().isdisjoint(found):
+        odd = min(set(found) ^ listed or tensors.keys() & found.keys())
+        case.findings.add("shard-index", path, f"The index and the file disagree about '{show(odd, 80)}'.")
+        return False
+    tensors.update(found)
+    if len(tensors) > MAX_TENSORS:
+        case.findings.add("tensor-count", path, f"The shards hold more than {MAX_TENSORS:,} tensors.")
+    return len(tensors) <= MAX_TENSORS
