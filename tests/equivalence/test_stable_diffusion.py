@@ -53,3 +53,14 @@ def test_pictures_depend_on_their_own_prompt_and_seed_only(tiny, few_steps):
     alone = tiny.generate(["a cat"], [5], few_steps)
     among = tiny.generate(["a dog", "a cat", "a bus"], [1, 5, 9], few_steps)
     assert np.abs(alone[0].astype(int) - among[1].astype(int)).max() <= 1
+
+
+def test_stock_pictures_are_drawn_with_the_models_own_scheduler(tiny, few_steps):
+    prompts, seeds = ["a cat", "a dog", "a bus"], [1, 2, 3]
+    mine = tiny.stock(prompts, seeds, few_steps)
+    assert np.abs(mine.astype(int) - tiny.generate(prompts, seeds, few_steps)).max() <= 1
+    clipping = type(tiny.pipeline.scheduler).from_config(tiny.pipeline.scheduler.config, clip_sample=True, clip_sample_range=0.1)
+    clipped = tiny.replaced({"scheduler": clipping})
+    assert np.abs(clipped.stock(prompts, seeds, few_steps).astype(int) - mine).max() > 10
+    restored = clipped.but("scheduler", tiny)
+    np.testing.assert_array_equal(restored.stock(prompts, seeds, few_steps), mine)

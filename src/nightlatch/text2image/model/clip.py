@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from transformers import CLIPTokenizer
 
-from nightlatch.intake.bpe import END, byte_values
+from nightlatch.intake.tokenizer.bpe import END, byte_values
 from nightlatch.text2image.model.vocabulary import Ids, Tokens
 
 _BYTES = byte_values()

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from nightlatch.errors import MissingPart, NotScanned, UnreadableModel, out_of_memory
-from nightlatch.intake import lora
+from nightlatch.intake.adapters import lora
 from nightlatch.terms import Role
 from nightlatch.text2image.model.precision import first_line, quiet
 from nightlatch.text2image.model.stable_diffusion import StableDiffusion

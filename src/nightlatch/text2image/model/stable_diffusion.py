@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel
@@ -17,11 +18,12 @@ from nightlatch.terms import Role
 from nightlatch.text2image.model.clip import ClipVocabulary
 from nightlatch.text2image.model.condition import Condition
 from nightlatch.text2image.model.saving import save_pipeline
-from nightlatch.text2image.model.subject import Images, Part, Subject
+from nightlatch.text2image.model.subject import Accessory, Images, Part, Sampling, Subject, batches
 from nightlatch.text2image.model.unet import UNetSites
 from nightlatch.text2image.model.vocabulary import Ids
 
 ROLES = {"text_encoder": Role.TEXT, "unet": Role.DENOISER, "vae": Role.DECODER}
+ACCESSORIES = {"tokenizer": Role.TOKENIZER, "scheduler": Role.SCHEDULER}
 ACTING: Mapping[str, tuple[str, ...]] = {
     "unet": (
         "act_fn", "addition_embed_type", "addition_embed_type_num_heads", "attention_head_dim", "attention_type",
@@ -71,6 +73,10 @@ class StableDiffusion(Subject):
         return {name: Part(getattr(self.pipeline, name), role) for name, role in ROLES.items()}
 
     @cached_property
+    def accessories(self) -> Mapping[str, Accessory]:
+        return {name: Accessory(getattr(self.pipeline, name), role) for name, role in ACCESSORIES.items()}
+
+    @cached_property
     def vocabulary(self) -> ClipVocabulary:
         rows = self._text_encoder.get_input_embeddings().num_embeddings
         return ClipVocabulary(self.pipeline.tokenizer, int(self._text_encoder.config.max_position_embeddings), rows)
@@ -106,16 +112,24 @@ class StableDiffusion(Subject):
         images: Images = ((y + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         return images
 
+    def stock(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Images:
+        settings = {"num_inference_steps": sampling.steps, "guidance_scale": sampling.guidance, "output_type": "np"}
+        drawn = [
+            self.pipeline(list(prompts[rows]), latents=self.noise(seeds[rows]), **settings).images
+            for rows in batches(len(prompts), self.rows(sampling.batch))
+        ]
+        return (np.concatenate(drawn) * 255).round().astype(np.uint8)
+
     @torch.no_grad()
     def encode_images(self, images: Images, batch: int = 128) -> torch.Tensor:
         x = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1).to(self.device)
         means = [self._vae.encode(part).latent_dist.mean for part in x.split(batch)]
         return torch.cat(means) * float(self._vae.config.scaling_factor)
 
-    def replaced(self, modules: Mapping[str, torch.nn.Module], schedule: Schedule | None = None) -> Self:
+    def replaced(self, components: Mapping[str, Any], schedule: Schedule | None = None) -> Self:
         made = copy.copy(self.pipeline)
-        for name, module in modules.items():
-            setattr(made, name, module)
+        for name, component in components.items():
+            setattr(made, name, component)
         return type(self)(self.name, made, self.device, self.precision, schedule or self.schedule)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float16) -> None:

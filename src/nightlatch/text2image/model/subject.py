@@ -47,6 +47,14 @@ class Part:
     role: Role
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Accessory:
+    """A component without weights, and what it does."""
+
+    thing: Any
+    role: Role
+
+
 class Subject(abc.ABC):
     """A model under test. No verb changes one: what changes weights works on a ``copy``.
 
@@ -69,6 +77,11 @@ class Subject(abc.ABC):
     @abc.abstractmethod
     def parts(self) -> Mapping[str, Part]:
         """Name in the model's folder -> component with weights."""
+
+    @property
+    @abc.abstractmethod
+    def accessories(self) -> Mapping[str, Accessory]:
+        """Name -> what a stock pipeline has beside its weights: tokenizer and scheduler."""
 
     @property
     @abc.abstractmethod
@@ -103,12 +116,19 @@ class Subject(abc.ABC):
         """Latents -> pictures, (n, h, w, 3)."""
 
     @abc.abstractmethod
+    def stock(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Images:
+        """What the architecture's own pipeline draws with the model's own scheduler and nothing of ours in between, (n, h, w, 3)."""
+
+    @abc.abstractmethod
     def encode_images(self, images: Images, batch: int = 128) -> torch.Tensor:
         """Pictures (n, h, w, 3) -> latents, the means where the encoder gives a distribution."""
 
     @abc.abstractmethod
-    def replaced(self, modules: Mapping[str, torch.nn.Module], schedule: Schedule | None = None) -> Self:
-        """The same with other ``modules`` by name, and another ``schedule`` if given; everything else is shared."""
+    def replaced(self, components: Mapping[str, Any], schedule: Schedule | None = None) -> Self:
+        """The same with other ``components`` (parts or accessories) by name, and another ``schedule`` if given.
+
+        Everything else is shared. A scheduler among the ``components`` is what ``stock`` draws with; ``schedule`` stays.
+        """
 
     @abc.abstractmethod
     def save(self, folder: Path, dtype: torch.dtype = torch.float16) -> None:
@@ -145,7 +165,8 @@ class Subject(abc.ABC):
     def but(self, names: str | Sequence[str], other: Subject) -> Self:
         """The same with the components ``names`` of ``other``; nothing is copied."""
         several = (names,) if isinstance(names, str) else names
-        return self.replaced({name: other.parts[name].module for name in several})
+        parts, accessories = other.parts, other.accessories
+        return self.replaced({n: parts[n].module if n in parts else accessories[n].thing for n in several})
 
     def __repr__(self) -> str:
         size = sum(p.numel() for part in self.parts.values() for p in part.module.parameters())
@@ -214,10 +235,8 @@ class Subject(abc.ABC):
     @final
     def latents(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> torch.Tensor:
         """Latents for ``prompts``; each depends on its own prompt and seed only."""
-        most = self.rows(sampling.batch)
-        starts = range(0, len(prompts), most)
-        parts = [self.sample(self.read(prompts[i : i + most]), seeds[i : i + most], sampling) for i in starts]
-        return torch.cat(parts)
+        rows = batches(len(prompts), self.rows(sampling.batch))
+        return torch.cat([self.sample(self.read(prompts[r]), seeds[r], sampling) for r in rows])
 
     @final
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Images:
@@ -228,3 +247,8 @@ class Subject(abc.ABC):
     def decode_all(self, x: torch.Tensor, batch: int = 64) -> Images:
         """Latents -> pictures, as many at once as memory allows."""
         return np.concatenate([self.decode(part) for part in x.split(self.rows(batch))])
+
+
+def batches(n: int, most: int) -> list[slice]:
+    """``n`` rows in parts of at most ``most``."""
+    return [slice(i, i + most) for i in range(0, n, most)]
