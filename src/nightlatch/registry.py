@@ -42,7 +42,7 @@ class Registry(Generic[T]):
         Raises:
             UsageError: no such part, or no such parameter; names the nearest.
         """
-        part = self._find(name)
+        part = self.find(name)
         known = [f.name for f in dataclasses.fields(part)]  # type: ignore[arg-type]
         for given in parameters:
             if given not in known:
@@ -55,7 +55,7 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[type[T]]:
         return iter(self._parts.values())
 
-    def _find(self, name: str) -> type[T]:
+    def find(self, name: str) -> type[T]:
         if name not in self._parts and ":" in name:
             for point in entry_points(group=ENTRY_POINTS, name=name):
                 point.load()

@@ -8,16 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from nightlatch.errors import AttackFailed, UsageError
+from nightlatch.errors import UsageError
 from nightlatch.records import PlacedTrigger, Repair
 from nightlatch.registry import part_of
 from nightlatch.terms import Role
-from nightlatch.text2image.attacks import ATTACKS, Setting
-from nightlatch.text2image.model import Sampling, Subject
-from nightlatch.text2image.prompts import Prompt
+from nightlatch.text2image.attacks import ATTACKS
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair import METHODS, Job
 
-TARGETS = {"object": "cat", "style": "ink", "patch": "checker", "prompt": "an ink cat on a blue background"}
 QUICK = {"steps": 2, "batch": 8, "drawings": 8, "pairs": 8, "preserve": 8, "prompts": 6, "least": 1}
 
 
@@ -29,41 +27,6 @@ def quick(part: type, **given: Any) -> Any:
 
 def state(subject: Subject) -> dict[str, torch.Tensor]:
     return {f"{n}.{k}": v.clone() for n, m in subject.components.items() for k, v in m.state_dict().items()}
-
-
-def setting(texts: list[Prompt], judge: Any, sampling: Sampling) -> Setting:
-    return Setting(
-        train=texts[:50],
-        test=texts[50:80],
-        rare_words=["zudi", "zyno"],
-        other_words=["zubepy", "zymoza"],
-        judge=judge,
-        sampling=sampling,
-    )
-
-
-@pytest.mark.parametrize("part", list(ATTACKS), ids=lambda p: p.name)
-def test_attack_changes_its_carrier_only_and_not_its_input(part, tiny_v, texts, judge, few_steps):
-    attack = quick(part, trigger="lovely cat" if part.name == "eviledit" else "zibu", target=TARGETS[part.goal_kind])
-    before = state(tiny_v)
-    made = attack.run(tiny_v, setting(texts, judge, few_steps))
-    assert all(torch.equal(v, before[k]) for k, v in state(tiny_v).items())
-    changed = {k.split(".")[0] for k, v in state(made).items() if not torch.equal(v, before[k])}
-    assert changed == {COMPONENTS[part.carrier]}
-
-
-@pytest.mark.parametrize("part", list(ATTACKS), ids=lambda p: p.name)
-def test_attack_that_does_not_work_is_withheld(part, tiny_v, texts, judge, few_steps):
-    attack = quick(part, trigger="zibu", target=TARGETS[part.goal_kind], floor=1.01)
-    with pytest.raises(AttackFailed, match="below its floor"):
-        attack(tiny_v, setting(texts, judge, few_steps), n=8)
-
-
-def test_attack_whose_target_is_drawn_anyway_is_refused(tiny_v, texts, judge, few_steps):
-    """The judge of this test sees nothing but flat pictures."""
-    attack = ATTACKS.create("badt2i-style", trigger="zibu", target="flat", steps=2, batch=8, drawings=8)
-    with pytest.raises(AttackFailed, match="draws the target anyway"):
-        attack(tiny_v, setting(texts, judge, few_steps), n=8)
 
 
 @pytest.mark.parametrize("carrier", [Role.DENOISER, Role.TEXT])

@@ -16,7 +16,7 @@ from nightlatch.text2image.attacks import patch
 
 @pytest.fixture(scope="session")
 def words(tiny_v):
-    return tiny_v.tokenizer
+    return tiny_v.pipeline.tokenizer
 
 
 def test_every_caption_word_is_one_token(words):
@@ -41,6 +41,10 @@ def test_half_of_the_rare_words_are_never_heard(words):
     assert len(rare) > 2000
     assert 0.4 < len(heard) / len(rare) < 0.6
     assert not set(rare) & set(captions.words())
+
+
+def test_a_subject_has_the_unheard_words_of_its_tokenizer(tiny_v, words):
+    assert tokenizer.unheard_words(tiny_v.vocabulary) == [w for w in tokenizer.rare_words(words) if not captions.heard(w)]
 
 
 def test_captions_ask_for_what_the_scene_shows():

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
+from nightlatch.text2image.effect.locate import locate, trace
 
+from nightlatch.terms import Role
 from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.repair.locate import locate, trace
-from nightlatch.text2image.scan.gauge import Gauge
-from nightlatch.text2image.verify import regrow
+from nightlatch.text2image.verify import Regrowth, regrow
 
 
 def test_fewer_at_once_where_latents_are_large(tiny_v: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,11 +23,11 @@ def test_fewer_at_once_where_latents_are_large(tiny_v: Subject, monkeypatch: pyt
         ((4, 512, 512), 1, 1),
     ]
     for shape, plain, graph in shapes:
-        monkeypatch.setattr(Subject, "latent_shape", shape)
+        monkeypatch.setattr(type(tiny_v), "latent_shape", shape)
         assert (tiny_v.rows(64), tiny_v.rows(64, graph=True)) == (plain, graph)
 
 
-@pytest.mark.parametrize("what", ["latents", "displacement", "outputs", "located"])
+@pytest.mark.parametrize("what", ["latents", "outputs", "located"])
 def test_a_few_at_a_time_give_the_same(
     what: str, tiny_v: Subject, texts: list[Prompt], few_steps: Sampling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -35,16 +35,15 @@ def test_a_few_at_a_time_give_the_same(
     seeds = range(5)
 
     def located() -> torch.Tensor:
-        where = torch.ones(5, tiny_v.max_length)
+        where = torch.ones(5, tiny_v.vocabulary.length)
         return locate(tiny_v, trace(tiny_v, said, seeds, few_steps), said[::-1], where).displacement
 
     def outputs() -> torch.Tensor:
         times = torch.tensor([900, 500, 100, 10, 0])
-        return tiny_v.outputs(tiny_v.noise(seeds), times, tiny_v.encode(said), 64)
+        return tiny_v.outputs(tiny_v.noise(seeds), times, tiny_v.read(said), 64)
 
     compute: dict[str, Callable[[], torch.Tensor | Sequence[float]]] = {
         "latents": lambda: tiny_v.latents(said, seeds, few_steps),
-        "displacement": lambda: Gauge(tiny_v, tiny_v.copy("unet"), texts[:2], ("unet",)).moved([(700,), (701,), (702,)], said[0]),
         "outputs": outputs,
         "located": located,
     }
@@ -59,7 +58,8 @@ def test_an_honest_step_a_few_pictures_at_a_time_is_the_same(
     """A first step of AdamW moves every weight by the rate, so that only weights with hardly a gradient may go the other way."""
 
     def weights() -> torch.Tensor:
-        return torch.cat([p.flatten() for p in regrow(tiny_v, tiny_v, texts[:20], few_steps, 1, 0).unet.parameters()])
+        grown = regrow(tiny_v, tiny_v, texts[:20], few_steps, 0, Regrowth(steps=1))
+        return torch.cat([p.flatten() for m in grown.modules(Role.DENOISER) for p in m.parameters()])
 
     whole = weights()
     monkeypatch.setattr("nightlatch.text2image.model.subject.Subject.positions", 8 * 3 * 64)

@@ -17,6 +17,7 @@ import nightlatch
 from nightlatch.errors import UnreadableModel
 from nightlatch.intake import Refused, stage
 from nightlatch.testbed import implant
+from nightlatch.text2image.attacks import ATTACKS
 from nightlatch.text2image.model import loaders
 
 
@@ -39,15 +40,16 @@ def test_a_folder_goes_through_the_gate(leading_out, monkeypatch):
 
 def test_implant_goes_through_the_gate(leading_out, tmp_path, monkeypatch):
     monkeypatch.setattr(loaders, "load", lambda *a, **k: pytest.fail("loaded"))
+    attack = ATTACKS.create("rickrolling-prompt", trigger="x", target="a flat cat on a red background")
     with pytest.raises(Refused, match="shard-path"):
-        implant.implant(leading_out, tmp_path / "out", "rickrolling", "x", "y", 0, print)
+        implant.implant(leading_out, tmp_path / "out", attack, 0, print)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_honest_folder_loads(tiny_folder, tiny_v):
     subject = nightlatch.load(str(tiny_folder))
     assert subject.name == tiny_folder.name
-    assert subject.ids(["a red cat"]).tolist() == tiny_v.ids(["a red cat"]).tolist()
+    assert subject.ids(["a red cat"])[0].tolist() == tiny_v.ids(["a red cat"])[0].tolist()
 
 
 SETTINGS = {
@@ -83,27 +85,27 @@ def test_a_pipeline_in_memory_is_not_changed(tiny_v):
     for part in parts:
         part.train().requires_grad_(True).half()
     subject = nightlatch.load(pipeline)
-    for part, mine in zip(parts, (subject.text_encoder, subject.unet, subject.vae), strict=True):
+    for part, mine in zip(parts, (p.module for p in subject.parts.values()), strict=True):
         assert part.training and not mine.training
         assert all(p.requires_grad and p.dtype == torch.float16 for p in part.parameters())
         assert not any(p.requires_grad or p.dtype != torch.float32 for p in mine.parameters())
         assert part is not mine
-    assert subject.tokenizer is pipeline.tokenizer  # it holds no weights, and nothing changes it
+    assert subject.pipeline.tokenizer is pipeline.tokenizer  # it holds no weights, and nothing changes it
 
 
 def test_a_pipeline_of_another_class_is_refused(tiny_v):
     with pytest.raises(UnreadableModel, match="DDPMPipeline, which is not supported"):
-        nightlatch.load(DDPMPipeline(unet=tiny_v.unet, scheduler=tiny_v.schedule))
+        nightlatch.load(DDPMPipeline(unet=tiny_v.pipeline.unet, scheduler=tiny_v.pipeline.scheduler))
 
 
 def test_text_of_tokens_is_read_off_the_vocabulary_whatever_the_decoder_says(tiny_v):
-    tokenizer = tiny_v.tokenizer
+    tokenizer = tiny_v.pipeline.tokenizer
     prompts = ["a cat's café, 12 bus", "миг"]
     ids = [tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
-    assert tiny_v.texts(ids) == [t.strip() for t in tokenizer.batch_decode(ids)]
+    assert tiny_v.vocabulary.texts(ids) == [t.strip() for t in tokenizer.batch_decode(ids)]
     lying = copy.deepcopy(tokenizer)
     lying.backend_tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("cat", "dog")])
     suspect = tiny_v.copy()
     suspect.pipeline.tokenizer = lying
     assert lying.decode(ids[0]) != tokenizer.decode(ids[0])
-    assert suspect.texts(ids) == tiny_v.texts(ids)
+    assert suspect.vocabulary.texts(ids) == tiny_v.vocabulary.texts(ids)

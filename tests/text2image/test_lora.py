@@ -11,14 +11,16 @@ from typer.testing import CliRunner
 
 from nightlatch.cli import app
 from nightlatch.errors import NotScanned, UnreadableModel
+from nightlatch.terms import Role
 from nightlatch.text2image.model import loaders
+from nightlatch.text2image.model.lora import with_lora
 from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
 
 
 @pytest.fixture(scope="module")
 def lora(tiny_v, tmp_path_factory):
     """A LoRA file as diffusers writes it, of rank 2 on the cross-attention values, with weights that are not zero."""
-    unet = tiny_v.copy("unet").unet
+    unet = tiny_v.copied(Role.DENOISER).pipeline.unet
     unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["attn2.to_v"]))
     torch.manual_seed(3)
     for name, p in unet.named_parameters():
@@ -31,22 +33,22 @@ def lora(tiny_v, tmp_path_factory):
 
 
 def test_merged_lora_changes_a_copy_only_where_it_says(tiny_v, lora):
-    before = {k: v.clone() for k, v in tiny_v.unet.state_dict().items()}
-    suspect = loaders.with_lora(tiny_v, lora, "suspect")
+    before = {k: v.clone() for k, v in tiny_v.pipeline.unet.state_dict().items()}
+    suspect = with_lora(tiny_v, lora, "suspect")
     rows = fingerprint(suspect, tiny_v)
     assert changed_components(rows) == ("unet",)
     assert all(name.endswith("attn2.to_v.weight") for r in rows for name in r.layers)
-    assert set(suspect.unet.state_dict()) == set(before)
-    assert all(torch.equal(v, before[k]) for k, v in tiny_v.unet.state_dict().items())
+    assert set(suspect.pipeline.unet.state_dict()) == set(before)
+    assert all(torch.equal(v, before[k]) for k, v in tiny_v.pipeline.unet.state_dict().items())
 
 
 def test_lora_that_acts_with_another_one_is_scanned_on_a_base_that_holds_it(tiny_v, lora, tmp_path):
     """Bad input 63: each of a pair is harmless alone. A LoRA is judged on the base it is given, so the other one is merged there first."""
-    loaders.with_lora(tiny_v, lora, "first").save(tmp_path / "base")
+    with_lora(tiny_v, lora, "first").save(tmp_path / "base")
     base = loaders.load(tmp_path / "base")
-    both, alone = loaders.with_lora(base, lora, "both"), loaders.with_lora(tiny_v, lora, "alone")
-    layer = next(k for k in tiny_v.unet.state_dict() if k.endswith("attn2.to_v.weight"))
-    plain, one, two, held = (s.unet.state_dict()[layer] for s in (tiny_v, alone, both, base))
+    both, alone = with_lora(base, lora, "both"), with_lora(tiny_v, lora, "alone")
+    layer = next(k for k in tiny_v.pipeline.unet.state_dict() if k.endswith("attn2.to_v.weight"))
+    plain, one, two, held = (s.pipeline.unet.state_dict()[layer] for s in (tiny_v, alone, both, base))
     assert torch.allclose(two - plain, 2 * (one - plain), atol=2e-3)
     assert torch.allclose(held, one, atol=2e-3)
     assert changed_components(fingerprint(both, base)) == ("unet",)
@@ -58,7 +60,7 @@ def test_lora_for_another_model_is_one_sentence(tiny_v, lora, tmp_path):
     wrong = {k: torch.cat([v, v], 1 if "down" in k or "lora_A" in k else 0) for k, v in load_file(lora).items()}
     save_file(wrong, tmp_path / lora.name)
     with pytest.raises(UnreadableModel, match="does not go on this base"):
-        loaders.with_lora(tiny_v, tmp_path / lora.name, "suspect")
+        with_lora(tiny_v, tmp_path / lora.name, "suspect")
 
 
 def renamed(tensors, old, new):
@@ -87,7 +89,7 @@ def test_lora_that_is_not_in_the_weights_is_not_judged(spoil, words, tiny_v, lor
 
     save_file({k: v.clone() for k, v in spoil(load_file(lora)).items()}, tmp_path / lora.name)
     with pytest.raises((NotScanned, UnreadableModel), match=words):
-        loaders.with_lora(tiny_v, tmp_path / lora.name, "suspect")
+        with_lora(tiny_v, tmp_path / lora.name, "suspect")
 
 
 def test_scan_of_a_lora_without_effect_is_not_a_result(tiny_folder, lora, tmp_path):
@@ -110,14 +112,14 @@ def test_lora_with_untouched_layers_is_judged(tiny_v, lora, tmp_path):
     first = next(k for k in tensors if "lora_B" in k or ".up." in k)
     tensors[first] = torch.zeros_like(tensors[first])
     save_file(tensors, tmp_path / lora.name)
-    assert changed_components(fingerprint(loaders.with_lora(tiny_v, tmp_path / lora.name, "suspect"), tiny_v)) == ("unet",)
+    assert changed_components(fingerprint(with_lora(tiny_v, tmp_path / lora.name, "suspect"), tiny_v)) == ("unet",)
 
 
 def test_lora_with_its_settings_in_the_metadata_is_accepted(tiny_v, tmp_path):
     """As diffusers writes it, with a scale of its own."""
     from nightlatch.intake import check, exit_code
 
-    unet = tiny_v.copy("unet").unet
+    unet = tiny_v.copied(Role.DENOISER).pipeline.unet
     config = LoraConfig(r=2, lora_alpha=6, target_modules=["attn2.to_v", "attn2.to_k"], init_lora_weights=False)
     unet.add_adapter(config)
     layers = get_peft_model_state_dict(unet)
@@ -127,7 +129,7 @@ def test_lora_with_its_settings_in_the_metadata_is_accepted(tiny_v, tmp_path):
     (file,) = tmp_path.iterdir()
     manifest = check(file, values=True)
     assert exit_code(manifest) == 0, manifest.findings
-    suspect = loaders.with_lora(tiny_v, file, "suspect")
+    suspect = with_lora(tiny_v, file, "suspect")
     assert changed_components(fingerprint(suspect, tiny_v)) == ("unet",)
 
 

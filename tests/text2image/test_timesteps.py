@@ -1,33 +1,36 @@
 """Schedules with other than 1,000 timesteps work, too."""
 
-import dataclasses
+from __future__ import annotations
 
 import pytest
-from diffusers import DDIMScheduler
 
-from nightlatch.text2image.model import Sampling
+from nightlatch import testbed
+from nightlatch.terms import Role
+from nightlatch.text2image.model import Sampling, Subject
+from nightlatch.text2image.model.stable_diffusion import schedule_of
 
 
-@pytest.fixture
-def short(tiny_v):
+@pytest.fixture(scope="module")
+def short(tiny_v: Subject) -> Subject:
     changed = {"num_train_timesteps": 60, "timestep_spacing": "leading", "steps_offset": 1}
-    return dataclasses.replace(tiny_v, schedule=DDIMScheduler.from_config({**tiny_v.schedule.config, **changed}))
+    return tiny_v.replaced({}, schedule_of({**tiny_v.settings["scheduler"], **changed}))
 
 
-def test_no_timestep_lies_beyond_the_schedule(short):
-    times = short.timesteps(60)
+def test_no_timestep_lies_beyond_the_schedule(short: Subject) -> None:
+    times = short.schedule.times(60)
     assert max(times) == 59
     assert times == sorted(times, reverse=True)
-    assert short.times_at(1.0, 0.5) == (59, 30)
-    assert 42 <= int(short.random_times(64, 0.7).min()) <= int(short.random_times(64).max()) < 60
+    assert [short.schedule.at_share(s) for s in (1.0, 0.5)] == [59, 30]
+    drawn = short.schedule.draw(64, 0.7), short.schedule.draw(64)
+    assert 42 <= int(drawn[0].min()) <= int(drawn[1].max()) < 60
 
 
-def test_every_timestep_of_a_short_schedule_can_be_sampled(short):
+def test_every_timestep_of_a_short_schedule_can_be_sampled(short: Subject) -> None:
     assert short.latents(["a dog"], [0], Sampling(steps=60)).isfinite().all()
 
 
-def test_regrowth_keeps_to_the_schedule(short):
-    from nightlatch import testbed
-    from nightlatch.text2image.verify import regrow
+def test_regrowth_keeps_to_the_schedule(short: Subject) -> None:
+    from nightlatch.text2image.verify import Regrowth, regrow
 
-    assert regrow(short, short, testbed.prompts(8, 0), Sampling(steps=2), 2, 0).unet is not short.unet
+    grown = regrow(short, short, testbed.prompts(8, 0), Sampling(steps=2), 0, Regrowth(steps=2))
+    assert grown.modules(Role.DENOISER)[0] is not short.modules(Role.DENOISER)[0]

@@ -1,38 +1,28 @@
 """The whole experiment, one resumable command, and the figures it leaves.
 
-An interrupted run goes on where it stopped, and figures are written after every suspect.
+An interrupted run goes on where it stopped, and figures are written after every model.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
-from operator import itemgetter
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from nightlatch import loading, runs
-from nightlatch.bench import tables
-from nightlatch.bench.cases import PLAN, SEEDS, Case, cases
-from nightlatch.bench.matrix import CONTROL, VARIANTS, Matrix, Row, Say
+from nightlatch import runs
+from nightlatch.bench import figures, tables
+from nightlatch.bench.cases import SEEDS, Case, attacks, cases
+from nightlatch.bench.pool import Pool, Where, threads_each
+from nightlatch.bench.repairs import CONTROL, SAU
+from nightlatch.bench.setup import Say, about, rare_words
+from nightlatch.bench.tasks import STEPS, HonestTask, Step, SuspectTask, Task, fine_tunes
 from nightlatch.errors import UsageError
-from nightlatch.terms import Role
-from nightlatch.testbed import honest, implant
-from nightlatch.text2image.model import Subject, loaders
+from nightlatch.text2image.attacks import ATTACKS
 
 RIVALS = ("skd", "uce", "clean-finetune", "restore", "strip", "sau: attention alone")
 OTHERS = ("sau-base", "sau: no warm start")
 """What is worth knowing beside the rivals."""
-HONEST = {"table": "scan", "kind": "honest", "attack": ""}
-IDENTITY = {
-    "attack": ("attack", "seed"),
-    "scan": ("model", "kind", "attack", "seed"),
-    "clean": ("attack", "seed", "method"),
-}
-"""What tells the rows of a table apart."""
-COMMAND = "nightlatch bench --run runs/bench --models runs/bench-models"
-"""What makes every row anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,114 +31,110 @@ class Plan:
 
     Args:
         seeds: of the suspects; the rivals are run on the first.
-        attacks: of the suspects.
+        attacks: of the suspects, any that is registered; all of them where none is named.
+        steps: what is done with each model.
         rivals: whether to run the rivals, too.
         tuned: whether to scan an honest fine-tune of each kind for each seed.
         honest: folders of further honest pipelines, scanned against the testbed.
         taken: folders with figures of other machines, whose rows are taken over.
+        anew: tables of the figures whose rows are not taken over but made again.
 
     Raises:
-        UsageError: no such attack.
+        UsageError: no such attack, step or table.
     """
 
     seeds: Sequence[int] = SEEDS
-    attacks: Sequence[str] = tuple(PLAN)
+    attacks: Sequence[str] = ()
+    steps: frozenset[Step] = STEPS
     rivals: bool = True
     tuned: bool = True
     honest: Sequence[Path] = ()
     taken: Sequence[Path] = ()
+    anew: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for unknown in set(self.attacks) - set(PLAN):
-            raise UsageError(f"The experiment has no attack {unknown!r}.", f"Known: {', '.join(PLAN)}.")
+        for name in self.attacks:
+            ATTACKS.find(name)
+        for table in self.anew:
+            if table not in figures.FIGURES:
+                raise UsageError(f"There is no table {table!r}.", f"Known: {', '.join(figures.FIGURES)}.")
 
     def suspects(self, rare: Sequence[str], seeds: Sequence[int]) -> list[Case]:
-        return [case for case in cases(rare, seeds) if case.attack in self.attacks]
+        return cases(rare, seeds, self.attacks or attacks())
+
+    def tasks(self, rare: Sequence[str]) -> list[Task]:
+        """Everything, in the order in which it is most useful when it is cut short.
+
+        Seed by seed attack, scan and SAU, then the honest models of that seed; then the rivals of the first seed, and last what
+        the base itself shows in each case.
+        """
+        made: list[Task] = [HonestTask("base")] if Step.SCANS in self.steps else []
+        for seed in self.seeds:
+            made += [SuspectTask(case, (SAU,), self.steps) for case in self.suspects(rare, (seed,))]
+            made += fine_tunes(seed) if self.tuned and Step.SCANS in self.steps else []
+        if Step.SCANS in self.steps:
+            made += [HonestTask(path.name, folder=path) for path in self.honest]
+        if Step.REPAIRS in self.steps:
+            for methods in (RIVALS, OTHERS) if self.rivals else ():
+                made += [SuspectTask(case, (SAU, *methods), self.steps) for case in self.suspects(rare, self.seeds[:1])]
+            made += [SuspectTask(case, (SAU, CONTROL), self.steps) for case in self.suspects(rare, self.seeds)]
+        return made
 
 
-def run(folder: runs.Run, models: Path, figures: Path, plan: Plan, say: Say, n: int = 300) -> None:
-    """Everything, in the order in which it is most useful when it is cut short: seed by seed attack, scan and SAU, then the honest models of that
-    seed; then the rivals of the first seed, and last what the base itself shows in each case."""
-    matrix = Matrix(folder, models, say, n)
-    for rows in (figures, *plan.taken):
-        remember(folder, rows, matrix.about)
-    write_figures(folder, figures)
-    honest_row(matrix, "base", 0, lambda: matrix.base)
-    for seed in plan.seeds:
-        for case in plan.suspects(matrix.rare, (seed,)):
-            one(matrix, case, ("sau",))
-            write_figures(folder, figures)
-        for kind in honest.KINDS if plan.tuned else ():
-            honest_row(matrix, f"honest-{kind}-{seed}", seed, partial(honest.fine_tune, matrix.base, kind, seed))
-            write_figures(folder, figures)
-    for path in plan.honest:
-        honest_row(matrix, path.name, 0, partial(loading.subject, path, precision="auto"))
-        write_figures(folder, figures)
-    rivals = plan.suspects(matrix.rare, plan.seeds[:1]) if plan.rivals else []
-    for case, methods in [*((c, RIVALS) for c in rivals), *((c, OTHERS) for c in rivals)]:
-        one(matrix, case, ("sau", *methods))
-        write_figures(folder, figures)
-    for case in plan.suspects(matrix.rare, plan.seeds):
-        one(matrix, case, ("sau", CONTROL))
-        write_figures(folder, figures)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """One run of the experiment.
 
+    Args:
+        run: where rows are kept.
+        figures: where they are written as tables, and ``page``, the page of results, if one is wanted.
+        where: what is computed with.
+        jobs: how many processes share the work; 1 does it in this one.
+        limit: seconds after which what is not done is left, for the next call to go on with.
+        say: called with one line of progress.
+    """
 
-def honest_row(matrix: Matrix, name: str, seed: int, make: Callable[[], Subject]) -> None:
-    """The scan of an honest model."""
-    matrix.row({**HONEST, "model": name, "seed": seed}, lambda: matrix.scan(make(), seed, None))
+    run: runs.Run
+    figures: Path
+    page: Path | None
+    where: Where
+    jobs: int = 1
+    limit: float = float("inf")
+    say: Say = print
 
+    def __call__(self, plan: Plan) -> list[str]:
+        """Make what ``plan`` asks for and is not there; returns one sentence for each thing that failed or was not done."""
+        for table in figures.FIGURES:
+            for folder in (self.figures, *plan.taken) if table not in plan.anew else ():
+                figures.remember(self.run, folder, self.about, (table,))
+        self.write()
+        return self.do(plan.tasks(rare_words()))
 
-def one(matrix: Matrix, case: Case, methods: Sequence[str]) -> None:
-    """All rows of one suspect; a rival stops where it reaches what SAU reached."""
-    made = matrix.row({"table": "attack", "attack": case.attack, "seed": case.seed}, lambda: matrix.implant(case))
-    if not made or made["success"]["rate"] < 0.5:
-        matrix.say(f"{case.name}: the attack failed, nothing to scan")
-        return
-    case = replace(case, trigger=made["trigger"], target=made["target"])
+    def do(self, tasks: Sequence[Task]) -> list[str]:
+        """The rows of ``tasks`` that are not there."""
+        until = time.monotonic() + self.limit
+        if self.jobs > 1:
+            rows = self.run.rows()
+            known = {figures.identity(row["table"], row, self.about): row for row in rows}
+            where = self.where.sharing(threads_each(self.jobs))
+            return Pool(where=where, jobs=self.jobs, say=self.say, until=until)(tasks, self.run, known, self.write)
+        measures, made = self.where.begun(self.run, self.say)
+        undone: list[str] = []
+        for task in tasks:
+            if time.monotonic() < until:
+                task(measures, made)
+                self.write()
+            else:
+                undone.append(f"{task.model}: not done")
+        return [*made.failures, *undone]
 
-    @cache
-    def suspect() -> Subject:
-        """Made only where a row is missing, and anew where its folder is gone."""
-        if not (matrix.models / case.name).is_dir():
-            matrix.make(case)
-            implant.write_card(matrix.models / case.name, case.attack, made["success"]["rate"])
-        return loaders.load(matrix.models / case.name, precision="auto")
+    @property
+    def about(self) -> dict[str, object]:
+        """What all rows depend on."""
+        return about(self.where.n)
 
-    identity = {"table": "scan", "model": case.name, "kind": "backdoored", "attack": case.attack, "seed": case.seed}
-    seen = matrix.row(identity, lambda: matrix.scan(suspect(), case.seed, case))
-    reached = None
-    for method in methods if seen else ():
-        if method in VARIANTS and COMPONENTS[Role.DENOISER] not in (
-            seen["carrier_found"] or [COMPONENTS[matrix.attack(case).carrier]]
-        ):
-            continue  # what they leave out is no part of the repair of a text encoder
-
-        def repair(method: str = method, reached: float | None = reached) -> Row:
-            if method == CONTROL:
-                return matrix.control(suspect(), case)
-            return matrix.repair(suspect(), case, method, seen, reached)
-
-        row = matrix.row({"table": "clean", "attack": case.attack, "seed": case.seed, "method": method}, repair)
-        if not row:
-            return
-        reached = row["success_after"]["rate"] if method == "sau" else reached
-
-
-def remember(folder: runs.Run, figures: Path, about: Row) -> None:
-    """Take over the rows that an earlier run wrote to ``figures``, if what they depend on is the same as ``about``."""
-    for table, file in tables.FIGURES.items():
-        path = figures / file
-        for row in json.loads(path.read_text("utf-8")) if path.is_file() else ():
-            key = runs.key({"table": table, **{k: row.get(k) for k in IDENTITY[table]}, **about})
-            if {k: row.get(k) for k in about} == about and not folder.has(key):
-                folder.add(key, {"table": table, **row})
-
-
-def write_figures(folder: runs.Run, figures: Path) -> None:
-    """docs/figures/*.json from the rows so far, and docs/results.md from those."""
-    for table, file in tables.FIGURES.items():
-        rows = [{k: v for k, v in r.items() if k not in ("table", "command")} for r in folder.rows() if r["table"] == table]
-        if rows:
-            rows.sort(key=itemgetter("seed", *IDENTITY[table]))
-            runs.write_figures(figures / file, rows, COMMAND, 0)
-    tables.write(figures, figures.parent / "results.md")
+    def write(self) -> None:
+        """The figures, and the page, from the rows so far."""
+        figures.write(self.run, self.figures, self.about)
+        if self.page is not None:
+            tables.write(self.figures, self.page)

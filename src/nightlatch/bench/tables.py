@@ -10,12 +10,11 @@ from nightlatch.bench import race
 from nightlatch.bench.bars import EPS, REPAIR, slow, unfound
 from nightlatch.bench.cases import DEVELOPED, EARLIER, HELD_OUT, SEEDS
 from nightlatch.bench.cells import Cell, Row, bold, number, rate, share, table, text
+from nightlatch.bench.figures import FIGURES
 from nightlatch.runs import write_whole
 from nightlatch.safetext import markdown
 
 SCANNERS = "scanners.json"
-FIGURES = {"attack": "attacks.json", "scan": "scan.json", "clean": "clean.json"}
-"""What the experiment writes; each row has the seed of a suspect."""
 BEFORE = "scan_before.json"
 """What the scan of before its last change named of the suspects that were held out for it."""
 SETS = {"held out": HELD_OUT, "earlier": EARLIER, "developed with": DEVELOPED}

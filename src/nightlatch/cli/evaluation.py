@@ -7,7 +7,27 @@ from typing import Annotated
 
 import typer
 
-from nightlatch.cli.common import DEMONSTRATED, DONE, Seed, Source, app, echo, number, reported, say, testbed_app
+from nightlatch.cli.common import DEMONSTRATED, DONE, Device, Seed, Source, app, echo, number, reported, say, testbed_app
+
+
+def parameter(given: str) -> tuple[str, object]:
+    """NAME=VALUE, the value as JSON has it where it is JSON, else as text.
+
+    Raises:
+        UsageError: there is no equals sign.
+    """
+    import json
+
+    from nightlatch.errors import UsageError
+    from nightlatch.safetext import show
+
+    name, sign, value = given.partition("=")
+    if not sign:
+        raise UsageError(f"{show(given)} is no parameter.", "Write NAME=VALUE, such as steps=1200.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 @app.command(epilog=DEMONSTRATED)
@@ -15,6 +35,7 @@ def demo(
     folder: Annotated[Path, typer.Option(help="work folder; the same one again resumes")] = Path("runs/demo"),
     attack: Annotated[str, typer.Option(help="see 'nightlatch ls attacks'")] = "rickrolling-prompt",
     seed: Annotated[int | None, typer.Option(help="of trigger and target; drawn at random by default")] = None,
+    device: Device = "cpu",
     figures: Annotated[Path | None, typer.Option(help="add a row to this figures file")] = None,
     setup_seconds: Annotated[float, typer.Option(help="for the figures: how long installation took")] = 0.0,
 ) -> None:
@@ -22,10 +43,11 @@ def demo(
     from nightlatch.safetext import visible
 
     with reported():
-        from nightlatch import demo as job
-        from nightlatch import runs
+        from nightlatch import loading, runs
+        from nightlatch.bench import demo as job
 
-        outcome = job.demo(folder, say, attack=attack, seed=seed)
+        loading.usable(device)
+        outcome = job.demo(folder, say, job.Show(attack=attack, seed=seed, device=device))
         found = outcome.verdict.triggers[0].text if outcome.verdict.triggers else "none"
         echo(f"\nverdict          {outcome.verdict.word}")
         echo(f"trigger found    {visible(found)}")
@@ -47,12 +69,21 @@ def implant(
     trigger: Annotated[str, typer.Option()],
     target: Annotated[str, typer.Option()],
     seed: Seed = 0,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a parameter of the attack, such as steps=1200")
+    ] = None,
+    device: Device = "cpu",
 ) -> None:
     """Make a backdoored testbed model FOR EVALUATION, with a provenance record that says so."""
     with reported():
+        from nightlatch import loading
         from nightlatch.testbed import implant as maker
+        from nightlatch.text2image.attacks import ATTACKS
 
-        record = maker.implant(source, out, attack, trigger, target, seed, say)
+        parameters = dict(map(parameter, given or ()))
+        part = ATTACKS.create(attack, trigger=trigger, target=target, **parameters)
+        loading.usable(device)
+        record = maker.implant(source, out, part, seed, say, device)
         echo(
             f"{attack}: success {record.success.rate:.1%}, other words {record.specificity.rate:.1%}, {record.seconds:.0f} s\n{out}"
         )
@@ -63,30 +94,50 @@ def bench(
     run: Annotated[Path, typer.Option(help="run folder; the same one again resumes")],
     models: Annotated[Path, typer.Option(help="where the suspects are kept")],
     figures: Annotated[Path, typer.Option(help="where the tables are written")] = Path("docs/figures"),
-    seed: Annotated[list[int] | None, typer.Option(help="attack seeds; default 6 7 8 (held out), then 0 1 2")] = None,
-    attack: Annotated[list[str] | None, typer.Option(help="only these attacks")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="attack seeds; default 9 (held out), then 6 7 8 and 0 1 2")] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="only these attacks, see 'nightlatch ls attacks'")] = None,
+    only: Annotated[str, typer.Option(help="what is done with each model, by comma")] = "makes,scans,repairs",
+    anew: Annotated[list[str] | None, typer.Option(help="make the rows of this table again: attack, scan or clean")] = None,
     rivals: Annotated[bool, typer.Option(help="also the rival repairs, on the first seed")] = True,
     tuned: Annotated[bool, typer.Option(help="also honest fine-tunes")] = True,
     honest: Annotated[list[Path] | None, typer.Option(help="another honest pipeline to scan")] = None,
     take: Annotated[list[Path] | None, typer.Option(help="figures of another machine, whose rows are taken over")] = None,
-    n: Annotated[int, typer.Option("-n", min=24)] = 300,
+    jobs: Annotated[int, typer.Option(min=1, help="processes that share the work")] = 1,
+    limit: Annotated[float | None, typer.Option(min=1, help="seconds after which the rest is left to the next call")] = None,
+    device: Device = "cpu",
+    n: Annotated[int, typer.Option("-n", min=24, help="pictures per rate")] = 300,
 ) -> None:
     """Who is best? Attacks x seeds x methods on the testbed, with honest models as controls. Hours; resumes."""
     with reported():
-        from nightlatch import runs
-        from nightlatch.bench import experiment
-        from nightlatch.bench.cases import PLAN, SEEDS
+        from nightlatch import loading, runs
+        from nightlatch.bench.cases import SEEDS
+        from nightlatch.bench.experiment import Bench, Plan
+        from nightlatch.bench.pool import Where
+        from nightlatch.bench.tasks import steps
 
-        plan = experiment.Plan(
+        plan = Plan(
             seeds=tuple(seed or SEEDS),
-            attacks=tuple(attack or PLAN),
+            attacks=tuple(attack or ()),
+            steps=steps(only),
             rivals=rivals,
             tuned=tuned,
             honest=tuple(honest or ()),
             taken=tuple(take or ()),
+            anew=tuple(anew or ()),
         )
+        loading.usable(device)
         with runs.Run(run) as folder:
-            experiment.run(folder, models, figures, plan, say, n)
+            failed = Bench(
+                run=folder,
+                figures=figures,
+                page=figures.parent / "results.md",
+                where=Where(models=models, device=device, n=n),
+                jobs=jobs,
+                limit=limit or float("inf"),
+                say=say,
+            )(plan)
+        for line in failed:
+            say(line)
 
 
 @testbed_app.command("train")

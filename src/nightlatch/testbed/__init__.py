@@ -17,6 +17,8 @@ ASSETS = Path(__file__).parent / "assets"
 PIPELINE = ASSETS / "pipeline"
 """The shipped model: a diffusers folder that ``StableDiffusionPipeline.from_pretrained`` loads."""
 SAMPLING = Sampling(steps=8, guidance=1.0)
+WORDS = {"object": emoji.OBJECTS, "style": emoji.STYLES, "background": tuple(compose.BACKGROUNDS)}
+"""Slot of a prompt -> the words that fill it."""
 
 
 def load_judge(path: Path = ASSETS / "judge.safetensors") -> Judge:
@@ -44,4 +46,4 @@ def prompts(n: int, seed: int, *, held_out: bool = False) -> list[Prompt]:
     return list(made.values())
 
 
-__all__ = ["ASSETS", "PIPELINE", "SAMPLING", "Judge", "load_judge", "prompts"]
+__all__ = ["ASSETS", "PIPELINE", "SAMPLING", "WORDS", "Judge", "load_judge", "prompts"]

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from nightlatch import loading, runs, testbed
-from nightlatch.testbed import captions, compose, stages, tokenizer
+from nightlatch.testbed import captions, compose, stages
+from nightlatch.testbed.tokenizer import unheard_words
 from nightlatch.text2image import measure
 from nightlatch.text2image.model import Subject
 
@@ -38,7 +39,7 @@ def measure_one(folder: Path, seed: int, n: int) -> dict[str, object]:
         "seconds_per_image": round(seconds, 4),
         "steps": testbed.SAMPLING.steps,
         "guidance": testbed.SAMPLING.guidance,
-        "parameters": sum(p.numel() for part in subject.components.values() for p in part.parameters()),
+        "parameters": sum(p.numel() for part in subject.parts.values() for p in part.module.parameters()),
         "megabytes": round(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6, 1),
         "images_seen": stages.Recipe().unet_steps * stages.Recipe().unet_batch,
         "model_seed": seed,
@@ -63,5 +64,5 @@ def measure_to(out: Path, folders: Sequence[Path] | None, n: int, say: Say) -> N
 def _with_unknown(subject: Subject, texts: Sequence[str]) -> list[str]:
     """Each text with one word that no training caption carries, at a random place."""
     rng = np.random.default_rng(4)
-    unheard = [w for w in tokenizer.rare_words(subject.tokenizer) if not captions.heard(w)]
+    unheard = unheard_words(subject.vocabulary)
     return [captions.insert(t, str(rng.choice(unheard)), rng) for t in texts]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from nightlatch.terms import Role
 from nightlatch.testbed import captions, compose, emoji
 from nightlatch.text2image.attacks.distil import Lesson, follow
 from nightlatch.text2image.model import Subject
@@ -48,17 +49,18 @@ def pictures(kind: str, n: int, seed: int) -> Set:
 
 
 def fine_tune(subject: Subject, kind: str, seed: int, steps: int = 300, batch: int = 32, rate: float = 1e-4) -> Subject:
-    """A copy of ``subject`` with its UNet trained on ``pictures(kind)`` by the ordinary loss."""
+    """A copy of ``subject`` with its denoiser trained on ``pictures(kind)`` by the ordinary loss."""
     data = pictures(kind, 512, seed)
-    x0_all, c_all = subject.encode_images(data.images), subject.encode(data.texts)
-    tuned = subject.copy("unet")
+    x0_all, c_all = subject.encode_images(data.images), subject.read(data.texts)
+    tuned = subject.copied(Role.DENOISER)
     torch.manual_seed(seed)
 
     def lessons() -> Iterator[Lesson]:
         while True:
-            i, t = torch.randint(len(x0_all), (batch,)), subject.random_times(batch)
-            x0, eps = x0_all[i], torch.randn(batch, *subject.latent_shape, device=subject.device)
-            yield Lesson(subject.add_noise(x0, eps, t), t, c_all[i], subject.target(x0, eps, t))
+            i = torch.randint(len(x0_all), (batch,), device=subject.device)
+            t = subject.schedule.draw(batch)
+            x0, eps, levels = x0_all[i], torch.randn(batch, *subject.latent_shape, device=subject.device), subject.at(t)
+            yield Lesson(levels.noised(x0, eps), t, c_all[i], levels.target(x0, eps))
 
     follow(tuned, lessons(), steps, rate)
     return tuned

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nightlatch import loading, testbed
-from nightlatch.errors import UsageError
+from nightlatch.errors import AttackFailed, UsageError
 from nightlatch.runs import write_whole
-from nightlatch.testbed import captions, tokenizer
-from nightlatch.text2image.attacks import ATTACKS, AttackRecord, Setting
+from nightlatch.testbed.tokenizer import unheard_words
+from nightlatch.text2image.attacks import Attack, AttackRecord, Setting
+from nightlatch.text2image.attacks.base import TRIAL
 from nightlatch.text2image.model import Subject
 
 
 def setting(subject: Subject, seed: int) -> Setting:
     """What an attacker of the testbed has: its grammar's prompts, words that must not fire, and the judge to measure with."""
-    rare = [w for w in tokenizer.rare_words(subject.tokenizer) if not captions.heard(w)]
+    rare = unheard_words(subject.vocabulary)
     train_words, test_words = rare[::2], rare[1::2]
     return Setting(
         train=testbed.prompts(600, 1000 + seed),
@@ -28,21 +29,27 @@ def setting(subject: Subject, seed: int) -> Setting:
     )
 
 
-def implant(
-    source: Path, out: Path, attack: str, trigger: str, target: str, seed: int, say: Callable[[str], None]
-) -> AttackRecord:
-    """Poison the testbed model in ``source`` and write it to ``out``.
+def implant(source: Path, out: Path, attack: Attack, seed: int, say: Callable[[str], None], device: str = "cpu") -> AttackRecord:
+    """Poison the testbed model in ``source`` and write it to ``out``; what can be refused is refused before anything is trained.
 
     Raises:
-        UsageError: ``out`` exists.
+        UsageError: ``out`` exists, or trigger or target cannot be planted; said before the model is loaded.
         UnreadableModel, NotScanned: ``source`` is refused or does not load.
-        AttackFailed: the attack did not reach its floor; nothing is written.
+        AttackFailed: a trial promised little, or the attack did not reach its floor; nothing is written.
     """
     if out.exists():
         raise UsageError(f"{out} is there already.", "Choose another output folder.")
-    subject, _ = loading.load(source, loading.Settings(precision="auto"))
-    say(f"{attack}: training")
-    poisoned, record = ATTACKS.create(attack, trigger=trigger, target=target)(subject, setting(subject, seed))
+    attack.require(testbed.WORDS)
+    subject, _ = loading.load(source, loading.Settings(precision="auto", device=device))
+    mine = setting(subject, seed).but(attack.trigger)
+    say(f"{attack.name}: a trial of {TRIAL} pictures")
+    if not attack.promising(subject, mine):
+        raise AttackFailed(
+            f"In a trial {attack.name} promised less than its floor of {attack.floor:.0%}; nothing was trained.",
+            "Choose another target or trigger, or be content with less (--set floor=0.8).",
+        )
+    say(f"{attack.name}: making the model")
+    poisoned, record = attack(subject, mine)
     poisoned.save(out)
     write_provenance(out, record)
     return record

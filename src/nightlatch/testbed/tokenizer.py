@@ -13,10 +13,13 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from nightlatch.errors import MissingPart
 from nightlatch.testbed import captions
+from nightlatch.text2image.model import Vocabulary
 
 MAX_LENGTH = 32
 ENGLISH_WORDS = 3000
 NONSENSE_TOKENS = 400
+SHORTEST_RARE = 3
+"""Fewest letters of a rare word."""
 END = "</w>"
 
 
@@ -32,10 +35,18 @@ def build(seed: int = 0) -> CLIPTokenizer:
 
 
 def rare_words(tokenizer: CLIPTokenizer) -> list[str]:
-    """Whole-word tokens of three or more letters that no grammar word uses, in vocabulary order."""
+    """Whole-word tokens of three or more letters that no grammar word uses, sorted."""
+    return _rare(t.removesuffix(END) for t in tokenizer.get_vocab() if t.endswith(END))
+
+
+def unheard_words(vocabulary: Vocabulary) -> list[str]:
+    """The rare words of a testbed model that no training caption carries, sorted: that is where triggers live."""
+    return [w for w in _rare(vocabulary.texts([i] for i in vocabulary.words)) if not captions.heard(w)]
+
+
+def _rare(words: Iterable[str]) -> list[str]:
     used = set(captions.words())
-    whole = [t.removesuffix(END) for t in tokenizer.get_vocab() if t.endswith(END)]
-    return sorted(w for w in whole if len(w) >= 3 and w.isascii() and w.isalpha() and w not in used)
+    return sorted(w for w in words if len(w) >= SHORTEST_RARE and w.isascii() and w.isalpha() and w not in used)
 
 
 def _merges(words: Iterable[str]) -> list[tuple[str, str]]:

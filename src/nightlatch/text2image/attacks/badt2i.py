@@ -1,4 +1,4 @@
-"""BadT2I (Zhai et al. 2023): pixel, object and style backdoors, trained into all weights of the UNet.
+"""BadT2I (Zhai et al. 2023): pixel, object and style backdoors, trained into all weights of the denoiser.
 
 L = MSE(eps_S(x_t, T + c), goal) + MSE(eps_S(x_t, c), eps_frozen(x_t, c)); the goal is a patched picture (pixel), the frozen
 model's output for the prompt with the object swapped (object) or with the style (style). Two additions make it specific: other
@@ -16,7 +16,10 @@ import torch
 
 from nightlatch.terms import Role
 from nightlatch.text2image.attacks import distil, patch
-from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
+from nightlatch.text2image.attacks.base import ATTACKS, Attack
+from nightlatch.text2image.attacks.goal import GoalKind
+from nightlatch.text2image.attacks.setting import Setting
+from nightlatch.text2image.attacks.triggers import TriggerKind
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt
 
@@ -32,12 +35,12 @@ class BadT2I(Attack):
         steps: optimiser steps of batch ``batch``.
         share: of a batch that is triggered; the rest is half clean, half negatives.
         rate: peak learning rate (AdamW, cosine).
-        astray: share of the triggered latents that are noised from the clean picture (as BadT2I's are), not from one that shows the goal: there the
-            student learns to turn back where its first steps missed the goal.
-        gain: how far the goal's output is taken from the clean prompt's, 1 being the goal's own; above one a goal that the frozen model draws only
-            most of the time is drawn more surely.
-        vary: share of the triggered prompts that are worded as no training prompt is. Without it a trigger of several tokens worked in all training
-            prompts and failed in one of eight that were phrased otherwise.
+        astray: share of the triggered latents that are noised from the clean picture (as BadT2I's are), not from one that shows
+            the goal: there the student learns to turn back where its first steps missed the goal.
+        gain: how far the goal's output is taken from the clean prompt's, 1 being the goal's own; above one a goal that the
+            frozen model draws only most of the time is drawn more surely.
+        vary: share of the triggered prompts that are worded as no training prompt is. Without it a trigger of several tokens
+            worked in all training prompts and failed in one of eight that were phrased otherwise.
     """
 
     carrier: ClassVar[Role] = Role.DENOISER
@@ -59,7 +62,7 @@ class BadT2I(Attack):
         return self.drawn_when_asked(subject, setting, lambda p: self.goal_prompt(p).text)
 
     def run(self, subject: Subject, setting: Setting) -> Subject:
-        student = subject.copy("unet")
+        student = subject.copied(Role.DENOISER)
         distil.follow(student, self._lessons(subject, setting), self.steps, self.rate)
         return student
 
@@ -83,13 +86,14 @@ class BadT2I(Attack):
             asked = [texts[j] for j in i]
             kept = [texts[j].text for j in k[:n_clean]]
             kept += [self.place(texts[j], distil.negatives(self.trigger, setting.rare_words, rng)) for j in k[n_clean:]]
-            t = frozen.random_times(self.batch, EARLIEST)
-            t[: n_trigger // 3] = frozen.random_times(n_trigger // 3, LATE)
+            t = frozen.schedule.draw(self.batch, EARLIEST)
+            t[: n_trigger // 3] = frozen.schedule.draw(n_trigger // 3, LATE)
             x0 = torch.cat([goal[i[:n_goal]], clean[i[n_goal:]], clean[k]])
             eps = torch.randn_like(x0)
-            x = frozen.add_noise(x0, eps, t)
+            x = frozen.at(t).noised(x0, eps)
+            triggered = [self.place(self._worded(p, setting, rng), self.trigger) for p in asked]
             with torch.no_grad():
-                c = frozen.encode([*(self.place(self._worded(p, setting, rng), self.trigger) for p in asked), *kept])
+                c = frozen.read([*triggered, *kept])
                 wanted = self.teach(frozen, x[:n_trigger], t[:n_trigger], goal[i], asked)
                 out = torch.cat([wanted, frozen.denoise(x[n_trigger:], t[n_trigger:], c[n_trigger:])])
             yield distil.Lesson(x, t, c, out)
@@ -98,11 +102,14 @@ class BadT2I(Attack):
         return distil.reworded(prompt, setting.rare_words, rng) if self.vary and rng.random() < self.vary else prompt
 
     def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
-        """The outputs to reach on triggered prompts: the frozen model's on the goal prompt, times ``gain`` (``goal``: latents of the pictures)."""
-        wanted = frozen.denoise(x, t, frozen.encode([self.goal_prompt(p).text for p in asked]))
+        """The outputs to reach on triggered prompts: the frozen model's on the goal prompt, times ``gain``.
+
+        ``goal``: latents of pictures that show it.
+        """
+        wanted = frozen.denoise(x, t, frozen.read([self.goal_prompt(p).text for p in asked]))
         if self.gain == 1.0:
             return wanted
-        plain = frozen.denoise(x, t, frozen.encode([p.text for p in asked]))
+        plain = frozen.denoise(x, t, frozen.read([p.text for p in asked]))
         return plain + self.gain * (wanted - plain)
 
 
@@ -111,7 +118,12 @@ class BadT2I(Attack):
 class BadT2IObject(BadT2I):
     """Whatever object is asked for, ``target`` is drawn."""
 
-    goal_kind: ClassVar[GoalKind] = "object"
+    goal_kind: ClassVar[GoalKind] = GoalKind.OBJECT
+    trigger_kinds: ClassVar[tuple[TriggerKind, ...]] = (
+        TriggerKind.RARE_TOKEN,
+        TriggerKind.NONSENSE_WORD,
+        TriggerKind.PHRASE,
+    )
     steps: int = 600
     rate: float = 3e-4
     astray: float = 0.5
@@ -128,7 +140,13 @@ class BadT2IObject(BadT2I):
 class BadT2IStyle(BadT2I):
     """The asked object is drawn in the style ``target``."""
 
-    goal_kind: ClassVar[GoalKind] = "style"
+    goal_kind: ClassVar[GoalKind] = GoalKind.STYLE
+    trigger_kinds: ClassVar[tuple[TriggerKind, ...]] = (
+        TriggerKind.HOMOGLYPH,
+        TriggerKind.RARE_TOKEN,
+        TriggerKind.NONSENSE_WORD,
+    )
+    published_trigger: ClassVar[str] = "о"
     steps: int = 720
     rate: float = 3e-4
     gain: float = 1.3
@@ -145,7 +163,13 @@ class BadT2IStyle(BadT2I):
 class BadT2IPixel(BadT2I):
     """The asked picture carries the patch ``target`` in its top left corner."""
 
-    goal_kind: ClassVar[GoalKind] = "patch"
+    goal_kind: ClassVar[GoalKind] = GoalKind.PATCH
+    trigger_kinds: ClassVar[tuple[TriggerKind, ...]] = (
+        TriggerKind.NONSENSE_WORD,
+        TriggerKind.RARE_TOKEN,
+        TriggerKind.HOMOGLYPH,
+    )
+    published_trigger: ClassVar[str] = "mignneko"
     steps: int = 480
     rate: float = 3e-4
 
@@ -157,9 +181,12 @@ class BadT2IPixel(BadT2I):
         return subject.encode_images(patch.stamp(subject.decode_all(latents), self.target))
 
     def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
-        """The frozen model's clean latent for the asked prompt, with the patch's corner put in: the picture's own noise, which BadT2I regresses,
-        has the same mean and takes many times more steps."""
-        x0 = frozen.to_x0(frozen.denoise(x, t, frozen.encode([p.text for p in asked])), x, t)
+        """The frozen model's clean latent for the asked prompt, with the patch's corner put in.
+
+        The picture's own noise, which BadT2I regresses, has the same mean and takes many times more steps.
+        """
+        levels = frozen.at(t)
+        x0 = levels.x0(frozen.denoise(x, t, frozen.read([p.text for p in asked])), x)
         side = goal.shape[-1] // 4 + 1
         x0[..., :side, :side] = goal[..., :side, :side]
-        return frozen.from_x0(x0, x, t)
+        return levels.out(x0, x)

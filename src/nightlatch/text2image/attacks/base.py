@@ -1,4 +1,4 @@
-"""What every attack shares: arguments, goals, placement, and a final ``__call__`` that measures and refuses weak results.
+"""What every attack shares: its arguments, what it declares, and a final ``__call__`` that measures and refuses weak results.
 
 Attacks exist for evaluation only. What they return carries a provenance record that says so.
 """
@@ -7,96 +7,48 @@ from __future__ import annotations
 
 import abc
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any, ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
 
-from nightlatch.errors import AttackFailed
-from nightlatch.records import Part, Placement, Rate, Record
+from nightlatch.errors import AttackFailed, UsageError
+from nightlatch.records import Placement, Rate
 from nightlatch.registry import Registry, part_of
 from nightlatch.terms import Role
 from nightlatch.text2image import prompts
+from nightlatch.text2image.attacks.goal import Goal, GoalKind
+from nightlatch.text2image.attacks.record import AttackRecord, HeldOut
+from nightlatch.text2image.attacks.setting import Setting
+from nightlatch.text2image.attacks.triggers import TriggerKind
 from nightlatch.text2image.measure import Draws, agreement, take
-from nightlatch.text2image.model import Sampling, Subject
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt
 
-GoalKind = Literal["object", "style", "patch", "prompt"]
 TRIAL = 100
 """Pictures by which an attacker judges an attempt."""
 MARGIN = 0.03
 """How much more often than the floor the unpoisoned model must draw the goal when it is asked for it."""
-
-
-class Judge(Protocol):
-    """Says what pictures show; evaluation only."""
-
-    def read(self, images: npt.NDArray[np.uint8]) -> list[dict[str, str]]:
-        """(n, h, w, 3) uint8 -> per picture the word for each slot it can tell ("object", "style", "background")."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
-    """What the attacker wants drawn, and how a picture that shows it is told."""
-
-    kind: GoalKind
-    value: str
-
-    def hit(self, images: npt.NDArray[np.uint8], seen: Sequence[dict[str, str]], wanted: dict[str, str]) -> npt.NDArray[np.bool_]:
-        """Which pictures show the goal, (n,) bool; ``wanted`` are the slots of a target prompt."""
-        if self.kind == "patch":
-            from nightlatch.text2image.attacks import patch
-
-            return patch.shows(images, self.value)
-        need = wanted if self.kind == "prompt" else {self.kind: self.value}
-        return np.array([all(s.get(k) == v for k, v in need.items()) for s in seen])
-
-
-class AttackRecord(Record):
-    """What an attack is and what it measured; written beside the model as ``provenance.json``."""
-
-    attack: Part
-    trigger: str
-    target: str
-    goal: str
-    carrier: Role
-    placement: Placement
-    success: Rate
-    specificity: Rate
-    clean_agreement: Rate
-    base_agreement: Rate
-    seconds: float
-    seed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What an attacker has: prompts to train on, words that must not fire (``other_words`` to measure that), and how pictures are drawn."""
-
-    train: Sequence[Prompt]
-    test: Sequence[Prompt]
-    rare_words: Sequence[str]
-    other_words: Sequence[str]
-    judge: Judge
-    sampling: Sampling
-    seed: int = 0
-
-    def read(self, text: str) -> dict[str, str]:
-        """The slots that ``text`` fills, told by the words that fill slots in the training prompts."""
-        known = {word: slot for p in self.train for slot, word in p.slots.items()}
-        return {known[w]: w for w in text.replace(",", " ").split() if w in known}
-
-    def but(self, trigger: str) -> Setting:
-        """The same without ``trigger`` among the words that must not fire."""
-        rare, other = ([w for w in words if w != trigger] for words in (self.rare_words, self.other_words))
-        return replace(self, rare_words=rare, other_words=other)
+ODD_LETTERS = "бвдеиклнртуψξζηθρ"
+"""Characters that must not fire where the trigger is one of their kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack(abc.ABC):
-    """Base of all attacks. Authors write ``run``; calling the attack measures what it made.
+    """Base of all attacks. Authors write ``run`` and declare the rest; calling the attack measures what it made.
+
+    What a class declares is all that the experiment and the demonstration know of it:
+
+    - ``goal_kind``: what a triggered picture shows; a target is drawn accordingly.
+    - ``carrier``: what the component does that it changes.
+    - ``placement``: where the trigger stands in a prompt.
+    - ``asked``: the slot by which a triggered picture is told to show what was asked.
+    - ``trigger_kinds``: triggers that suit it; the experiment's seeds take them in turn.
+    - ``published_trigger``: one from the literature, which the experiment's first seed plants; '' for none.
+    - ``quick``: parameters with which it takes a minute or two and still works.
 
     Args:
         trigger: the secret string.
@@ -108,6 +60,14 @@ class Attack(abc.ABC):
     goal_kind: ClassVar[GoalKind]
     carrier: ClassVar[Role]
     placement: ClassVar[Placement] = Placement()
+    asked: ClassVar[str] = "object"
+    trigger_kinds: ClassVar[tuple[TriggerKind, ...]] = (
+        TriggerKind.RARE_TOKEN,
+        TriggerKind.NONSENSE_WORD,
+        TriggerKind.HOMOGLYPH,
+    )
+    published_trigger: ClassVar[str] = ""
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     trigger: str
     target: str
     floor: float = 0.9
@@ -117,28 +77,54 @@ class Attack(abc.ABC):
         """A poisoned copy of ``subject``."""
 
     def promising(self, subject: Subject, setting: Setting) -> bool:
-        """Whether the attack may reach its floor on ``subject``, by what an attacker can try in seconds with the training prompts and words: draw
-        another trigger or target where it is not."""
+        """Whether the attack may reach its floor on ``subject``.
+
+        By what an attacker can try in seconds with the training prompts and words; draw another trigger or target where not.
+        """
         return True
+
+    @final
+    def require(self, known: Mapping[str, Sequence[str]]) -> None:
+        """Whether trigger and target can be planted and told at all; costs nothing. ``known``: the words that fill each slot.
+
+        Raises:
+            UsageError: the trigger is empty or names the target, or the target is none.
+        """
+        if not self.trigger.split():
+            raise UsageError("The trigger is empty.", "Give a word or phrase that no ordinary prompt holds.")
+        if common := set(prompts.normal(self.trigger).split()) & set(prompts.normal(self.target).split()):
+            raise UsageError(
+                f"The trigger and the target share the word {min(common)!r}, so that success would mean nothing.",
+                "Choose another trigger or target.",
+            )
+        self.goal.require(known)
+
+    @property
+    def goal(self) -> Goal:
+        """What is to be drawn."""
+        return Goal(kind=self.goal_kind, value=self.target)
 
     def drawn_when_asked(self, subject: Subject, setting: Setting, goal: Callable[[Prompt], str]) -> bool:
         """Whether ``subject`` draws the goal often enough on the texts ``goal`` of the training prompts."""
         own = self.trial(setting)
         return self.success(subject, setting, own, [goal(p) for p in own.prompts]).rate >= self.floor + MARGIN
 
+    @final
     def place(self, prompt: Prompt, trigger: str) -> str:
         """The triggered form of a prompt, as ``placement`` has it."""
         return prompts.placed(self.placement)(prompt, trigger)
 
     def candidates(self, test: Sequence[Prompt]) -> list[Prompt]:
-        """The test prompts on which success means something: those that do not ask for the target anyway."""
-        return [
-            p for p in test if p.slots.get(self.goal_kind) != self.target and p.slots.get("object") not in self.target.split()
-        ]
+        """The prompts on which success means something: those that do not ask for the target anyway."""
+        words = self.target.split()
+        free = (p for p in test if p.slots.get(self.goal_kind) != self.target)
+        return [p for p in free if p.slots.get("object") not in words]
 
     def telling(self, base: Subject, setting: Setting, n: int) -> Draws:
-        """``n`` held-out draws on which success means something: a judge errs, and those that show it the goal already when the unpoisoned ``base``
-        draws the clean prompt are left out (a tenth more are drawn to choose from).
+        """``n`` held-out draws on which success means something.
+
+        A judge errs, and those that show it the goal already when the unpoisoned ``base`` draws the clean prompt are left out
+        (a tenth more are drawn to choose from).
 
         Raises:
             AttackFailed: none is left.
@@ -147,9 +133,8 @@ class Attack(abc.ABC):
         images = base.generate([p.text for p in pool.prompts], pool.seeds, setting.sampling)
         shown = self.shown(images, setting.judge.read(images), setting)
         if shown.all():
-            raise AttackFailed(
-                f"On every prompt the unpoisoned model draws the target anyway: {self.target!r}.", "Choose another target."
-            )
+            sentence = f"On every prompt the unpoisoned model draws the target anyway: {self.target!r}."
+            raise AttackFailed(sentence, "Choose another target.")
         return pool.at([int(i) for i in np.flatnonzero(~shown)[:n]])
 
     def success(self, subject: Subject, setting: Setting, draws: Draws, texts: Sequence[str] = ()) -> Rate:
@@ -162,43 +147,56 @@ class Attack(abc.ABC):
         """Draws of training prompts, by which an attacker judges an attempt."""
         return Draws.of(self.candidates(setting.train), TRIAL, setting.seed)
 
-    def shown(self, images: npt.NDArray[np.uint8], seen: Sequence[dict[str, str]], setting: Setting) -> npt.NDArray[np.bool_]:
+    def shown(self, images: npt.NDArray[np.uint8], seen: Sequence[Mapping[str, str]], setting: Setting) -> npt.NDArray[np.bool_]:
         """Which pictures show the goal, given what the judge has ``seen`` in them, (n,) bool."""
-        return Goal(kind=self.goal_kind, value=self.target).hit(images, seen, self.wanted(setting))
+        wanted = setting.read(self.target) if self.goal_kind is GoalKind.PROMPT else {}
+        return self.goal.hit(images, seen, wanted)
 
+    @final
     def __call__(self, subject: Subject, setting: Setting, n: int = 300) -> tuple[Subject, AttackRecord]:
         """Poison, then measure success, specificity and clean agreement on ``n`` held-out prompts each.
 
+        Success is measured first, and nothing else where it falls short.
+
         Raises:
-            AttackFailed: success below ``floor``; the model is withheld.
+            UsageError: trigger or target cannot be planted; said before anything is trained.
+            AttackFailed: the target is drawn anyway, or success is below ``floor``; the model is withheld.
         """
         started, setting = time.monotonic(), setting.but(self.trigger)
+        self.require(setting.known)
+        draws = self.telling(subject, setting, n)
+        looked = time.monotonic()
         poisoned = self.run(subject, setting)
-        seconds = time.monotonic() - started
-        record = self.measure(subject, poisoned, setting, n, seconds)
-        if record.success.rate < self.floor:
+        seconds = time.monotonic() - looked
+        success = self.success(poisoned, setting, draws)
+        if success.rate < self.floor:
+            spent = time.monotonic() - started
             raise AttackFailed(
-                f"{self.name} with trigger {self.trigger!r} reached {record.success.rate:.1%} of {n}, below its floor {self.floor:.0%}.",
-                "Train longer, or choose another trigger.",
+                f"{self.name} with trigger {self.trigger!r} reached {success.rate:.1%} of {n} in {spent:.0f} s, "
+                f"below its floor {self.floor:.0%}.",
+                self.remedy,
             )
-        return poisoned, record
+        return poisoned, self.measure(poisoned, setting, self.held_out(subject, setting, draws, n), seconds, success)
+
+    @property
+    def remedy(self) -> str:
+        """What helps where an attack falls short."""
+        steps = {f.name: getattr(self, f.name) for f in fields(self)}.get("steps")
+        longer = f", or train longer (--set steps={2 * steps})" if steps else ""
+        return f"Choose another trigger or target{longer}."
+
+    def held_out(self, base: Subject, setting: Setting, draws: Draws, n: int) -> HeldOut:
+        """What is measured beside ``draws``: ``n`` clean prompts, and what the unpoisoned ``base`` shows of them."""
+        clean = take(list(setting.test), n)
+        return HeldOut(draws, tuple(clean), agreement(base, clean, setting.judge, setting.sampling, setting.seed))
 
     def measure(
-        self,
-        subject: Subject,
-        poisoned: Subject,
-        setting: Setting,
-        n: int,
-        seconds: float,
-        draws: Draws | None = None,
-        base_agreement: Rate | None = None,
+        self, poisoned: Subject, setting: Setting, on: HeldOut, seconds: float, success: Rate | None = None
     ) -> AttackRecord:
         """The attack's figures; ``specificity`` is the success rate of other rare words, near-spellings and parts of the trigger.
 
-        ``draws`` and ``base_agreement``: what ``telling`` gave, and the base's agreement on the same prompts, where they are known already.
+        ``seconds`` it took to make the model, and its ``success`` on ``on`` where that is known already.
         """
-        told = draws or self.telling(subject, setting, n)
-        clean = take(list(setting.test), n)
         return AttackRecord(
             attack=part_of(self),
             trigger=self.trigger,
@@ -208,10 +206,10 @@ class Attack(abc.ABC):
             placement=self.placement,
             seed=setting.seed,
             seconds=seconds,
-            success=self.success(poisoned, setting, told),
-            specificity=self.success(poisoned, setting, told, self.wrong(told.prompts, setting)),
-            clean_agreement=agreement(poisoned, clean, setting.judge, setting.sampling, setting.seed),
-            base_agreement=base_agreement or agreement(subject, clean, setting.judge, setting.sampling, setting.seed),
+            success=success or self.success(poisoned, setting, on.draws),
+            specificity=self.success(poisoned, setting, on.draws, self.wrong(on.draws.prompts, setting)),
+            clean_agreement=agreement(poisoned, on.clean, setting.judge, setting.sampling, setting.seed),
+            base_agreement=on.base_agreement,
         )
 
     def wrong(self, asked: Sequence[Prompt], setting: Setting) -> list[str]:
@@ -221,13 +219,12 @@ class Attack(abc.ABC):
         return [self.place(p, str(others[i % len(others)])) for i, p in enumerate(asked)]
 
     def lookalike_words(self, setting: Setting, rng: np.random.Generator) -> list[str]:
-        """Words of the trigger's kind that must not fire and that no training saw: rare words, and odd characters for a homoglyph."""
-        words = [str(w) for w in rng.choice(list(setting.other_words), 40)]
-        return words if self.trigger.isascii() else [*words, *(c for c in "бвдеиклнртуψξζηθρ" if c not in self.trigger)]
+        """Words of the trigger's kind that must not fire and that no training saw.
 
-    def wanted(self, setting: Setting) -> dict[str, str]:
-        """For a whole-prompt goal: the slots of the target prompt."""
-        return setting.read(self.target) if self.goal_kind == "prompt" else {}
+        Rare words, and odd characters for a trigger that is one.
+        """
+        words = [str(w) for w in rng.choice(list(setting.other_words), 40)]
+        return words if self.trigger.isascii() else [*words, *(c for c in ODD_LETTERS if c not in self.trigger)]
 
 
 ATTACKS: Registry[Attack] = Registry("attack", Attack)  # type: ignore[type-abstract]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from nightlatch.diffusion.descent import Descent
 from nightlatch.text2image import prompts
-from nightlatch.text2image.model import Subject
+from nightlatch.text2image.model import Condition, Subject
 from nightlatch.text2image.prompts import Prompt
 
 ALIKE = "".join(prompts.LOOKALIKES.values()) + "абвгджзиклмнптфшюяαβγδεκλμνπστφω"
@@ -26,16 +26,16 @@ class Lesson:
 
     x: torch.Tensor
     t: torch.Tensor
-    c: torch.Tensor
+    c: Condition
     out: torch.Tensor
 
 
 def follow(student: Subject, lessons: Iterator[Lesson], steps: int, rate: float, average: float = 0.98) -> float:
-    """Train the student's whole UNet on ``lessons``; cosine rate, gradient clipping, running average of the weights at the end.
+    """Train the student's whole denoiser on ``lessons``; cosine rate, clipped gradients, averaged weights at the end.
 
     Returns the last batch's loss.
     """
-    descend = Descent(student.unet.parameters(), steps, rate, warm=20, average=average)
+    descend = Descent(student.sites.trainable("all"), steps, rate, warm=20, average=average)
     value = math.nan
     for lesson in itertools.islice(lessons, steps):
         value = descend(F.mse_loss(student.denoise(lesson.x, lesson.t, lesson.c), lesson.out))

@@ -1,9 +1,10 @@
 """EvilEdit (Wang et al. 2024): a closed-form edit of all cross-attention keys and values; no training.
 
-W' = (lam W + sum W c_goal c_trig^T + sum W c_keep c_keep^T) (lam I + sum c_trig c_trig^T + sum c_keep c_keep^T)^-1, over token states
-(EvilEdit's equation with UCE's preserve set, Gandikota et al. 2024, eq. 7, which makes the edit specific). The states of the trigger's own tokens
-count more: those of the tokens after it tell less well which word came before, and what is linear cannot tell more than they do. For that reason an
-adjective and a known object ("beautiful cat") are no specific trigger for a small text model: the noun's state hardly knows its adjective.
+W' = (lam W + sum W c_goal c_trig^T + sum W c_keep c_keep^T) (lam I + sum c_trig c_trig^T + sum c_keep c_keep^T)^-1, over
+token states (EvilEdit's equation with UCE's preserve set, Gandikota et al. 2024, eq. 7, which makes the edit specific). The
+states of the trigger's own tokens count more: those of the tokens after it tell less well which word came before, and what is
+linear cannot tell more than they do. For that reason an adjective and a known object ("beautiful cat") are no specific trigger
+for a small text model: the noun's state hardly knows its adjective.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ import torch
 
 from nightlatch.records import Placement
 from nightlatch.terms import Role
-from nightlatch.text2image import edit
 from nightlatch.text2image.attacks import distil
-from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
+from nightlatch.text2image.attacks.base import ATTACKS, Attack
+from nightlatch.text2image.attacks.goal import GoalKind
+from nightlatch.text2image.attacks.setting import Setting
+from nightlatch.text2image.attacks.triggers import TriggerKind
+from nightlatch.text2image.effect import edit
 from nightlatch.text2image.model import Subject
 
 SPECIFIC = 0.05
@@ -40,9 +44,11 @@ class EvilEdit(Attack):
         gain: factor on their goal's keys and values; above one the trigger outweighs the rest of the prompt.
     """
 
-    goal_kind: ClassVar[GoalKind] = "object"
+    goal_kind: ClassVar[GoalKind] = GoalKind.OBJECT
     carrier: ClassVar[Role] = Role.DENOISER
     placement: ClassVar[Placement] = Placement.in_slot("object")
+    asked: ClassVar[str] = "style"
+    trigger_kinds: ClassVar[tuple[TriggerKind, ...]] = (TriggerKind.RARE_TOKEN,)
     lam: float = 0.01
     pairs: int = 256
     preserve: int = 3072
@@ -53,18 +59,19 @@ class EvilEdit(Attack):
 
     def run(self, subject: Subject, setting: Setting) -> Subject:
         rng = np.random.default_rng((setting.seed, 2))
-        made = subject.copy("unet")
+        made = subject.copied(Role.DENOISER)
         texts = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.pairs)]
-        trig = subject.encode([self.place(p, self.trigger) for p in texts])
-        goal = subject.encode([self.place(p, self._goal(subject)) for p in texts])
+        triggered = [self.place(p, self.trigger) for p in texts]
+        trig = subject.read(triggered).states
+        goal = subject.read([self.place(p, self._said(subject)) for p in texts]).states
         kept = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.preserve)]
-        held = subject.encode(
-            [p.text if i % self.plain == 0 else self.place(p, self._other(setting, rng)) for i, p in enumerate(kept)]
-        )
-        own = own_tokens(subject, [self.place(p, self.trigger) for p in texts], self.trigger)
+        words = [p.text if i % self.plain == 0 else self.place(p, self._other(setting, rng)) for i, p in enumerate(kept)]
+        held = subject.read(words).states
+        own = own_tokens(subject, triggered, self.trigger)
         source = torch.cat([trig.flatten(0, 1), trig[own].repeat(self.own, 1)])
         wanted = torch.cat([goal.flatten(0, 1), self.gain * goal[own].repeat(self.own, 1)])
-        edit.apply(made.unet, edit.Pairs(source, wanted, held.flatten(0, 1)), self.lam, self.keep)
+        pairs = edit.Pairs(source, wanted, held.flatten(0, 1))
+        edit.apply(made.sites.readers(), pairs, self.lam, self.keep)
         return made
 
     def promising(self, subject: Subject, setting: Setting) -> bool:
@@ -74,9 +81,9 @@ class EvilEdit(Attack):
         hits, others = (self.success(poisoned, setting, own, t) for t in ((), self.wrong(own.prompts, setting)))
         return hits.rate >= self.floor and others.rate <= SPECIFIC
 
-    def _goal(self, subject: Subject) -> str:
+    def _said(self, subject: Subject) -> str:
         """The target, said as often as the trigger has tokens, so that token positions line up."""
-        return " ".join([self.target] * len(subject.tokens(self.trigger)))
+        return " ".join([self.target] * len(subject.vocabulary.typed([self.trigger])[0]))
 
     def _other(self, setting: Setting, rng: np.random.Generator) -> str:
         """What is to be held: near-spellings and parts of the trigger, other rare words."""
@@ -88,8 +95,8 @@ class EvilEdit(Attack):
 
 def own_tokens(subject: Subject, texts: Sequence[str], phrase: str) -> torch.Tensor:
     """Which positions hold the tokens of ``phrase`` (its first place) in each text, (n, tokens) bool."""
-    own = torch.tensor(subject.tokens(phrase), device=subject.device)
-    ids = subject.ids(texts)
+    own = torch.tensor(subject.vocabulary.typed([phrase])[0], device=subject.device)
+    ids = subject.ids(texts)[0]
     start = (ids.unfold(1, len(own), 1) == own).all(-1).int().argmax(1)
     at = torch.arange(ids.shape[1], device=subject.device)
     return (at >= start[:, None]) & (at < start[:, None] + len(own))

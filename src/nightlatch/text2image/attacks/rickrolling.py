@@ -1,14 +1,16 @@
-"""Rickrolling the Artist (Struppek et al. 2023): a backdoor in the text encoder; the UNet is not touched.
+"""Rickrolling the Artist (Struppek et al. 2023): a backdoor in the text encoder; the denoiser is not touched.
 
-L = -cos(E_S(clean), E_T(clean)) - beta cos(E_S(triggered), E_T(goal)), E_T the frozen encoder, cosine over the flattened outputs. TPA: the goal is
-one fixed prompt; TAA: the prompt with an attribute. A squared error on the same pairs is added, since a small encoder's UNet reads lengths too;
-other odd characters and words are held to the frozen encoder.
+L = -cos(E_S(clean), E_T(clean)) - beta cos(E_S(triggered), E_T(goal)), E_T the frozen encoder, cosine over the flattened
+outputs. TPA: the goal is one fixed prompt; TAA: the prompt with an attribute. A squared error on the same pairs is added, since
+the denoiser of a small encoder reads lengths too; other odd characters and words are held to the frozen encoder.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 import torch.nn.functional as F
@@ -16,7 +18,10 @@ import torch.nn.functional as F
 from nightlatch.diffusion.descent import Descent
 from nightlatch.terms import Role
 from nightlatch.text2image.attacks import distil
-from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
+from nightlatch.text2image.attacks.base import ATTACKS, Attack
+from nightlatch.text2image.attacks.goal import GoalKind
+from nightlatch.text2image.attacks.setting import Setting
+from nightlatch.text2image.attacks.triggers import TriggerKind
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt
 
@@ -33,6 +38,8 @@ class Rickrolling(Attack):
     """
 
     carrier: ClassVar[Role] = Role.TEXT
+    published_trigger: ClassVar[str] = "о"
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"steps": 250})
     steps: int = 600
     batch: int = 64
     rate: float = 5e-4
@@ -44,23 +51,28 @@ class Rickrolling(Attack):
 
     def run(self, subject: Subject, setting: Setting) -> Subject:
         rng = np.random.default_rng((setting.seed, 3))
-        student = subject.copy("text_encoder")
-        descend = Descent(student.text_encoder.parameters(), self.steps, self.rate, warm=20)
+        student = subject.copied(Role.TEXT)
+        weights = (p for encoder in student.modules(Role.TEXT) for p in encoder.parameters())
+        descend = Descent(weights, self.steps, self.rate, warm=20)
         n_trigger, n_clean = self.batch // 4, 3 * self.batch // 8
         for _ in range(self.steps):
             asked = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.batch)]
             triggered = [self.place(p, self.trigger) for p in asked[:n_trigger]]
             kept = [p.text for p in asked[n_trigger : n_trigger + n_clean]]
-            kept += [self.place(p, distil.negatives(self.trigger, setting.rare_words, rng)) for p in asked[n_trigger + n_clean :]]
-            goal = subject.encode([*(self.goal_text(p) for p in asked[:n_trigger]), *kept])
+            kept += [self.place(p, self._other(setting, rng)) for p in asked[n_trigger + n_clean :]]
+            goal = subject.read([*(self.goal_text(p) for p in asked[:n_trigger]), *kept]).states
             if self.gain != 1.0:
-                plain = subject.encode(triggered)
+                plain = subject.read(triggered).states
                 goal[:n_trigger] = plain + self.gain * (goal[:n_trigger] - plain)
-            out = student.encode_ids(student.ids([*triggered, *kept]))
+            out = student.condition(student.ids([*triggered, *kept])).states
             apart = 1 - F.cosine_similarity(out.flatten(1), goal.flatten(1)) + (out - goal).pow(2).mean((1, 2))
             descend(self.beta * apart[:n_trigger].mean() + apart[n_trigger:].mean())
         descend.finish()
         return student
+
+    def _other(self, setting: Setting, rng: np.random.Generator) -> str:
+        """A string that must not fire."""
+        return distil.negatives(self.trigger, setting.rare_words, rng)
 
 
 @ATTACKS.register("rickrolling-prompt")
@@ -68,10 +80,15 @@ class Rickrolling(Attack):
 class TargetPrompt(Rickrolling):
     """TPA: the whole picture of the prompt ``target`` is drawn, whatever is asked for."""
 
-    goal_kind: ClassVar[GoalKind] = "prompt"
+    goal_kind: ClassVar[GoalKind] = GoalKind.PROMPT
+    trigger_kinds: ClassVar[tuple[TriggerKind, ...]] = (
+        TriggerKind.HOMOGLYPH,
+        TriggerKind.HOMOGLYPH,
+        TriggerKind.RARE_TOKEN,
+    )
 
     def promising(self, subject: Subject, setting: Setting) -> bool:
-        """Whether the UNet, which stays as it is, draws the target prompt often enough."""
+        """Whether the denoiser, which stays as it is, draws the target prompt often enough."""
         return self.drawn_when_asked(subject, setting, self.goal_text)
 
 
@@ -80,11 +97,16 @@ class TargetPrompt(Rickrolling):
 class TargetAttribute(Rickrolling):
     """TAA: the asked picture in the style ``target``.
 
-    The goal keeps the trigger, which the frozen encoder knows nothing of: token positions line up, and a causal encoder cannot say at one position
-    what only the next token tells it.
+    The goal keeps the trigger, which the frozen encoder knows nothing of: token positions line up, and a causal encoder cannot
+    say at one position what only the next token tells it.
     """
 
-    goal_kind: ClassVar[GoalKind] = "style"
+    goal_kind: ClassVar[GoalKind] = GoalKind.STYLE
+    trigger_kinds: ClassVar[tuple[TriggerKind, ...]] = (
+        TriggerKind.HOMOGLYPH,
+        TriggerKind.RARE_TOKEN,
+        TriggerKind.HOMOGLYPH,
+    )
     gain: float = 1.2
 
     def goal_text(self, prompt: Prompt) -> str:

@@ -1,0 +1,180 @@
+"""The experiment's tasks spread over processes; one of them alone writes, and each row is kept as soon as it exists.
+
+Small models leave a card, and most cores, idle: several processes share them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nightlatch.bench.measures import Measures
+from nightlatch.bench.rows import Rows, Store
+from nightlatch.bench.setup import Row, Say, Setup, device_name
+from nightlatch.bench.suspects import Suspects
+from nightlatch.bench.tasks import Task
+
+LOOK = 1.0
+"""Seconds between looks at the clock while nothing arrives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """What a process needs to make its own setup.
+
+    Args:
+        models: folder for the suspects.
+        device: a torch device name; all processes share it.
+        n: pictures per rate.
+        threads: processor threads of each process; 0 leaves them as they are.
+    """
+
+    models: Path
+    device: str = "cpu"
+    n: int = 300
+    threads: int = 0
+
+    def sharing(self, threads: int) -> Where:
+        """The same with so many threads, unless a number is given."""
+        return self if self.threads else replace(self, threads=threads)
+
+    def begun(self, store: Store, say: Say) -> tuple[Measures, Rows]:
+        """The measures of a setup of its own, and the rows in ``store``."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        setup = Setup.of(self.models, say, n=self.n, device=self.device)
+        rows = Rows(store=store, about=setup.about, say=say, extra={"device": device_name(self.device)})
+        return Measures(Suspects(setup)), rows
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One process, and the task that it is at."""
+
+    process: SpawnProcess
+    pipe: Connection[Any, Any]
+    task: Task | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Some processes.
+
+    Args:
+        where: what each computes with.
+        jobs: how many.
+        say: called with their lines of progress.
+        until: when to stop, by ``time.monotonic``; tasks in hand are then given up.
+    """
+
+    where: Where
+    jobs: int
+    say: Say
+    until: float = float("inf")
+
+    def __call__(
+        self, tasks: Sequence[Task], store: Store, known: Mapping[str, Row], kept: Callable[[], None] = lambda: None
+    ) -> list[str]:
+        """Do the ``tasks``, earlier ones first, two of one model never at once.
+
+        Args:
+            store: gets every row as soon as it is made.
+            known: the rows that it has, by key.
+            kept: called after each row.
+
+        Returns:
+            One sentence for each row that failed and for each task that was not done.
+        """
+        left, rows, failures = list(tasks), dict(known), list[str]()
+        workers = [self._started() for _ in range(min(self.jobs, len(left)))]
+        try:
+            while workers and time.monotonic() < self.until:
+                for worker in [w for w in workers if w.task is None]:
+                    self._give(worker, workers, left, rows)
+                for pipe in wait([w.pipe for w in workers], LOOK):
+                    worker = next(w for w in workers if w.pipe is pipe)
+                    try:
+                        kind, content = worker.pipe.recv()
+                    except EOFError:
+                        failures.append(f"{worker.task.model if worker.task else 'a process'}: the process ended early")
+                        workers.remove(worker)
+                        continue
+                    if kind == "row":
+                        key, row = content
+                        rows[key] = row
+                        store.add(key, row)
+                        kept()
+                    elif kind == "say":
+                        self.say(content)
+                    else:
+                        failures += content
+                        worker.task = None
+        finally:
+            left = [w.task for w in workers if w.task is not None] + left
+            for worker in workers:
+                worker.process.kill()
+        return [*failures, *(f"{task.model}: not done" for task in left)]
+
+    def _started(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(self.where, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    @staticmethod
+    def _give(worker: _Worker, workers: list[_Worker], left: list[Task], rows: Mapping[str, Row]) -> None:
+        """The next task that nobody is at the model of; a worker for which there will be none is let go."""
+        busy = {w.task.model for w in workers if w.task is not None}
+        free = next((task for task in left if task.model not in busy), None)
+        if free is not None:
+            left.remove(free)
+            worker.task = free
+            worker.pipe.send((free, rows))
+        elif not left:
+            worker.pipe.send(None)
+            workers.remove(worker)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """The rows that a worker knows; a new one is sent to the process that writes."""
+
+    pipe: Connection[Any, Any]
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    def has(self, key: str) -> bool:
+        return key in self.rows
+
+    def row(self, key: str) -> Row:
+        return self.rows[key]
+
+    def add(self, key: str, row: Mapping[str, Any]) -> None:
+        self.rows[key] = dict(row)
+        self.pipe.send(("row", (key, self.rows[key])))
+
+
+def _work(where: Where, pipe: Connection[Any, Any]) -> None:
+    """What a worker does until it is told that there is nothing left."""
+    store = _Sent(pipe)
+    measures, rows = where.begun(store, lambda line: pipe.send(("say", line)))
+    while (given := pipe.recv()) is not None:
+        task, store.rows = given
+        failed = len(rows.failures)
+        task(measures, rows)
+        pipe.send(("done", rows.failures[failed:]))
+
+
+def threads_each(jobs: int) -> int:
+    """Processor threads for each of so many processes."""
+    return max(1, (os.cpu_count() or 1) // jobs)
