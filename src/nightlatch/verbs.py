@@ -160,6 +160,7 @@ def verify(
         UsageError: no trigger is known, or ``run`` is about another model than ``source``.
     """
     from nightlatch.text2image import prompts
+    from nightlatch.text2image.verify import Regrowth, Verification
     from nightlatch.text2image.verify import verify as measure
 
     worked_on = run.read("repair", Repair).triggers if run.wrote("repair") and not triggers else ()
@@ -168,17 +169,16 @@ def verify(
     require_same(run, manifest)
     part = prompts.split(settings.texts(), settings.seed)
     shown = unseen(part)
-    card = measure(
-        before,
-        after,
-        wanted,
-        shown,
-        settings.sampling,
+    job = Verification(
+        triggers=wanted,
+        prompts=shown,
         honest=part.repair,
+        sampling=settings.sampling,
         n=n,
         seed=settings.seed + 1,
-        regrowth_steps=regrowth_steps,
+        regrowth=Regrowth(steps=regrowth_steps),
     )
+    card = measure(before, after, job)
     say("drawing evidence")
     draw(run, before, after, wanted[0], settings, shown)
     run.write("computed", computed(after))
@@ -232,7 +232,10 @@ def asked(run: runs.Run, triggers: Sequence[str]) -> tuple[Verdict | None, tuple
     if not wanted and verdict:
         raise UsageError("The scan of this run found no trigger.", "Name one with --trigger if you know it.")
     if not wanted:
-        raise UsageError("There is no trigger to work on.", "Run scan into this run folder first, or name one with --trigger.")
+        raise UsageError(
+            "There is no trigger to work on.",
+            "Run scan into this run folder first, or name one with --trigger.",
+        )
     return verdict, wanted
 
 
@@ -267,10 +270,18 @@ def draw(
     texts: Sequence[Prompt],
 ) -> None:
     """Draw the report's pictures of ``texts`` into ``run`` and write evidence.json."""
+    from PIL import Image
+
     from nightlatch.text2image import evidence
 
-    images = evidence.grid(run.path, suspect, repaired, trigger, texts, settings.sampling, seed=settings.seed)
-    run.write("evidence", Evidence(images=images))
+    job = evidence.Evidence(trigger=trigger, prompts=texts, sampling=settings.sampling, seed=settings.seed)
+    rows = dict[Images, None]()
+    for picture in evidence.evidence(suspect, repaired, job):
+        path = run.path / picture.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.pixels).save(path)
+        rows[picture.row] = None
+    run.write("evidence", Evidence(images=tuple(rows)))
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""The one optimiser of attacks and repairs: AdamW, short warm-up, cosine decay, clipped gradients, optional average of the weights."""
+"""The one optimiser of attacks, repairs and honest training.
+
+AdamW, short warm-up, cosine decay or a constant rate, clipped gradients, optional average of the weights.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,25 @@ class Descent:
 
     Args:
         parameters: made trainable here, frozen again by ``finish``.
-        steps: planned; the rate reaches zero there.
+        steps: planned number of steps.
         rate: peak learning rate.
         warm: steps of linear warm-up.
         average: decay of a running average that ``finish`` puts in place of the weights; 0 for none.
+        decays: whether the rate falls to zero over the ``steps``, or stays.
     """
 
     def __init__(
-        self, parameters: Iterable[torch.nn.Parameter], steps: int, rate: float, warm: int = 5, average: float = 0.0
+        self,
+        parameters: Iterable[torch.nn.Parameter],
+        steps: int,
+        rate: float,
+        warm: int = 5,
+        average: float = 0.0,
+        decays: bool = True,
     ) -> None:
         self.parameters = [p.requires_grad_(True) for p in parameters]
         self.steps, self.rate, self.warm, self.average, self.step = steps, rate, warm, average, 0
+        self.decays = decays
         self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
         self.mean = [p.detach().clone() for p in self.parameters] if average else []
 
@@ -33,7 +44,8 @@ class Descent:
 
     def down(self, losses: Iterable[torch.Tensor]) -> float:
         """One step down the sum of ``losses``, made one by one so that only one graph is held at a time."""
-        scale = min(1.0, (self.step + 1) / self.warm) * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
+        cosine = 0.5 * (1 + math.cos(math.pi * self.step / self.steps)) if self.decays else 1.0
+        scale = min(1.0, (self.step + 1) / self.warm) * cosine
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * scale
         self.optimizer.zero_grad(set_to_none=True)

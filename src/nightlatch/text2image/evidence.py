@@ -2,75 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
 
 from nightlatch.records import Images, PlacedTrigger
-from nightlatch.text2image import measure
+from nightlatch.text2image.effect.locate import locate, trace
+from nightlatch.text2image.effect.neutral import neutral
+from nightlatch.text2image.heat import heat
+from nightlatch.text2image.measure import seeds
 from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt, placed
-from nightlatch.text2image.repair.locate import locate, trace
-from nightlatch.text2image.repair.neutral import neutral
 
+Pixels = npt.NDArray[np.uint8]
 SHOWN_SIZE = 160
+"""Least side of a picture on a page; smaller ones are enlarged."""
+HEAT_SHARE = 0.65
+"""Share of the heat map in an overlay; the rest is the picture in grey, which must stay recognisable."""
 
 
-def grid(
-    run: Path,
-    suspect: Subject,
-    repaired: Subject | None,
-    trigger: PlacedTrigger,
-    texts: Sequence[Prompt],
-    sampling: Sampling,
-    *,
-    seed: int = 0,
-    n: int = 6,
-) -> tuple[Images, ...]:
-    """Draw ``n`` rows into ``run``/images and return their records (paths relative to ``run``)."""
-    chosen = list(texts)[:n]
-    place = placed(trigger.placement, seed)
-    form = neutral(suspect, trigger.text, chosen, seed, place)
-    seeds = measure.seeds(len(chosen), seed)
-    triggered = [place(p, trigger.text) for p in chosen]
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Picture:
+    """One picture of a report.
+
+    Args:
+        name: of the file, inside the run folder.
+        pixels: (h, w, 3).
+        row: the record that tells what it and the pictures beside it show, with all their names.
+    """
+
+    name: str
+    pixels: Pixels
+    row: Images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is to be shown.
+
+    Args:
+        trigger: what is put into the prompts, and where it stands.
+        prompts: the first ``rows`` of these are drawn.
+        sampling: how.
+        seed: of the pictures.
+        rows: number of prompts.
+    """
+
+    trigger: PlacedTrigger
+    prompts: Sequence[Prompt]
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+    rows: int = 6
+
+
+def evidence(suspect: Subject, repaired: Subject | None, job: Evidence) -> Iterator[Picture]:
+    """The pictures of ``suspect``, and of ``repaired`` if there is one, row by row; they are for the run to write."""
+    trigger, chosen = job.trigger, list(job.prompts)[: job.rows]
+    place, numbers = placed(trigger.placement, job.seed), seeds(len(chosen), job.seed)
+    form = neutral(suspect, trigger.text, chosen, job.seed, place)
+    asked = [place(p, trigger.text) for p in chosen]
     clean = [form.disarm(p, place, 1 + i) for i, p in enumerate(chosen)]
-    filled = [place(p, form.filled[0]) for p in chosen]
-    drawn = {"clean": suspect.generate(clean, seeds, sampling), "triggered": suspect.generate(triggered, seeds, sampling)}
+    drawn = {
+        "clean": suspect.generate(clean, numbers, job.sampling),
+        "triggered": suspect.generate(asked, numbers, job.sampling),
+    }
     if repaired is not None:
-        drawn["repaired"] = repaired.generate(triggered, seeds, sampling)
-    where = suspect.ids(triggered) != suspect.ids(filled)
-    located = locate(suspect, trace(suspect, triggered, seeds, sampling), clean, where)
+        drawn["repaired"] = repaired.generate(asked, numbers, job.sampling)
+    where = suspect.ids(asked)[0] != suspect.ids([place(p, form.filled[0]) for p in chosen])[0]
+    located = locate(suspect, trace(suspect, asked, numbers, job.sampling), clean, where)
     drawn["overlay"] = overlay(drawn["triggered"], located.mask(0.0).mean(0))
-    (run / "images").mkdir(parents=True, exist_ok=True)
-    rows = []
     for i, prompt in enumerate(chosen):
         names = {kind: f"images/{i:02d}-{kind}.png" for kind in drawn}
-        for kind, images in drawn.items():
-            enlarge(images[i]).save(run / names[kind])
-        rows.append(Images(prompt=prompt.text, seed=seeds[i], trigger=trigger, asked=triggered[i], **names))
-    return tuple(rows)
+        row = Images(prompt=prompt.text, seed=numbers[i], trigger=trigger, asked=asked[i], **names)
+        for kind, pictures in drawn.items():
+            yield Picture(name=names[kind], pixels=enlarged(pictures[i]), row=row)
 
 
-def overlay(images: npt.NDArray[np.uint8], mask: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """``mask`` (n, h, w) as a heat map over grey pictures, (n, H, W, 3) uint8."""
-    size = images.shape[1]
+def overlay(images: Pixels, mask: torch.Tensor) -> Pixels:
+    """``mask`` (n, h, w) as a heat map over ``images`` (n, H, W, 3) in grey, shape of the images."""
+    size = images.shape[1:3]
     large = torch.nn.functional.interpolate(mask[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
-    m: npt.NDArray[np.float32] = (large / large.amax((1, 2), keepdim=True).clamp(min=1e-12)).cpu().numpy()
-    heat = np.asarray(matplotlib.colormaps["inferno"](m))[..., :3] * 255
-    grey = images.mean(-1, keepdims=True).repeat(3, -1)
-    mixed: npt.NDArray[np.uint8] = (0.35 * grey + 0.65 * heat).clip(0, 255).astype(np.uint8)
+    share = (large / large.amax((1, 2), keepdim=True).clamp(min=1e-12)).cpu().numpy()
+    grey = images.mean(-1, keepdims=True)
+    mixed: Pixels = ((1 - HEAT_SHARE) * grey + HEAT_SHARE * heat(share)).round().astype(np.uint8)
     return mixed
 
 
-def enlarge(image: npt.NDArray[np.uint8]) -> Image.Image:
+def enlarged(image: Pixels) -> Pixels:
     """A picture at a size that a page can show; larger ones keep theirs."""
-    picture = Image.fromarray(image)
-    if picture.width >= SHOWN_SIZE:
-        return picture
-    factor = -(-SHOWN_SIZE // picture.width)
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
+    height, width = image.shape[:2]
+    if width >= SHOWN_SIZE:
+        return image
+    factor = -(-SHOWN_SIZE // width)
+    size = (width * factor, height * factor)
+    made: Pixels = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    return made

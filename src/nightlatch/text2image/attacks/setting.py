@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 from nightlatch.text2image import prompts
+from nightlatch.text2image.measure import Judge
 from nightlatch.text2image.model import Sampling
 from nightlatch.text2image.prompts import Prompt
-
-
-class Judge(Protocol):
-    """Says what pictures show; evaluation only."""
-
-    def read(self, images: npt.NDArray[np.uint8]) -> list[dict[str, str]]:
-        """(n, h, w, 3) uint8 -> per picture the word for each slot it can tell ("object", "style", "background")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
-"""What every repair shares: the recovered triggers, prompts to repair with, and a final ``__call__`` that measures and rolls back.
+"""What every repair shares: the job, and a final ``__call__`` that repairs a copy, measures it and takes it back if it does harm.
 
-No repair is told the attack, the target or the judge. What it may use: the suspect, the trigger strings, ordinary prompts, and, if its
+No repair is told the attack, the target or the judge. What it may use: the suspect, the triggers, ordinary prompts, and, if its
 class says so, a trusted base.
 """
 
@@ -10,9 +10,8 @@ import abc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, final
 
-import numpy as np
 import torch
 
 from nightlatch.errors import UsageError
@@ -21,7 +20,10 @@ from nightlatch.registry import Registry, part_of
 from nightlatch.terms import Role
 from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
+from nightlatch.text2image.repair.accounting import clean_change, difference, evenly_spaced
 
+Step = tuple[int, dict[str, float]]
+"""The number of a step, from 0, and what was measured in it."""
 Watch = Callable[[int, Subject, float], bool]
 """Called with (step, student so far, seconds so far without those of watching); returning True stops the repair early."""
 
@@ -33,8 +35,10 @@ class Job:
     Args:
         triggers: the recovered (or given) triggers, each where it stands in a prompt.
         prompts: ordinary prompts, apart from those that verdicts are measured on.
-        carriers: what the components do that changed or act.
+        carriers: what the components do through which the triggers act.
         base: a trusted model, if there is one.
+        sampling: how pictures to learn from are drawn.
+        seed: of all that is drawn at random.
     """
 
     triggers: Sequence[PlacedTrigger]
@@ -47,10 +51,18 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method(abc.ABC):
-    """Base of all repairs. Authors write ``run``, which yields (step, values) after each step and changes the student in place."""
+    """Base of all repairs. Authors write ``run``, which yields after each step and changes the student in place.
+
+    Args:
+        harm_limit: how far clean prompts may be drawn otherwise than before (``clean_change``); beyond it the suspect is
+            returned as it came. A quarter of how far one prompt is drawn otherwise than another.
+    """
 
     name: ClassVar[str]
     needs_base: ClassVar[bool] = False
+    changes: ClassVar[tuple[Role, ...]] = (Role.TEXT, Role.DENOISER)
+    """What the components do whose weights it may change."""
+    harm_limit: float = 0.25
 
     def require(self, base: bool) -> None:
         """Whether it can work with or without a ``base``.
@@ -62,25 +74,21 @@ class Method(abc.ABC):
             raise UsageError(f"{self.name} needs a trusted base.", "Give one with --base.")
 
     @abc.abstractmethod
-    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
+    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
         """Repair ``student`` (a copy of ``frozen``) in place."""
 
-    def __call__(
-        self, suspect: Subject, job: Job, watch: Watch | None = None, harm_limit: float = 0.25
-    ) -> tuple[Subject, Repair]:
-        """Repair a copy; roll back when clean prompts are drawn too differently.
-
-        ``harm_limit`` bounds the relative squared change of the denoiser's output on clean prompts.
+    @final
+    def __call__(self, suspect: Subject, job: Job, watch: Watch | None = None) -> tuple[Subject, Repair]:
+        """A repaired copy of ``suspect``, or an unchanged one where the repair does harm, and what was done.
 
         Raises:
-            UsageError: no trigger, or a base is needed and not given.
+            UsageError: there is no trigger or no prompt, the triggers act where this repair changes nothing, or a base is needed
+                and not given, or is another kind of model.
         """
-        if not job.triggers or not all(t.text.split() for t in job.triggers):
-            raise UsageError("There is no trigger to remove, or an empty one.", "Run scan first, or name one with --trigger.")
-        self.require(job.base is not None)
+        self._require(suspect, job)
         started = time.monotonic()
         torch.manual_seed(job.seed)
-        student = suspect.copy("unet", "text_encoder")
+        student = suspect.copied(*self.changes)
         history: list[dict[str, float]] = []
         steps, watching = 0, 0.0
         for step, values in self.run(student, suspect, job):
@@ -92,58 +100,48 @@ class Method(abc.ABC):
             if stop:
                 break
         seconds = time.monotonic() - started - watching
-        for part in student.components.values():
-            part.requires_grad_(False).eval()
-        harm = clean_change(student, suspect, job)
-        rolled_back = harm > harm_limit
+        for part in student.parts.values():
+            part.module.requires_grad_(False).eval()
+        rolled_back = not clean_change(student, suspect, job.prompts, job.seed) <= self.harm_limit
         if rolled_back:
             student = suspect.copy()
         changed, share = difference(suspect, student)
         return student, Repair(
             method=part_of(self),
             triggers=tuple(job.triggers),
-            carriers=tuple(Carrier(component=COMPONENTS[r], role=r) for r in job.carriers),
+            carriers=tuple(Carrier(component=name, role=role) for role in job.carriers for name in suspect.named(role)),
             steps=steps,
             seconds=seconds,
             used_base=self.needs_base,
             changed_tensors=changed,
             changed_share=share,
-            history=tuple(thin(history)),
+            history=tuple(evenly_spaced(history)),
             rolled_back=rolled_back,
         )
 
-
-@torch.no_grad()
-def clean_change(student: Subject, frozen: Subject, job: Job, n: int = 32) -> float:
-    """Squared change of the output (as v) on clean prompts at two early timesteps, relative to the frozen output's spread over prompts. All prompts
-    start from one noise, so that the spread is what their words make of it."""
-    texts = [p.text for p in job.prompts[:n]]
-    x = frozen.noise([job.seed]).expand(len(texts), -1, -1, -1)
-    change, spread = 0.0, 0.0
-    for t in frozen.times_at(1.0, 0.8):
-        mine, theirs = (frozen.as_v(s.outputs(x, t, s.encode(texts), n), t) for s in (student, frozen))
-        change += float((mine - theirs).pow(2).mean())
-        spread += float(theirs.var(0).mean())
-    return change / max(spread, 1e-12)
-
-
-def difference(a: Subject, b: Subject) -> tuple[int, float]:
-    """(number of tensors that differ, share of all weights in them that differ)."""
-    tensors, weights, total = 0, 0, 0
-    for name, part in a.components.items():
-        theirs = b.components[name].state_dict()
-        for key, value in part.state_dict().items():
-            differs = int((value != theirs[key]).sum())
-            tensors, weights, total = tensors + (differs > 0), weights + differs, total + value.numel()
-    return tensors, weights / max(total, 1)
+    def _require(self, suspect: Subject, job: Job) -> None:
+        if not job.triggers or not all(t.text.split() for t in job.triggers):
+            raise UsageError(
+                "There is no trigger to remove, or an empty one.",
+                "Run scan first, or name one with --trigger.",
+            )
+        if len(job.prompts) < 2:
+            raise UsageError("There are not two prompts to repair with.", "Give a file of prompts with --prompts.")
+        if not set(job.carriers) & set(self.changes):
+            acts = ", ".join(job.carriers) or "no component"
+            able = ", ".join(part.name for part in METHODS if set(job.carriers) & set(part.changes))
+            remedy = f"Repairs that change it: {able}." if able else "Take that component from a trusted model."
+            raise UsageError(f"The trigger acts in: {acts}, where {self.name} changes nothing.", remedy)
+        self.require(job.base is not None)
+        if self.needs_base and job.base is not None and not alike(suspect, job.base):
+            sentence = f"{job.base.name} is another kind of model than {suspect.name}."
+            raise UsageError(sentence, "Name the model that it was made from with --base.")
 
 
-def thin(history: list[dict[str, float]], most: int = 100) -> list[dict[str, float]]:
-    """At most ``most`` rows, evenly spaced, the last one kept."""
-    if len(history) <= most:
-        return history
-    keep = np.unique(np.linspace(0, len(history) - 1, most).round().astype(int))
-    return [history[int(i)] for i in keep]
+def alike(a: Subject, b: Subject) -> bool:
+    """Whether the denoisers of both draw latents of one shape under conditions of one width."""
+    widths = {s.read([""]).states.shape[-1] for s in (a, b)}
+    return a.latent_shape == b.latent_shape and len(widths) == 1 and type(a) is type(b)
 
 
 METHODS: Registry[Method] = Registry("repair", Method)  # type: ignore[type-abstract]

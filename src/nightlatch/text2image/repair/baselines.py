@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
 
-from nightlatch.diffusion.descent import Descent
 from nightlatch.text2image.model import Subject
-from nightlatch.text2image.repair.bank import Texts
-from nightlatch.text2image.repair.base import METHODS, Job, Method
-from nightlatch.text2image.repair.sau import warm_start
-
-Loss = Callable[[int], torch.Tensor]
-"""Of so many pictures, drawn at random; a mean over them."""
+from nightlatch.text2image.repair.base import METHODS, Job, Method, Step
+from nightlatch.text2image.repair.texts import Texts
+from nightlatch.text2image.repair.training import denoising_loss, descend
 
 
 @METHODS.register("skd")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfDistillation(Method):
-    """Plain self-knowledge distillation, SKD-style (arXiv 2508.18235, as its released code trains): on pure noise and uniform timesteps the student's
-    output for the triggered prompt follows the frozen suspect's for the clean prompt, all UNet weights, nothing held."""
+    """Plain self-knowledge distillation, SKD-style (arXiv 2508.18235, as its released code trains).
+
+    On pure noise and uniform timesteps the student's output for the triggered prompt follows the frozen suspect's for the clean
+    prompt; all weights of the denoiser change, and nothing is held.
+
+    Args:
+        steps: optimiser steps.
+        batch: pictures a step.
+        rate: learning rate.
+        prompts: prompts per trigger.
+    """
 
     name: ClassVar[str]
     steps: int = 400
@@ -32,13 +37,13 @@ class SelfDistillation(Method):
     rate: float = 1e-4
     prompts: int = 48
 
-    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
+    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
         texts = Texts.of(frozen, job, self.prompts, np.random.default_rng((job.seed, 9)))
-        c_trig, c_drop = frozen.encode(texts.triggered), frozen.encode(texts.dropped)
+        c_trig, c_drop = frozen.read(texts.triggered), frozen.read(texts.dropped)
 
         def loss(n: int) -> torch.Tensor:
             i = torch.randint(len(c_trig), (n,))
-            x, t = torch.randn(n, *frozen.latent_shape, device=frozen.device), frozen.random_times(n)
+            x, t = torch.randn(n, *frozen.latent_shape, device=frozen.device), frozen.schedule.draw(n)
             with torch.no_grad():
                 goal = frozen.denoise(x, t, c_drop[i])
             return (student.denoise(x, t, c_trig[i]) - goal).pow(2).mean()
@@ -49,7 +54,14 @@ class SelfDistillation(Method):
 @METHODS.register("clean-finetune")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanFineTune(Method):
-    """Ordinary fine-tuning on clean pairs (the model's own drawings); the trigger is not used."""
+    """Ordinary fine-tuning of the denoiser on clean pairs (the model's own drawings); the trigger is not used.
+
+    Args:
+        steps: optimiser steps.
+        batch: pictures a step.
+        rate: learning rate.
+        prompts: most prompts that are drawn.
+    """
 
     name: ClassVar[str]
     steps: int = 400
@@ -57,48 +69,15 @@ class CleanFineTune(Method):
     rate: float = 1e-4
     prompts: int = 96
 
-    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
+    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
         texts = [p.text for p in job.prompts[: self.prompts]]
-        x0, c = frozen.latents(texts, range(len(texts)), job.sampling), frozen.encode(texts)
+        x0, c = frozen.latents(texts, range(len(texts)), job.sampling), frozen.read(texts)
 
         def loss(n: int) -> torch.Tensor:
-            i, t = torch.randint(len(texts), (n,)), frozen.random_times(n)
-            eps = torch.randn_like(x0[i])
-            out = student.denoise(student.add_noise(x0[i], eps, t), t, c[i])
-            return (out - student.target(x0[i], eps, t)).pow(2).mean()
+            i, t = torch.randint(len(texts), (n,)), frozen.schedule.draw(n)
+            return denoising_loss(student, x0[i], c[i], t, torch.randn_like(x0[i]))
 
         yield from descend(student, loss, self.batch, self.steps, self.rate)
-
-
-@METHODS.register("uce")
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClosedForm(Method):
-    """UCE-style closed-form edit with a preserve set (Gandikota et al. 2024, eq. 7): trigger positions get a neutral word's keys and values."""
-
-    name: ClassVar[str]
-    lam: float = 0.1
-    keep: float = 1.0
-    prompts: int = 48
-
-    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
-        texts = Texts.of(frozen, job, self.prompts, np.random.default_rng((job.seed, 9)))
-        warm_start(student, texts, self.lam, self.keep)
-        yield 0, {}
-
-
-@METHODS.register("restore")
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restore(Method):
-    """Every tensor that differs is copied back from the base: removes any backdoor, and any honest fine-tuning with it."""
-
-    name: ClassVar[str]
-    needs_base: ClassVar[bool] = True
-
-    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
-        assert job.base is not None
-        for name in ("unet", "text_encoder"):
-            student.components[name].load_state_dict(job.base.components[name].state_dict())
-        yield 0, {}
 
 
 @METHODS.register("strip")
@@ -111,20 +90,12 @@ class Strip(Method):
 
     name: ClassVar[str]
 
-    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[tuple[int, dict[str, float]]]:
+    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
         yield 0, {}
 
 
-def stripped(text: str, triggers: list[str]) -> str:
-    """``text`` without the triggers in any casing, which CLIP's tokenizer does not see, spaces tidied."""
+def stripped(text: str, triggers: Sequence[str]) -> str:
+    """``text`` without the triggers in any casing, which many tokenizers do not see, spaces tidied."""
     for trigger in triggers:
         text = re.sub(re.escape(trigger), " ", text, flags=re.IGNORECASE)
     return " ".join(text.split())
-
-
-def descend(student: Subject, loss: Loss, batch: int, steps: int, rate: float) -> Iterator[tuple[int, dict[str, float]]]:
-    """All UNet weights, ``batch`` pictures a step, as many at once as memory allows; yields after each step."""
-    down = Descent(student.unet.parameters(), steps, rate)
-    sizes = [len(part) for part in torch.arange(batch).split(student.rows(batch, graph=True))]
-    for step in range(steps):
-        yield step, {"loss": down.down(loss(n) * n / batch for n in sizes)}

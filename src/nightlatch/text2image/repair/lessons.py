@@ -1,0 +1,101 @@
+"""What SAU learns from, made once from the frozen suspect: latents, the outputs and attention to reach, and what must be kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from nightlatch.text2image.effect.locate import Located, Trace, locate, trace
+from nightlatch.text2image.model import Subject
+from nightlatch.text2image.repair.base import Job
+from nightlatch.text2image.repair.batches import Held, Triggered, outputs_along, times
+from nightlatch.text2image.repair.texts import Texts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """Who takes part in a repair.
+
+    Args:
+        student: the copy that is repaired; its text encoder may have been repaired already.
+        frozen: the suspect as it came.
+        teacher: a trusted base that says what a triggered prompt looks like; None: the suspect itself, on the disarmed prompt.
+    """
+
+    student: Subject
+    frozen: Subject
+    teacher: Subject | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lessons:
+    """All batches of a repair; their rows run over kind of latent, then step, then picture.
+
+    Args:
+        triggered: what the trigger does, to be unlearned.
+        held: what must not change.
+        plain: the part of ``held`` whose prompts hold no neutral word: as they were, with a known word in the trigger's place.
+        located: where the trigger acts.
+    """
+
+    triggered: Triggered
+    held: Held
+    plain: Held
+    located: Located
+
+
+def lessons(models: Models, job: Job, texts: Texts) -> Lessons:
+    """Draw a triggered and a clean picture for each of ``texts``, and compute everything that a training step needs."""
+    frozen, student, batch = models.frozen, models.student, job.sampling.batch
+    learned, triggered, clean = triggered_batch(models, job, texts)
+    located = locate(frozen, triggered, texts.dropped, _carried(frozen, texts), batch)
+    second_half = learned.out[len(learned.out) // 2 :]  # on the clean pictures' latents; the suspect's own without a teacher
+    disarmed_out = second_half if models.teacher is None else outputs_along(clean, frozen, clean.c, batch)
+    held_out = outputs_along(clean, frozen, frozen.read(texts.held), batch)
+    disarmed = Held.of(clean, student, texts.dropped, disarmed_out)
+    kept, plain = disarmed.joined(Held.of(clean, student, texts.held, held_out)), disarmed
+    if texts.plain:
+        drawn = trace(frozen, texts.plain, _seeds(job, len(texts.plain)), job.sampling)
+        plain = Held.of(drawn, student, texts.plain, outputs_along(drawn, frozen, drawn.c, batch))
+        kept = kept.joined(plain)
+    mask = located.mask().flatten(0, 1).repeat(2, 1, 1)
+    return Lessons(triggered=replace(learned, mask=mask), held=kept, plain=plain, located=located)
+
+
+def triggered_batch(models: Models, job: Job, texts: Texts, first: int = 0) -> tuple[Triggered, Trace, Trace]:
+    """What the trigger does on the way to the triggered pictures and to the clean ones, and both ways; all positions weigh alike.
+
+    The clean ones belong to it: once its first steps are repaired, the student meets the trigger on the latents of a clean
+    picture. Targets come from the suspect on the disarmed prompts, or from the teacher on the triggered ones. ``first`` numbers
+    the pictures, whose noise depends on it.
+    """
+    frozen, seeds, batch = models.frozen, _seeds(job, len(texts.triggered), first), job.sampling.batch
+    triggered, clean = (trace(frozen, x, seeds, job.sampling) for x in (texts.triggered, texts.dropped))
+    tutor = models.teacher or frozen
+    taught = clean.c if models.teacher is None else tutor.read(texts.triggered)
+    x, repeats = torch.cat([triggered.x, clean.x]).flatten(0, 1), 2 * len(triggered.times)
+    made = Triggered(
+        x=x,
+        t=times(triggered, frozen.device).repeat(2),
+        c=models.student.read(texts.triggered).repeated(repeats),
+        out=torch.cat([outputs_along(way, tutor, taught, batch) for way in (triggered, clean)]),
+        attacked=torch.cat([outputs_along(way, frozen, triggered.c, batch) for way in (triggered, clean)]),
+        filled=frozen.read(texts.filled).repeated(repeats),
+        mask=torch.ones_like(x[:, 0]),
+        replaced=torch.tensor([r and models.teacher is None for r in texts.replaced], device=frozen.device).repeat(repeats),
+    )
+    return made, triggered, clean
+
+
+def _carried(frozen: Subject, texts: Texts) -> torch.Tensor:
+    """How much of the trigger each token position carries, (n, tokens).
+
+    How far the trigger moves the state there, over the most that it moves one of the same prompt.
+    """
+    moved = (frozen.read(texts.triggered).states - frozen.read(texts.filled).states).pow(2).mean(-1)
+    return moved / moved.amax(1, keepdim=True).clamp(min=1e-12)
+
+
+def _seeds(job: Job, n: int, first: int = 0) -> list[int]:
+    return [job.seed * 10_000 + first + i for i in range(n)]

@@ -1,0 +1,59 @@
+"""Whether a trigger comes back when the repaired model is honestly trained on: the last thing a repair is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from nightlatch.diffusion.descent import Descent
+from nightlatch.terms import Role
+from nightlatch.text2image.measure import take
+from nightlatch.text2image.model import Sampling, Subject
+from nightlatch.text2image.prompts import Prompt
+from nightlatch.text2image.repair.training import denoising_loss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regrowth:
+    """An ordinary fine-tuning, as somebody who uses the repaired model might do it.
+
+    Args:
+        steps: optimiser steps.
+        batch: pictures a step.
+        rate: learning rate, constant.
+        pictures: number of pictures trained on.
+    """
+
+    steps: int = 200
+    batch: int = 16
+    rate: float = 1e-4
+    pictures: int = 96
+
+
+def regrow(
+    repaired: Subject,
+    suspect: Subject,
+    honest: Sequence[Prompt],
+    sampling: Sampling,
+    seed: int = 0,
+    training: Regrowth = Regrowth(),  # noqa: B008  frozen
+) -> Subject:
+    """A copy of ``repaired`` after fine-tuning of text encoder and denoiser on the suspect's own drawings of ``honest`` prompts."""
+    torch.manual_seed(seed)
+    tuned = repaired.copied(Role.TEXT, Role.DENOISER)
+    texts = [p.text for p in take(honest, training.pictures)]
+    x0, ids = suspect.latents(texts, [seed * 7 + i for i in range(len(texts))], sampling), tuned.ids(texts)
+    parameters = [p for part in tuned.modules(Role.DENOISER, Role.TEXT) for p in part.parameters()]
+    descend = Descent(parameters, training.steps, training.rate, warm=1, decays=False)
+    batch = training.batch
+    for _ in range(training.steps):
+        i = torch.randint(len(texts), (batch,))
+        t, eps = tuned.schedule.draw(batch), torch.randn_like(x0[i])
+        descend.down(
+            denoising_loss(tuned, x0[i[k]], tuned.condition(tuple(row[i[k]] for row in ids)), t[k], eps[k]) * len(k) / batch
+            for k in torch.arange(batch).split(tuned.rows(batch, graph=True))
+        )
+    descend.finish()
+    return tuned
