@@ -13,10 +13,11 @@ from pathlib import Path
 from nightlatch import runs
 from nightlatch.bench import figures, tables
 from nightlatch.bench.cases import SEEDS, Case, attacks, cases
-from nightlatch.bench.pool import Pool, Where, threads_each
+from nightlatch.bench.pool import Pool
 from nightlatch.bench.repairs import CONTROL, SAU
 from nightlatch.bench.setup import Say, about, rare_words
 from nightlatch.bench.tasks import STEPS, HonestTask, Step, SuspectTask, Task, fine_tunes
+from nightlatch.bench.where import Where
 from nightlatch.errors import UsageError
 from nightlatch.text2image.attacks import ATTACKS
 
@@ -116,7 +117,7 @@ class Bench:
         if self.jobs > 1:
             rows = self.run.rows()
             known = {figures.identity(row["table"], row, self.about): row for row in rows}
-            where = self.where.sharing(threads_each(self.jobs))
+            where = self.where.sharing(self.jobs)
             return Pool(where=where, jobs=self.jobs, say=self.say, until=until)(tasks, self.run, known, self.write)
         measures, made = self.where.begun(self.run, self.say)
         undone: list[str] = []

@@ -6,54 +6,20 @@ Small models leave a card, and most cores, idle: several processes share them.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from nightlatch.bench.measures import Measures
-from nightlatch.bench.rows import Rows, Store
-from nightlatch.bench.setup import Row, Say, Setup, device_name
-from nightlatch.bench.suspects import Suspects
+from nightlatch.bench.rows import Store
+from nightlatch.bench.setup import Row, Say
 from nightlatch.bench.tasks import Task
+from nightlatch.bench.where import Where
 
 LOOK = 1.0
 """Seconds between looks at the clock while nothing arrives."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
-    """What a process needs to make its own setup.
-
-    Args:
-        models: folder for the suspects.
-        device: a torch device name; all processes share it.
-        n: pictures per rate.
-        threads: processor threads of each process; 0 leaves them as they are.
-    """
-
-    models: Path
-    device: str = "cpu"
-    n: int = 300
-    threads: int = 0
-
-    def sharing(self, threads: int) -> Where:
-        """The same with so many threads, unless a number is given."""
-        return self if self.threads else replace(self, threads=threads)
-
-    def begun(self, store: Store, say: Say) -> tuple[Measures, Rows]:
-        """The measures of a setup of its own, and the rows in ``store``."""
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        setup = Setup.of(self.models, say, n=self.n, device=self.device)
-        rows = Rows(store=store, about=setup.about, say=say, extra={"device": device_name(self.device)})
-        return Measures(Suspects(setup)), rows
 
 
 @dataclass(slots=True)
@@ -171,10 +137,8 @@ def _work(where: Where, pipe: Connection[Any, Any]) -> None:
     while (given := pipe.recv()) is not None:
         task, store.rows = given
         failed = len(rows.failures)
-        task(measures, rows)
+        try:
+            task(measures, rows)
+        except Exception as e:  # whatever it is, the other tasks are done, and it is said
+            rows.failures.append(f"{task.model}: {type(e).__name__}: {e}")
         pipe.send(("done", rows.failures[failed:]))
-
-
-def threads_each(jobs: int) -> int:
-    """Processor threads for each of so many processes."""
-    return max(1, (os.cpu_count() or 1) // jobs)

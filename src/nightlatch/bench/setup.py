@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from transformers import CLIPTokenizer
@@ -17,6 +17,7 @@ from nightlatch.terms import Role
 from nightlatch.testbed import captions
 from nightlatch.testbed.tokenizer import rare_words as known_rare_words
 from nightlatch.text2image.model import Subject, loaders
+from nightlatch.text2image.model.precision import Precision
 
 Say = Callable[[str], None]
 Row = dict[str, Any]
@@ -28,40 +29,28 @@ class Setup:
     """The same for every case.
 
     Args:
-        base: the unpoisoned model.
+        base: the unpoisoned model, where it is scanned and measured.
+        maker: the same, where suspects are made; often on another device.
         base_hash: the first digits of its denoiser's SHA-256; rows of another base are other rows.
         rare: words that no training caption carries: where triggers live.
         judge: says what pictures show.
         models: folder for the suspects of this base (large; outside the repository).
         n: pictures per rate.
-        n_clean: pictures for clean agreement, FID and KID before and after a repair.
         say: called with one line of progress.
+        n_clean: pictures for clean agreement, FID and KID before and after a repair.
+        precision: what denoiser and decoder compute in.
     """
 
     base: Subject
+    maker: Subject
     base_hash: str
     rare: tuple[str, ...]
     judge: testbed.Judge
     models: Path
     n: int
-    n_clean: int
     say: Say
-
-    @classmethod
-    def of(cls, models: Path, say: Say, *, n: int = 300, n_clean: int = 600, device: str = "cpu") -> Self:
-        """The shipped testbed on ``device``, with its suspects below ``models``."""
-        base, short = loaders.load(testbed.PIPELINE, device=device, precision="auto"), base_hash()
-        (models / short).mkdir(parents=True, exist_ok=True)
-        return cls(
-            base=base,
-            base_hash=short,
-            rare=rare_words(),
-            judge=testbed.load_judge(),
-            models=models / short,
-            n=n,
-            n_clean=n_clean,
-            say=say,
-        )
+    n_clean: int = 600
+    precision: Precision = "auto"
 
     @property
     def about(self) -> Row:
@@ -69,8 +58,15 @@ class Setup:
         return about(self.n)
 
     def load(self, folder: Path) -> Subject:
-        """A model that the experiment made itself."""
-        return loaders.load(folder, device=str(self.base.device), precision="auto")
+        """A model that the experiment made itself, where it is scanned."""
+        return loaders.load(folder, device=str(self.base.device), precision=self.precision)
+
+    def moved(self, made: Subject) -> Subject:
+        """A variant of ``maker``'s denoiser as a variant of ``base``; it is taken off the device that it was made on."""
+        names = self.base.named(Role.DENOISER)
+        for name in names:
+            made.parts[name].module.to(self.base.device)
+        return self.base.but(names, made)
 
     def components(self, role: Role) -> str:
         """The names of the components with that role, as they are shown."""

@@ -26,7 +26,7 @@ class Suspects:
     def setting(self, case: Case) -> Setting:
         """What the attacker of ``case`` has."""
         if case.seed not in self._settings:
-            self._settings[case.seed] = implant.setting(self.setup.base, case.seed)
+            self._settings[case.seed] = implant.setting(self.setup.maker, case.seed)
         return self._settings[case.seed].but(case.trigger)
 
     def settled(self, case: Case) -> tuple[Case, list[str]]:
@@ -38,15 +38,15 @@ class Suspects:
         refused: list[str] = []
         for attempt in range(TRIES):
             tried = draw(case.attack, case.seed, self.setup.rare, attempt) if attempt else case
-            if self.attack(tried).promising(self.setup.base, self.setting(tried)):
+            if self.attack(tried).promising(self.setup.maker, self.setting(tried)):
                 return tried, refused
             refused.append(tried.trigger)
         raise AttackFailed(f"None of {TRIES} draws for {case.name} is promising.", "Choose another seed.")
 
     def make(self, case: Case) -> tuple[Subject, float]:
-        """The suspect, saved among the models, and the seconds it took."""
+        """The suspect as it was made, which is also saved among the models, and the seconds it took."""
         started = time.monotonic()
-        poisoned = self.attack(case).run(self.setup.base, self.setting(case))
+        poisoned = self.attack(case).run(self.setup.maker, self.setting(case))
         seconds = time.monotonic() - started
         poisoned.save(self.setup.models / case.name)
         return poisoned, seconds

@@ -134,10 +134,10 @@ class HonestTask:
         rows.row(identity, lambda: scans.honest(measures, self._made(measures), self.seed))
 
     def _made(self, measures: Measures) -> Subject:
-        base = measures.suspects.setup.base
+        setup = measures.suspects.setup
         if self.folder is not None:
-            return loading.subject(self.folder, device=str(base.device), precision="auto")
-        return honest.fine_tune(base, self.kind, self.seed) if self.kind else base
+            return loading.subject(self.folder, device=str(setup.base.device), precision=setup.precision)
+        return setup.moved(honest.fine_tune(setup.maker, self.kind, self.seed)) if self.kind else setup.base
 
 
 def fine_tunes(seed: int) -> list[HonestTask]:

@@ -112,8 +112,8 @@ def bench(
         from nightlatch import loading, runs
         from nightlatch.bench.cases import SEEDS
         from nightlatch.bench.experiment import Bench, Plan
-        from nightlatch.bench.pool import Where
         from nightlatch.bench.tasks import steps
+        from nightlatch.bench.where import Where
 
         plan = Plan(
             seeds=tuple(seed or SEEDS),

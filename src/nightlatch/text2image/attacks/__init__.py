@@ -4,7 +4,7 @@ from nightlatch.text2image.attacks import badt2i, eviledit, rickrolling
 from nightlatch.text2image.attacks.base import ATTACKS, Attack
 from nightlatch.text2image.attacks.goal import Goal, GoalKind
 from nightlatch.text2image.attacks.record import AttackRecord, HeldOut
-from nightlatch.text2image.attacks.setting import Judge, Setting
+from nightlatch.text2image.attacks.setting import Setting
 from nightlatch.text2image.attacks.triggers import TriggerKind
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "Goal",
     "GoalKind",
     "HeldOut",
-    "Judge",
     "Setting",
     "TriggerKind",
     "badt2i",

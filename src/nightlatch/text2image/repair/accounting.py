@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from nightlatch.text2image.effect.first_step import FirstStep
 from nightlatch.text2image.effect.neutral import EARLY

@@ -80,7 +80,7 @@ class EffectRate:
         prompts: Sequence[Prompt],
         sampling: Sampling,
         seed: int = 0,
-        counting: Counting = Counting(),  # noqa: B008  frozen
+        counting: Counting = Counting(),
     ) -> Self:
         """Draw the suspect's pictures of ``prompts`` with the trigger, disarmed, and with neutral words."""
         place = placed(trigger.placement, seed)

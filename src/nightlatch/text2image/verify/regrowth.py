@@ -38,7 +38,7 @@ def regrow(
     honest: Sequence[Prompt],
     sampling: Sampling,
     seed: int = 0,
-    training: Regrowth = Regrowth(),  # noqa: B008  frozen
+    training: Regrowth = Regrowth(),
 ) -> Subject:
     """A copy of ``repaired`` after fine-tuning of text encoder and denoiser on the suspect's own drawings of ``honest`` prompts."""
     torch.manual_seed(seed)
