@@ -11,8 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nightlatch.text2image import prompts
 from nightlatch.diffusion.descent import Descent
+from nightlatch.text2image import prompts
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
 

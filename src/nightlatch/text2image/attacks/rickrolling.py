@@ -13,10 +13,10 @@ from typing import ClassVar
 import numpy as np
 import torch.nn.functional as F
 
+from nightlatch.diffusion.descent import Descent
 from nightlatch.terms import Role
 from nightlatch.text2image.attacks import distil
 from nightlatch.text2image.attacks.base import ATTACKS, Attack, GoalKind, Setting
-from nightlatch.diffusion.descent import Descent
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.subject import Subject
 

@@ -15,9 +15,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from nightlatch.diffusion.descent import Descent
 from nightlatch.terms import Role
 from nightlatch.text2image import edit, probe
-from nightlatch.diffusion.descent import Descent
 from nightlatch.text2image.repair.bank import Bank, Held, Shown, Texts, attack, build
 from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.text import unlearn_text
