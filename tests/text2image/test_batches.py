@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from nightlatch.text2image.effect.locate import locate, trace
 
 from nightlatch.terms import Role
+from nightlatch.text2image.effect.locate import locate, trace
 from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.verify import Regrowth, regrow

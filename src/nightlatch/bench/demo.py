@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from nightlatch import intake, loading, runs, testbed, verbs
+from nightlatch import intake, runs, testbed, verbs
 from nightlatch.errors import AttackFailed, UsageError
+from nightlatch.folder import write_whole
+from nightlatch.plan import Options
 from nightlatch.records import Rate, Repair, Scorecard, Verdict
 from nightlatch.testbed import implant
 from nightlatch.testbed.tokenizer import unheard_words
@@ -96,24 +98,24 @@ def demo(folder: Path, say: Say, show: Show) -> Outcome:
 def _job(folder: Path, show: Show, seed: int, say: Say) -> tuple[Verdict, Scorecard | None]:
     """check, scan, clean, verify and report, as a user would; what the run folder holds already is read from there."""
     suspect, repaired = folder / SUSPECT, folder / REPAIRED
-    settings = loading.Settings(**SETTINGS, seed=seed % 1000, device=show.device)  # type: ignore[arg-type]
+    options = Options(settings=SETTINGS, seed=seed % 1000, device=show.device)
     with runs.Run(folder / RUN) as run:
         manifest = intake.check(suspect)
         say(f"1 check   {len(manifest.files)} files, {len(manifest.findings)} findings")
         if not run.wrote("verdict"):
-            verbs.scan(run, suspect, testbed.PIPELINE, settings, say)
+            verbs.scan(run, suspect, testbed.PIPELINE, options, say)
         verdict, card = run.read("verdict", Verdict), None
         carriers = ", ".join(c.component for c in verdict.carriers) or "none"
         say(f"2 scan    {verdict.word}; carrier {carriers}; {verdict.seconds:.0f} s")
         if verdict.triggers:
             if not run.wrote("repair"):
                 shutil.rmtree(repaired, ignore_errors=True)
-                verbs.clean(run, suspect, repaired, settings, say)
+                verbs.clean(run, suspect, repaired, options, say)
             repair = run.read("repair", Repair)
             say(f"3 clean   {repair.method.name}, {repair.steps} steps, {repair.seconds:.0f} s")
             if not repair.rolled_back:
                 if not run.wrote("scorecard"):
-                    verbs.verify(run, suspect, repaired, settings, say, n=show.n)
+                    verbs.verify(run, suspect, repaired, options, say, n=show.n)
                 card = run.read("scorecard", Scorecard)
             say(f"4 verify  {card.verdict if card else 'the repair was rolled back'}")
         verbs.report(run)
@@ -139,7 +141,7 @@ def _remembered_seed(folder: Path) -> int:
     """A seed drawn at the first run and kept, so that a second run is about the same suspect."""
     path = folder / "seed"
     if not path.is_file():
-        runs.write_whole(path, f"{int.from_bytes(os.urandom(3), 'big')}\n")
+        write_whole(path, f"{int.from_bytes(os.urandom(3), 'big')}\n")
     return int(path.read_text())
 
 
@@ -162,7 +164,7 @@ def _suspect(folder: Path, show: Show, seed: int, say: Say) -> tuple[Attack, Att
         if not part.promising(base, setting):
             raise AttackFailed("A trial of the attack promised little.", "Draw another trigger and target.")
         poisoned, record = part(base, setting, n=min(IMPLANTED, show.n))
-        runs.write_whole(planted, record.model_dump_json(indent=2))
+        write_whole(planted, record.model_dump_json(indent=2))
         poisoned.save(suspect)
         implant.write_card(suspect, record.attack.name, record.success.rate)
     record = AttackRecord.model_validate_json(planted.read_bytes())

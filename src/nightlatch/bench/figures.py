@@ -8,7 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from nightlatch import runs
+from nightlatch import provenance, runs
 from nightlatch.bench.setup import Row
 
 IDENTITY = {
@@ -54,4 +54,4 @@ def write(folder: runs.Run, figures: Path, about: Row) -> None:
         rows = [{k: v for k, v in r.items() if k not in ("table", "command")} for r in (kept | made).values()]
         if rows:
             rows.sort(key=itemgetter("seed", *IDENTITY[table]))
-            runs.write_figures(figures / file, rows, COMMAND, 0)
+            provenance.write_figures(figures / file, rows, COMMAND, 0)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from nightlatch import runs
+from nightlatch import provenance, runs
 from nightlatch.bench.setup import Row, Say
 from nightlatch.errors import NightlatchError
 
@@ -56,7 +56,7 @@ class Rows:
         key = runs.key({**identity, **self.about})
         self.say(" ".join(str(v) for v in identity.values()))
         try:
-            made = {"commit": runs.commit(), "threads": torch.get_num_threads(), **self.extra, **make()}
+            made = {"commit": provenance.commit(), "threads": torch.get_num_threads(), **self.extra, **make()}
             self.store.add(key, {**identity, **self.about, **made})
         except (NightlatchError, RuntimeError, ValueError) as e:
             self.failures.append(f"{' '.join(map(str, identity.values()))}: {type(e).__name__}: {e}")

@@ -11,7 +11,7 @@ from nightlatch.bench import columns, page, race
 from nightlatch.bench.cells import Cell, Row, table, text
 from nightlatch.bench.figures import FIGURES
 from nightlatch.bench.sets import groups
-from nightlatch.runs import write_whole
+from nightlatch.folder import write_whole
 
 SCANNERS = "scanners.json"
 BEFORE = "scan_before.json"

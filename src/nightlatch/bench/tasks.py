@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from nightlatch import loading
+from nightlatch import api
 from nightlatch.bench import planted, repairs, scans
 from nightlatch.bench.cases import Case
 from nightlatch.bench.measures import Measures
@@ -136,7 +136,7 @@ class HonestTask:
     def _made(self, measures: Measures) -> Subject:
         setup = measures.suspects.setup
         if self.folder is not None:
-            return loading.subject(self.folder, device=str(setup.base.device), precision=setup.precision)
+            return api.load(self.folder, device=str(setup.base.device), precision=setup.precision)
         return setup.moved(honest.fine_tune(setup.maker, self.kind, self.seed)) if self.kind else setup.base
 
 

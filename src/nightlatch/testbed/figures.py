@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nightlatch import loading, runs, testbed
+from nightlatch import api, provenance, testbed
 from nightlatch.testbed import captions, compose, stages
 from nightlatch.testbed.tokenizer import unheard_words
 from nightlatch.text2image import measure
@@ -58,7 +58,7 @@ def measure_all(folders: Sequence[Path], n: int, say: Say) -> list[dict[str, obj
 def measure_to(out: Path, folders: Sequence[Path] | None, n: int, say: Say) -> None:
     """Measure and write the figures file."""
     rows = measure_all(folders or [testbed.ASSETS], n, say)
-    runs.write_figures(out, rows, runs.command_line(), 3)
+    provenance.write_figures(out, rows, provenance.command_line(), 3)
 
 
 def _with_unknown(subject: Subject, texts: Sequence[str]) -> list[str]:

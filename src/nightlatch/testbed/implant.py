@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from nightlatch import loading, testbed
+from nightlatch import api, testbed
 from nightlatch.errors import AttackFailed, UsageError
-from nightlatch.runs import write_whole
+from nightlatch.folder import write_whole
 from nightlatch.testbed.tokenizer import unheard_words
 from nightlatch.text2image.attacks import Attack, AttackRecord, Setting
 from nightlatch.text2image.attacks.base import TRIAL
@@ -40,7 +40,7 @@ def implant(source: Path, out: Path, attack: Attack, seed: int, say: Callable[[s
     if out.exists():
         raise UsageError(f"{out} is there already.", "Choose another output folder.")
     attack.require(testbed.WORDS)
-    subject, _ = loading.load(source, loading.Settings(precision="auto", device=device))
+    subject = api.load(source, precision="auto", device=device)
     mine = setting(subject, seed).but(attack.trigger)
     say(f"{attack.name}: a trial of {TRIAL} pictures")
     if not attack.promising(subject, mine):

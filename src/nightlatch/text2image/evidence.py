@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from nightlatch.records import Images, PlacedTrigger
+from nightlatch.records import PlacedTrigger
 from nightlatch.text2image.effect.locate import locate, trace
 from nightlatch.text2image.effect.neutral import neutral
 from nightlatch.text2image.heat import heat
@@ -26,18 +26,20 @@ HEAT_SHARE = 0.65
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Picture:
-    """One picture of a report.
+class Shown:
+    """Pictures of one prompt and seed, side by side.
 
     Args:
-        name: of the file, inside the run folder.
-        pixels: (h, w, 3).
-        row: the record that tells what it and the pictures beside it show, with all their names.
+        prompt: without the trigger.
+        asked: with it, as it was given to the model.
+        seed: of all of them.
+        pictures: "clean", "triggered", "repaired", "overlay" -> (h, w, 3).
     """
 
-    name: str
-    pixels: Pixels
-    row: Images
+    prompt: str
+    asked: str
+    seed: int
+    pictures: Mapping[str, Pixels]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +61,8 @@ class Evidence:
     rows: int = 6
 
 
-def evidence(suspect: Subject, repaired: Subject | None, job: Evidence) -> Iterator[Picture]:
-    """The pictures of ``suspect``, and of ``repaired`` if there is one, row by row; they are for the run to write."""
+def evidence(suspect: Subject, repaired: Subject | None, job: Evidence) -> Iterator[Shown]:
+    """The pictures of ``suspect``, and of ``repaired`` if there is one, prompt by prompt; they are for the run to write."""
     trigger, chosen = job.trigger, list(job.prompts)[: job.rows]
     place, numbers = placed(trigger.placement, job.seed), seeds(len(chosen), job.seed)
     form = neutral(suspect, trigger.text, chosen, job.seed, place)
@@ -76,10 +78,8 @@ def evidence(suspect: Subject, repaired: Subject | None, job: Evidence) -> Itera
     located = locate(suspect, trace(suspect, asked, numbers, job.sampling), clean, where)
     drawn["overlay"] = overlay(drawn["triggered"], located.mask(0.0).mean(0))
     for i, prompt in enumerate(chosen):
-        names = {kind: f"images/{i:02d}-{kind}.png" for kind in drawn}
-        row = Images(prompt=prompt.text, seed=numbers[i], trigger=trigger, asked=asked[i], **names)
-        for kind, pictures in drawn.items():
-            yield Picture(name=names[kind], pixels=enlarged(pictures[i]), row=row)
+        pictures = {kind: enlarged(images[i]) for kind, images in drawn.items()}
+        yield Shown(prompt=prompt.text, asked=asked[i], seed=numbers[i], pictures=pictures)
 
 
 def overlay(images: Pixels, mask: torch.Tensor) -> Pixels:

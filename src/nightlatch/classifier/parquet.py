@@ -1,0 +1,66 @@
+"""A Hugging Face ``datasets`` folder: parquet files with an image column (bytes) and a label column, read a row group at a time."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nightlatch.classifier.data import Pictures
+from nightlatch.errors import MissingPart, UsageError
+
+LABELS = ("label", "labels", "fine_label")
+IMAGES = ("image", "img", "picture")
+
+
+def from_parquet(path: Path) -> Pictures:
+    """All parquet files under ``path``, in alphabetical order.
+
+    Raises:
+        MissingPart: pyarrow is not installed.
+        UsageError: no image column.
+    """
+    try:
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingPart("Reading parquet needs pyarrow.", "Install it with: pip install 'nightlatch[data]'.") from None
+    files = [pq.ParquetFile(f, memory_map=True) for f in sorted(path.rglob("*.parquet"))]
+    schema = files[0].schema_arrow
+    image = next((c for c in IMAGES if c in schema.names), None)
+    label = next((c for c in LABELS if c in schema.names), None)
+    if image is None:
+        raise UsageError(f"The parquet files in {path} have no image column.", f"Known: {', '.join(IMAGES)}.")
+    groups = [(f, g, f.metadata.row_group(g).num_rows) for f in files for g in range(f.metadata.num_row_groups)]
+    starts = np.cumsum([0, *(rows for _, _, rows in groups)])
+    labels = [f.read(columns=[label]).column(0).to_pylist() for f in files] if label else []
+    flat = [v for part in labels for v in part] or [None] * int(starts[-1])
+    numbers = np.array([-1 if v is None else int(v) for v in flat], dtype=np.int64)
+    names = _names(schema.metadata, label) or tuple(str(k) for k in range(max(int(numbers.max(initial=-1)) + 1, 0)))
+
+    @lru_cache(maxsize=4)
+    def group(which: int) -> list[Any]:
+        file, number, _ = groups[which]
+        column: list[Any] = file.read_row_group(number, columns=[image]).column(0).to_pylist()
+        return column
+
+    def read(k: int) -> bytes:
+        which = int(np.searchsorted(starts, k, side="right")) - 1
+        cell = group(which)[k - int(starts[which])]
+        raw = cell["bytes"] if isinstance(cell, dict) else cell
+        if not isinstance(raw, bytes):
+            raise ValueError("no bytes in the row")
+        return raw
+
+    return Pictures(tuple(str(k) for k in range(int(starts[-1]))), numbers, names, read)
+
+
+def _names(metadata: dict[bytes, bytes] | None, label: str | None) -> tuple[str, ...]:
+    """The class names that ``datasets`` writes beside the schema."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return tuple(str(n) for n in features[label]["names"])
+    except (KeyError, TypeError, ValueError):
+        return ()
