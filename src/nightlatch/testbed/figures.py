@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 
 def measure_one(folder: Path, seed: int, n: int) -> dict[str, object]:
     """One row: agreement by slot, with an unknown word, seconds per picture, size."""
-    subject, _ = loading.load(folder / "pipeline", loading.Settings(precision="auto"))
+    subject = api.load(folder / "pipeline", precision="auto")
     judge = testbed.load_judge(folder / "judge.safetensors")
     asked = testbed.prompts(n, 3000, held_out=True)
     seeds = measure.seeds(n, 3)
