@@ -14,11 +14,14 @@ from nightlatch.contrastive import metrics
 from nightlatch.contrastive.pairs import Pairs
 from nightlatch.contrastive.subject import Subject
 from nightlatch.errors import UsageError
-from nightlatch.records import Repair
+from nightlatch.records import Carrier, Repair
 from nightlatch.registry import Registry, part_of
+from nightlatch.terms import Role
 
 Steps = Iterator[tuple[int, dict[str, torch.Tensor]]]
 Watch = Callable[[int], None]
+CARRIERS = (Carrier(component="vision_model", role=Role.IMAGE), Carrier(component="text_model", role=Role.TEXT))
+"""Both towers are trained."""
 HELD = 0.2
 """Share of the trusted pairs on which harm is measured; no cleaner trains on them."""
 
@@ -77,7 +80,7 @@ class Method(abc.ABC):
         return student, Repair(
             method=part_of(self),
             triggers=(),
-            carrier="image and text towers",
+            carriers=CARRIERS,
             steps=steps,
             seconds=seconds,
             used_base=False,
