@@ -1,0 +1,173 @@
+"""What every loss term shares: the batch that it looks at, with each embedding computed once, and the registry."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from nightlatch.contrastive import grammar
+from nightlatch.contrastive.augment import Views
+from nightlatch.contrastive.pairs import Pairs
+from nightlatch.contrastive.subject import Subject, to_pixels
+from nightlatch.registry import Registry
+
+
+class Texts:
+    """Token ids of a set of captions, and of other wordings of each; made once, so that no step waits for a tokenizer.
+
+    Args:
+        kinds: "reworded", "positive" and "negative", and how many of each per caption.
+    """
+
+    def __init__(self, subject: Subject, captions: Sequence[str], kinds: dict[str, int], seed: int) -> None:
+        rng = np.random.default_rng((seed, 5))
+        vocabulary = (*grammar.nouns(captions), "thing", "place")
+        write: dict[str, Callable[[str], str]] = {
+            "reworded": lambda c: grammar.reworded(c, vocabulary, rng),
+            "positive": lambda c: grammar.positive(c, rng),
+            "negative": lambda c: grammar.negative(c, vocabulary, rng),
+        }
+        full = subject.ids(captions)
+        tables = {
+            k: torch.stack([subject.ids([write[k](c) for c in captions]) for _ in range(m)], 1) for k, m in kinds.items() if m
+        }
+        end = max([_used(full), *(_used(t.flatten(0, 1)) for t in tables.values())]) if subject.kind == "clip" else full.shape[1]
+        self.own = full[:, :end]
+        distinct = {c: i for i, c in enumerate(dict.fromkeys(captions))}
+        self.group = torch.tensor([distinct[c] for c in captions], device=full.device)
+        """Equal captions have equal numbers, (n,)."""
+        self.tables = {k: t[:, :, :end] for k, t in tables.items()}
+
+    def pick(self, kind: str, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """One wording of ``kind`` for each of ``rows``, (n, tokens)."""
+        table = self.tables[kind]
+        which = torch.randint(table.shape[1], (len(rows),), generator=generator, device=rows.device)
+        return table[rows, which]
+
+
+def _used(ids: torch.Tensor) -> int:
+    """Positions that differ from padding anywhere, one more than the last; a causal text tower reads nothing behind its end token."""
+    differs = (ids != ids[:, -1:]).any(0).nonzero()
+    return min(ids.shape[1], int(differs.max()) + 2) if len(differs) else ids.shape[1]
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """One step's pairs and whatever a term may ask of them; nothing is computed that no term asks for.
+
+    Args:
+        rows: positions in the training pairs, (n,) on the device.
+        safe: which of them the selector trusts, (n,) bool.
+        partial: whether it may trust fewer than all.
+        frozen: the model before training.
+        step: of ``steps``.
+    """
+
+    student: Subject
+    frozen: Subject
+    images: torch.Tensor
+    texts: Texts
+    rows: torch.Tensor
+    safe: torch.Tensor
+    partial: bool
+    generator: torch.Generator
+    views: Views
+    step: int = 0
+    steps: int = 1
+    poison: Pairs | None = None
+    stash: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def pixels(self) -> torch.Tensor:
+        return to_pixels(self.images[self.rows])
+
+    @cached_property
+    def view(self) -> torch.Tensor:
+        """Another view of each picture, (n, 3, h, w)."""
+        return self.views(self.pixels, self.generator)
+
+    @cached_property
+    def image(self) -> torch.Tensor:
+        """I of the student, (n, d)."""
+        return self.student.image(self.pixels)
+
+    @cached_property
+    def text(self) -> torch.Tensor:
+        """T of the student, (n, d)."""
+        return self.student.text(self.texts.own[self.rows])
+
+    @cached_property
+    def image_view(self) -> torch.Tensor:
+        """I of the other view."""
+        return self.student.image(self.view)
+
+    @cached_property
+    def text_view(self) -> torch.Tensor:
+        """T of another wording."""
+        return self.student.text(self.texts.pick("reworded", self.rows, self.generator))
+
+    @cached_property
+    def image_before(self) -> torch.Tensor:
+        """I of the frozen model, without gradient."""
+        with torch.no_grad():
+            return self.frozen.image(self.pixels)
+
+    @cached_property
+    def text_before(self) -> torch.Tensor:
+        """T of the frozen model, without gradient."""
+        with torch.no_grad():
+            return self.frozen.text(self.texts.own[self.rows])
+
+    @property
+    def scale(self) -> torch.Tensor:
+        return self.student.scale
+
+    @cached_property
+    def same(self) -> torch.Tensor:
+        """Which pairs have equal captions, (n, n) bool; the diagonal always."""
+        group = self.texts.group[self.rows]
+        return group[:, None] == group[None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term(abc.ABC):
+    """One summand of a loss. Authors write ``loss``; ``wordings`` says which other texts it needs."""
+
+    name: ClassVar[str]
+    wordings: ClassVar[tuple[str, ...]] = ()
+    weight: float = 1.0
+
+    @abc.abstractmethod
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """A scalar with gradients to the student."""
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """The weighted term.
+
+        Raises:
+            ValueError: it is no scalar.
+        """
+        value = self.loss(batch)
+        if value.ndim:
+            raise ValueError(f"{self.name} gave a loss of shape {tuple(value.shape)}")
+        return self.weight * value
+
+
+def matched(a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor, same: torch.Tensor | None = None) -> torch.Tensor:
+    """1/2 [CE(s A B^T) + CE(s B A^T)] of unit rows (n, d); the labels are the diagonal, or spread evenly over ``same`` (n, n) bool."""
+    logits = scale * a @ b.T
+    if same is None:
+        own = torch.arange(len(a), device=a.device)
+        return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    wanted = same.float() / same.sum(1, keepdim=True)
+    return (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted)) / 2
+
+
+TERMS: Registry[Term] = Registry("loss term", Term)  # type: ignore[type-abstract]
