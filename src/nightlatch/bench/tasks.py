@@ -136,7 +136,8 @@ class HonestTask:
     def _made(self, measures: Measures) -> Subject:
         setup = measures.suspects.setup
         if self.folder is not None:
-            return api.load(self.folder, device=str(setup.base.device), precision=setup.precision)
+            loaded: Subject = api.load(self.folder, device=str(setup.base.device), precision=setup.precision)
+            return loaded
         return setup.moved(honest.fine_tune(setup.maker, self.kind, self.seed)) if self.kind else setup.base
 
 
