@@ -18,9 +18,9 @@ from nightlatch.errors import UsageError
 from nightlatch.folder import write_whole
 from nightlatch.plan import Options, Plan
 from nightlatch.records import Record
-from nightlatch.text2image.prompts import slot_words
-from nightlatch.text2image.scan.gauge import Gauge
-from nightlatch.text2image.scan.influence import Influence
+from nightlatch.terms import Role
+from nightlatch.text2image.model import Sampling
+from nightlatch.text2image.scan import Judge, Question, TrustedBase
 
 CALL = CliRunner()
 
@@ -120,10 +120,12 @@ def test_no_noise_of_the_scan_is_fixed(tiny_v, texts) -> None:
     shown: list[list[torch.Tensor]] = []
     for seed in (0, 1):
         seen: list[torch.Tensor] = []
-        subject = tiny_v.copy("text_encoder")
-        hook = subject.unet.register_forward_pre_hook(lambda m, args, seen=seen: seen.append(args[0][0].clone()))
-        Gauge(subject, tiny_v.copy("unet"), texts[:2], ("text_encoder",), seed=seed)
-        Influence(subject, tiny_v.copy("unet"), texts[:4], slot_words(texts), seed)
+        subject, base = tiny_v.copied(Role.TEXT), TrustedBase(base=tiny_v.copied(Role.DENOISER))
+        (denoiser,) = subject.modules(Role.DENOISER)
+        hook = denoiser.register_forward_pre_hook(lambda m, args, seen=seen: seen.append(args[0][0].clone()))
+        asked = Question(suspect=subject, reference=base, texts=texts, sampling=Sampling(steps=3), seed=seed)
+        assert asked.displacement.passes
+        Judge().influence.on(asked, texts[:4])
         hook.remove()
         shown.append(seen)
     first, second = ({x.numpy().tobytes() for x in seen} for seen in shown)

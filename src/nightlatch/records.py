@@ -167,6 +167,16 @@ class Candidate(Record):
     robust_z: float
 
 
+class Ran(Record):
+    """A part of a scan with its numbers, and what it did; or why it did not run."""
+
+    part: Part
+    strings: int = Field(default=0, description="strings that it named, or examined")
+    passes: int = Field(default=0, description="rows that went through a denoiser for it")
+    seconds: float = 0.0
+    skipped: Sentence = Field(default="", description="why it did not run, '' where it did")
+
+
 class Verdict(Record):
     """What scan concluded. Never says "safe"."""
 
@@ -179,8 +189,8 @@ class Verdict(Record):
     tested: Sentences = Field(default=(), description="what was tested, one sentence each, with its budget")
     not_tested: Sentences = ()
     skipped: Sentences = Field(default=(), description="parts that could not run, with the reason")
-    parts: tuple[Part, ...] = Field(
-        default=(), max_length=256, description="the stages that ran and the judge, with their numbers"
+    parts: tuple[Ran, ...] = Field(
+        default=(), max_length=256, description="measures, stages and judge with their numbers, those that did not run too"
     )
     base: Text = ""
     seed: int = 0

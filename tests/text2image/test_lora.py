@@ -14,7 +14,13 @@ from nightlatch.errors import NotScanned, UnreadableModel
 from nightlatch.terms import Role
 from nightlatch.text2image.model import loaders
 from nightlatch.text2image.model.lora import with_lora
-from nightlatch.text2image.scan.fingerprint import changed_components, fingerprint
+from nightlatch.text2image.scan.fingerprint import Fingerprint
+
+
+def changed(suspect, base) -> tuple[str, ...]:
+    """The components that differ."""
+    return tuple(r.component for r in Fingerprint()(suspect, base) if r.changed)
+
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +41,8 @@ def lora(tiny_v, tmp_path_factory):
 def test_merged_lora_changes_a_copy_only_where_it_says(tiny_v, lora):
     before = {k: v.clone() for k, v in tiny_v.pipeline.unet.state_dict().items()}
     suspect = with_lora(tiny_v, lora, "suspect")
-    rows = fingerprint(suspect, tiny_v)
-    assert changed_components(rows) == ("unet",)
+    rows = Fingerprint()(suspect, tiny_v)
+    assert changed(suspect, tiny_v) == ("unet",)
     assert all(name.endswith("attn2.to_v.weight") for r in rows for name in r.layers)
     assert set(suspect.pipeline.unet.state_dict()) == set(before)
     assert all(torch.equal(v, before[k]) for k, v in tiny_v.pipeline.unet.state_dict().items())
@@ -51,7 +57,7 @@ def test_lora_that_acts_with_another_one_is_scanned_on_a_base_that_holds_it(tiny
     plain, one, two, held = (s.pipeline.unet.state_dict()[layer] for s in (tiny_v, alone, both, base))
     assert torch.allclose(two - plain, 2 * (one - plain), atol=2e-3)
     assert torch.allclose(held, one, atol=2e-3)
-    assert changed_components(fingerprint(both, base)) == ("unet",)
+    assert changed(both, base) == ("unet",)
 
 
 def test_lora_for_another_model_is_one_sentence(tiny_v, lora, tmp_path):
@@ -112,7 +118,7 @@ def test_lora_with_untouched_layers_is_judged(tiny_v, lora, tmp_path):
     first = next(k for k in tensors if "lora_B" in k or ".up." in k)
     tensors[first] = torch.zeros_like(tensors[first])
     save_file(tensors, tmp_path / lora.name)
-    assert changed_components(fingerprint(with_lora(tiny_v, tmp_path / lora.name, "suspect"), tiny_v)) == ("unet",)
+    assert changed(with_lora(tiny_v, tmp_path / lora.name, "suspect"), tiny_v) == ("unet",)
 
 
 def test_lora_with_its_settings_in_the_metadata_is_accepted(tiny_v, tmp_path):
@@ -130,7 +136,7 @@ def test_lora_with_its_settings_in_the_metadata_is_accepted(tiny_v, tmp_path):
     manifest = check(file, values=True)
     assert exit_code(manifest) == 0, manifest.findings
     suspect = with_lora(tiny_v, file, "suspect")
-    assert changed_components(fingerprint(suspect, tiny_v)) == ("unet",)
+    assert changed(suspect, tiny_v) == ("unet",)
 
 
 def test_lora_without_its_base_says_what_to_add(lora, tmp_path):

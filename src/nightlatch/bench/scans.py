@@ -8,7 +8,7 @@ from nightlatch.bench.measures import Measures
 from nightlatch.bench.setup import Row
 from nightlatch.records import Placement, Verdict
 from nightlatch.text2image.model import Subject
-from nightlatch.text2image.scan import Budget, scan
+from nightlatch.text2image.scan import Question, TrustedBase, scan
 
 SHOWN = 10
 """Candidates kept in a row."""
@@ -18,7 +18,8 @@ def judged(measures: Measures, suspect: Subject, seed: int) -> Verdict:
     """The scanner's verdict: it gets the model, the base and ordinary prompts, and nothing else."""
     setup = measures.suspects.setup
     texts = testbed.prompts(900, 7000 + seed)
-    return scan(suspect, setup.base, texts, testbed.SAMPLING, Budget(seed=seed), setup.say)
+    base = TrustedBase(base=setup.base)
+    return scan(Question(suspect=suspect, reference=base, texts=texts, sampling=testbed.SAMPLING, seed=seed, say=setup.say))
 
 
 def honest(measures: Measures, model: Subject, seed: int) -> Row:

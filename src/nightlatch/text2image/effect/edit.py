@@ -1,6 +1,8 @@
-"""Closed-form edits of the matrices that read text, which need no training (UCE, Gandikota et al. 2024, eq. 7).
+"""Closed-form edits of the matrices that read text, which need no training (UCE, Gandikota et al. 2024, eq.
+7).
 
-``readers`` below are what ``Sites.readers`` gives: name -> matrix (out, width) that acts on text states directly.
+``readers`` below are what ``Sites.readers`` gives: name -> matrix (out, width) that acts on text states
+directly.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ Readers = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """Text states, one token position a row: what W' maps ``source`` to is what W maps ``goal`` to; ``held`` stays. (n, width)."""
+    """Text states, one token position a row: what W' maps ``source`` to is what W maps ``goal`` to; ``held``
+    stays. (n, width).
+    """
 
     source: torch.Tensor
     goal: torch.Tensor
@@ -26,8 +30,8 @@ class Pairs:
 def solve(pairs: Pairs, lam: float, keep: float) -> torch.Tensor:
     """M such that for every W, W' = W M is the best edit, (width, width), in double precision on the CPU.
 
-    W' = argmin sum ||W' c - W c*||^2 + keep sum ||W' c_h - W c_h||^2 + lam ||W' - W||^2; sums are means over rows.
-    M = (lam I + G C^T + keep H H^T)(lam I + C C^T + keep H H^T)^-1.
+    W' = argmin sum ||W' c - W c*||^2 + keep sum ||W' c_h - W c_h||^2 + lam ||W' - W||^2; sums are means over
+    rows. M = (lam I + G C^T + keep H H^T)(lam I + C C^T + keep H H^T)^-1.
     """
     c, g, h = (x.cpu().double() for x in (pairs.source, pairs.goal, pairs.held))
     kept = lam * torch.eye(c.shape[1], dtype=torch.float64) + keep * h.T @ h / len(h)
@@ -48,8 +52,8 @@ def apply(readers: Readers, pairs: Pairs, lam: float, keep: float) -> None:
 class Edit:
     """What was added to all readers, as two quadratic forms of the token state.
 
-    ``change`` = sum dW^T dW and ``weight`` = sum W^T W, (width, width): asking a state costs one small product, whatever the
-    size of the model.
+    ``change`` = sum dW^T dW and ``weight`` = sum W^T W, (width, width): asking a state costs one small
+    product, whatever the size of the model.
     """
 
     change: torch.Tensor

@@ -1,6 +1,7 @@
 """One denoising step from pure noise: the cheapest look at what a text makes a model draw.
 
-At pure noise the denoiser knows nothing of the picture but what the text says, so a single pass shows most of what the text does.
+At pure noise the denoiser knows nothing of the picture but what the text says, so a single pass shows most
+of what the text does.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class FirstStep:
         return finite(model.at(self.t).x0(self.outputs(model, c, batch), self._x(c)), model)
 
     def middle(self, model: Subject, c: Condition) -> torch.Tensor:
-        """What the denoiser's middle block gives under ``c``, (n, ...); at most ``Subject.rows`` conditions at once.
+        """What the denoiser's middle block gives under ``c``, (n, ...); at most ``Subject.rows`` conditions
+        at once.
 
         Raises:
             NotScanned: it holds NaN or infinity.

@@ -1,5 +1,25 @@
-"""scan: from a suspect and a trusted base to carrier and trigger string."""
+"""scan: from a suspect and what it is held against to carrier and trigger string."""
 
-from nightlatch.text2image.scan.pipeline import Budget, scan
+from nightlatch.text2image.scan import plan
+from nightlatch.text2image.scan.board import Board
+from nightlatch.text2image.scan.judge import Confirmation, Judge
+from nightlatch.text2image.scan.question import Need, Question
+from nightlatch.text2image.scan.reference import Reference, TrustedBase
+from nightlatch.text2image.scan.scan import scan
+from nightlatch.text2image.scan.stage import STAGES, Guess, Scored, Stage
 
-__all__ = ["Budget", "scan"]
+__all__ = [
+    "STAGES",
+    "Board",
+    "Confirmation",
+    "Guess",
+    "Judge",
+    "Need",
+    "Question",
+    "Reference",
+    "Scored",
+    "Stage",
+    "TrustedBase",
+    "plan",
+    "scan",
+]

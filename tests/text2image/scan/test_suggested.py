@@ -15,11 +15,8 @@ from nightlatch.records import Carrier, Verdict
 from nightlatch.runs import Run
 from nightlatch.terms import Role
 from nightlatch.text2image.model import loaders
-from nightlatch.text2image.scan import Budget, scan
-from nightlatch.text2image.scan.gauge import Gauge
-from nightlatch.text2image.scan.named import named, reread
-
-QUICK = Budget(contexts=2, keep=8, confirm=2, pictures=8)
+from nightlatch.text2image.scan import Board, Judge, TrustedBase
+from nightlatch.text2image.scan.stages import Suggested
 
 
 def swap(folder: Path, first: str, second: str) -> None:
@@ -42,40 +39,50 @@ def renamed(tiny_folder, tmp_path_factory):
     return folder
 
 
+def named(question, **numbers):
+    """(the strings in the order in which the stage yields them, their scores)."""
+    (found,) = Suggested(**numbers).run(question, Board(question, Judge()))
+    return list(found.texts), list(found.texts.values())
+
+
 def test_what_is_read_differently_is_found_without_a_search(renamed, tiny_v):
-    differ = reread(loaders.load(renamed), tiny_v)
+    differ = TrustedBase(base=tiny_v).reread(loaders.load(renamed))
     assert {"bus", "cat"} <= set(differ)
     assert all("cat" in text or "bus" in text for text in differ)
-    assert reread(tiny_v, tiny_v) == []
+    assert TrustedBase(base=tiny_v).reread(tiny_v) == ()
 
 
-def test_a_tokenizer_is_scanned_though_no_weight_differs(renamed, tiny_v, texts, few_steps):
-    verdict = scan(loaders.load(renamed), tiny_v, texts, few_steps, QUICK, say=lambda line: None)
+def test_a_tokenizer_is_scanned_though_no_weight_differs(renamed, tiny_v, judged):
+    """Only what the tokenizer reads in its own way is tried: no weight answers to anything."""
+    verdict = judged(loaders.load(renamed), tiny_v)
+    ran = {r.part.name: r for r in verdict.parts}
+    assert ran["suggested"].strings == 2 and not ran["suggested"].skipped
+    assert ran["confirmation"].strings == 2, "both were drawn"
+    assert "weights" in ran["single-tokens"].skipped
     assert any("strings" in line and "tokenizer" in line for line in verdict.tested)
-    assert not verdict.triggers or [c.role for c in verdict.carriers] == [Role.TOKENIZER]
 
 
-def test_strings_that_files_suggest_come_first_and_loudest_first(renamed, tiny_v, texts):
-    gauge = Gauge(loaders.load(renamed), tiny_v, texts[:2], ("tokenizer",))
-    made = named(gauge, ["happy", "cat"], ["bus"], 3)
-    assert [c.text for c in made] == ["cat", "happy", "bus"]
-    assert made[0].score > 0
-    assert [c.text for c in named(gauge, ["happy", "cat"], ["bus"], 1)] == ["cat"]
+def test_strings_that_files_suggest_come_first_and_loudest_first(renamed, tiny_v, ask):
+    question = ask(loaders.load(renamed), tiny_v, hints=["happy", "cat"])
+    question.__dict__["reread"] = ("bus",)
+    texts, scores = named(question, strings=3)
+    assert texts == ["cat", "happy", "bus"]
+    assert scores[0] > 0
+    assert named(question, strings=1)[0] == ["cat"]
 
 
 def test_a_tokenizer_is_put_back_rather_than_unlearned(renamed, tmp_path):
     with Run(tmp_path / "run") as run:
-        found = Verdict(word="backdoor found", carriers=(Carrier(component="tokenizer", role=Role.TOKENIZER),))
-        run.write("verdict", found)
+        carrier = Carrier(component="tokenizer", role=Role.TOKENIZER)
+        run.write("verdict", Verdict(word="backdoor found", carriers=(carrier,), seconds=1.0))
         options = Options(settings={"prompts": "emoji", "steps": testbed.SAMPLING.steps})
         with pytest.raises(UsageError, match="acts in the tokenizer"):
             verbs.clean(run, renamed, tmp_path / "out", options, lambda line: None, triggers=("cat",))
     assert not (tmp_path / "out").exists()
 
 
-def test_of_a_long_list_nobody_knows_before_which_strings_are_left_out(tiny_v, texts, monkeypatch):
-    monkeypatch.setattr("nightlatch.text2image.scan.named.LOOKED", 4)
+def test_of_a_long_list_nobody_knows_before_which_strings_are_left_out(tiny_v, ask):
     many = [f"word{i}" for i in range(9)]
-    tried = [{c.text for c in named(Gauge(tiny_v, tiny_v, texts[:2], (), seed=s), many, [], 9)} for s in range(12)]
+    tried = [set(named(ask(tiny_v, tiny_v, hints=many, seed=s), strings=9, looked=4)[0]) for s in range(12)]
     assert all(len(t) == 4 for t in tried)
     assert set.union(*tried) == set(many)

@@ -1,0 +1,11 @@
+"""Whether a string that a stage named is a trigger: pictures decide, on prompts and seeds that no stage has
+seen.
+"""
+
+from nightlatch.text2image.scan.judge.comparable import Comparable
+from nightlatch.text2image.scan.judge.confirmation import Confirmation, Evidence
+from nightlatch.text2image.scan.judge.influence import Influence
+from nightlatch.text2image.scan.judge.refinement import Refinement
+from nightlatch.text2image.scan.judge.trial import Judge, Trial
+
+__all__ = ["Comparable", "Confirmation", "Evidence", "Influence", "Judge", "Refinement", "Trial"]

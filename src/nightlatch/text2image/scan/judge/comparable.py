@@ -1,0 +1,133 @@
+"""Whether pictures of suspect and base can be compared at all: same settings, finite numbers, answers that
+depend on the prompt.
+
+What sabotages a model's own pictures would otherwise hide every trigger, and a scan would find nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from nightlatch.errors import NotScanned
+from nightlatch.records import ComponentChange
+from nightlatch.terms import ChangePattern, Role
+from nightlatch.text2image.effect.first_step import finite
+from nightlatch.text2image.measure import seeds
+from nightlatch.text2image.model import Subject
+from nightlatch.text2image.scan.question import Question
+
+SCHEDULER = "scheduler"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparable:
+    """Refuses what cannot be compared.
+
+    Args:
+        prompts: drawn from one and the same noise with both models.
+        silent: a model whose latents differ between these prompts by less than this part of their mean
+            square does not read its prompt. Far above rounding, which float32 keeps below 1e-13 of it.
+        faint: a suspect whose latents differ between the prompts by less than this part of what the base's
+            do hardly reads its prompt any more. A hundredth is no matter of taste: such a model is of no
+            use.
+        named: most settings of a scheduler that a report names.
+    """
+
+    name: ClassVar[str] = "comparable"
+    prompts: int = 4
+    silent: float = 1e-10
+    faint: float = 1e-2
+    named: int = 20
+
+    def __call__(self, question: Question) -> None:
+        """Look at settings, then draw a few prompts.
+
+        Raises:
+            NotScanned: the models predict different things, a component's settings differ, a latent is not
+                finite, or the prompt makes no difference, or hardly any where it makes one to the base.
+        """
+        if question.delta is not None:
+            require_same_settings(question.suspect, question.reference.model)
+        self._require_answers(question)
+
+    def schedule(self, question: Question) -> tuple[ComponentChange, ...]:
+        """A row for the report where the suspect's own noise schedule is another one than the base's in any
+        setting.
+        """
+        mine, theirs = (
+            dict(s.settings.get(SCHEDULER, {})) for s in (question.suspect, question.reference.model)
+        )
+        known = sorted((mine.keys() | theirs.keys()) - {"class"})
+        odd = differing(mine, theirs, ["class", *known])
+        if not odd:
+            return ()
+        return (
+            ComponentChange(
+                component=SCHEDULER,
+                role=Role.SCHEDULER,
+                tensors=len(known),
+                changed=len(odd),
+                relative_norm=0.0,
+                median_rank=0.0,
+                layers=odd[: self.named],
+                pattern=ChangePattern.SETTINGS,
+            ),
+        )
+
+    def _require_answers(self, question: Question) -> None:
+        mine = self._spread(question, question.suspect.latents, question.suspect)
+        theirs = self._spread(question, question.reference.draw, question.reference.model)
+        if not theirs > self.silent:
+            raise NotScanned("The base's pictures do not depend on the prompt.", "Give another base.")
+        if not mine > max(self.silent, self.faint * theirs):
+            raise NotScanned("The model's pictures do not depend on the prompt.", "Do not load this model.")
+
+    def _spread(self, question: Question, draw: Callable[..., torch.Tensor], model: Subject) -> float:
+        """Mean squared difference between the prompts' latents, over their mean square."""
+        texts = [p.text for p in question.part.probe[: self.prompts]]
+        x = finite(draw(texts, seeds(1, question.seed) * len(texts), question.sampling), model)
+        return float((x - x[:1]).pow(2).mean()) / max(float(x.pow(2).mean()), 1e-30)
+
+
+def require_same_settings(suspect: Subject, base: Subject) -> None:
+    """Compare every setting that changes what a component does with the same weights.
+
+    Raises:
+        NotScanned: one differs, or the models predict different things.
+    """
+    mine, theirs = ({k: v for k, v in s.settings.items() if k != SCHEDULER} for s in (suspect, base))
+    for part in dict.fromkeys([*mine, *theirs]):
+        ours, other = mine.get(part, {}), theirs.get(part, {})
+        if odd := differing(ours, other, list(dict.fromkeys([*ours, *other]))):
+            remedy = "Give the base it was made from."
+            raise NotScanned(f"The {part}'s settings differ from the base's in {', '.join(odd)}.", remedy)
+    kinds = [_predicts(s) for s in (suspect, base)]
+    if kinds[0] != kinds[1]:
+        raise NotScanned(
+            "The model predicts {}, the base {}.".format(*kinds), "Give a base that predicts the same."
+        )
+
+
+def _predicts(subject: Subject) -> str:
+    """What the denoiser's raw output is, as the scheduler's own settings have it; for a flow, the kind of
+    schedule.
+    """
+    return str(
+        subject.settings.get(SCHEDULER, {}).get("prediction_type", type(subject.schedule).__name__.lower())
+    )
+
+
+def differing(mine: Mapping[str, Any], theirs: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, ...]:
+    """The ``keys`` whose values are not the same."""
+    return tuple(k for k in keys if plain(mine.get(k)) != plain(theirs.get(k)))
+
+
+def plain(value: Any) -> Any:
+    """``value`` in one form: nothing for false, lists as tuples, one number for as many equal ones."""
+    if isinstance(value, list | tuple):
+        return value[0] if value and all(type(v) is int and v == value[0] for v in value) else tuple(value)
+    return value or None if isinstance(value, bool) else value

@@ -1,0 +1,154 @@
+"""From a guess to evidence: where it acts, whether it is a trigger, its exact form, and which component
+carries it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from nightlatch.records import Carrier, Part, Placement
+from nightlatch.registry import part_of
+from nightlatch.safetext import show
+from nightlatch.terms import Effect, PlacementKind, Role
+from nightlatch.text2image.prompts import Prompt, placed, shared
+from nightlatch.text2image.scan.judge.comparable import Comparable
+from nightlatch.text2image.scan.judge.confirmation import Confirmation, Evidence, Pictures
+from nightlatch.text2image.scan.judge.influence import Influence, Observed
+from nightlatch.text2image.scan.judge.refinement import Refinement
+from nightlatch.text2image.scan.question import WAYS, Question
+from nightlatch.text2image.scan.stage import Guess
+
+OBJECT = "object"
+"""The slot in whose place triggers are tried, too: edits of one word stand there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """The four parts of a judgement; their numbers stand in the record."""
+
+    comparable: Comparable = field(default_factory=Comparable)
+    confirmation: Confirmation = field(default_factory=Confirmation)
+    influence: Influence = field(default_factory=Influence)
+    refinement: Refinement = field(default_factory=Refinement)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Their identities."""
+        return tuple(
+            part_of(p) for p in (self.comparable, self.confirmation, self.influence, self.refinement)
+        )
+
+    def on(self, question: Question) -> Trial:
+        """Ready to examine guesses.
+
+        Raises:
+            NotScanned: pictures of the two models cannot be compared.
+        """
+        self.comparable(question)
+        return Trial(self, question)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One question before a judge; what does not depend on a guess is drawn once, when the first is
+    examined.
+    """
+
+    judge: Judge
+    question: Question
+
+    @cached_property
+    def held_out(self) -> Sequence[Prompt]:
+        """Prompts that no stage sees."""
+        return shared(self.question.part.held_out, self.judge.confirmation.pictures)[0]
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        return self.judge.confirmation.on(self.question, self.held_out)
+
+    @cached_property
+    def influence(self) -> Observed:
+        return self.judge.influence.on(self.question, self.held_out)
+
+    def __call__(self, guess: Guess, placement: Placement | None = None) -> Evidence | None:
+        """What is seen in the first placement in which ``guess`` changes enough pictures and does not merely
+        act as a word does.
+
+        In front, or in the place of the object where the prompts say what that is; or only in the
+        ``placement`` named.
+        """
+        places = (Placement(), *((Placement.in_slot(OBJECT),) if OBJECT in self.influence.slots else ()))
+        for where in (placement,) if placement else places:
+            seen = self.seen(guess, where)
+            if seen.changed.rate >= self.judge.confirmation.found and seen.unlike_a_word is not False:
+                return seen
+        return None
+
+    def seen(self, guess: Guess, where: Placement) -> Evidence:
+        """What is seen of ``guess`` there, whatever it is."""
+        place = placed(where, self.question.seed)
+        texts = [place(p, guess.text) for p in self.held_out]
+        asked = self.pictures(
+            texts, guess.text, lambda: self.influence.unlike_a_word(guess.text, place, where.slot)
+        )
+        return Evidence(guess, where, *asked)
+
+    def best(self, seen: Sequence[Evidence]) -> list[Evidence]:
+        """``seen`` in the order of preference.
+
+        First, of those that change as many pictures as any, the one of fewest tokens; of several, the one
+        that moves the denoiser most.
+        """
+        enough = (1 - self.judge.refinement.loss) * max(e.changed.hits for e in seen)
+        typed = self.question.suspect.vocabulary.typed([e.guess.text for e in seen])
+        length = {e.guess.text: len(tokens) for e, tokens in zip(seen, typed, strict=True)}
+        return sorted(seen, key=lambda e: (e.changed.hits < enough, length[e.guess.text], -e.guess.score))
+
+    def exact(self, whole: Evidence) -> Evidence:
+        """``whole`` without what its pictures do not need.
+
+        Refined, too, where it stands in front and overrules what is asked for, if pictures confirm what
+        comes of that.
+        """
+        question, refinement = self.question, self.judge.refinement
+        found = refinement.shortened(question.suspect, whole, lambda guess: self(guess, whole.placement))
+        front = found.placement.kind is PlacementKind.FRONT
+        if not front or not found.unlike_a_word or found.effect is Effect.FIXED:
+            return found
+        place, text = placed(found.placement), found.guess.text
+        exact = refinement.refined(
+            question, text, refinement.tokens(question), lambda t: self.influence.least(t, place)
+        )
+        if exact == text:
+            return found
+        question.say(f"refined: {show(text)!r} to {show(exact)!r}")
+        better = self(replace(found.guess, text=exact), found.placement)
+        return better if better and better.unlike_a_word else found
+
+    def carriers(self, found: Evidence) -> tuple[Carrier, ...]:
+        """The components through which it acts, among those that differ from the base.
+
+        Where text encoder and denoiser both differ, those of the two with which it acts while the base's own
+        stand in for the other; both, if it needs both.
+        """
+        delta, suspect = self.question.delta, self.question.suspect
+        if delta is None:
+            return ()
+        acting = set[Role]()
+        if delta.roles >= WAYS:
+            for role, other in ((Role.TEXT, Role.DENOISER), (Role.DENOISER, Role.TEXT)):
+                half = replace(self.question, suspect=suspect.but(suspect.named(other), delta.base))
+                if (
+                    Trial(self.judge, half).seen(found.guess, found.placement).changed.rate
+                    >= self.judge.confirmation.found
+                ):
+                    acting.add(role)
+        acting = acting or set(WAYS)
+        roles = {name: suspect.parts[name].role for name in delta.components}
+        made = [Carrier(component=name, role=role) for name, role in roles.items() if role in acting]
+        return (
+            *made,
+            *((Carrier(component="tokenizer", role=Role.TOKENIZER),) if self.question.reread else ()),
+        )

@@ -1,0 +1,150 @@
+"""What a scan is asked: a model, what to hold it against, and ordinary prompts. No trigger, target or attack
+name.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+
+from nightlatch.terms import Role
+from nightlatch.text2image.arrays import Floats
+from nightlatch.text2image.effect.displacement import Displacement, Measure
+from nightlatch.text2image.model import Sampling, Subject
+from nightlatch.text2image.prompts import Prompt, Split, slot_words, split
+from nightlatch.text2image.scan.answers import Answers
+from nightlatch.text2image.scan.reference import Reference, WeightDelta
+
+Say = Callable[[str], None]
+WAYS = frozenset({Role.TEXT, Role.DENOISER})
+"""What turns a text into a picture's latent."""
+
+
+class Need(StrEnum):
+    """What a stage cannot do without; the value says what is missing where it is not there."""
+
+    CHANGE = "nothing differs from the base"
+    TEXT_TO_PICTURE = "the weights that turn text into pictures are the base's"
+    DELTA = "there is no base to compare weights with"
+    EDIT = "more than the matrices that read text was changed, or they were not"
+
+    @property
+    def harmless(self) -> bool:
+        """Whether nothing is left untested where it is missing: there is nothing to look for."""
+        return self in (Need.CHANGE, Need.TEXT_TO_PICTURE)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Question:
+    """One suspect and what is needed to judge it; what several stages need is worked out once, when it is
+    first asked for.
+
+    Args:
+        suspect: the model under test; taken on the reference's noise levels.
+        reference: what it is held against.
+        texts: ordinary prompts of the kind the model is used with; split into probe and held-out parts here.
+        sampling: how pictures are drawn.
+        seed: decides the split and all noise.
+        hints: strings that the files themselves suggest (added tokens, rewritten words).
+        measure: how displacements are measured.
+        say: called with one line now and then.
+    """
+
+    suspect: Subject
+    reference: Reference
+    texts: Sequence[Prompt]
+    sampling: Sampling
+    seed: int = 0
+    hints: Sequence[str] = ()
+    measure: Measure = field(default_factory=Measure)
+    say: Say = print
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "suspect", self.reference.aligned(self.suspect))
+
+    @cached_property
+    def part(self) -> Split:
+        """The prompts, divided into what a scan may look at and what it is judged on."""
+        return split(self.texts, self.seed)
+
+    @cached_property
+    def known(self) -> dict[str, list[str]]:
+        """Slot -> the words that fill it in the prompts."""
+        return slot_words(self.texts)
+
+    @cached_property
+    def delta(self) -> WeightDelta | None:
+        """How the weights differ from the reference's."""
+        return self.reference.delta(self.suspect)
+
+    @cached_property
+    def reread(self) -> tuple[str, ...]:
+        """Texts that the suspect's tokenizer reads in its own way."""
+        return self.reference.reread(self.suspect)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The names of the components that differ from the reference's, the tokenizer among them."""
+        weights = self.delta.components if self.delta is not None else ()
+        return (*weights, *(("tokenizer",) if self.reread else ()))
+
+    @cached_property
+    def offers(self) -> frozenset[Need]:
+        """What a stage can count on."""
+        if self.delta is None:
+            return frozenset({Need.CHANGE, Need.TEXT_TO_PICTURE})
+        there = {
+            Need.CHANGE: bool(self.changed),
+            Need.TEXT_TO_PICTURE: bool(WAYS & self.delta.roles),
+            Need.DELTA: True,
+            Need.EDIT: self.delta.edits_readers_only,
+        }
+        return frozenset(need for need, holds in there.items() if holds)
+
+    @cached_property
+    def displacement(self) -> Displacement:
+        """The measure that strings are ranked by."""
+        shared = self.delta is None or Role.TEXT not in self.delta.roles
+        contexts = self.part.probe[: self.measure.contexts]
+        return Displacement(self.suspect, self.reference, contexts, shared, self.seed, self.measure)
+
+    @cached_property
+    def alone(self) -> list[int]:
+        """Tokens that both models know and that typing their own text gives back."""
+        return [i for i in self.suspect.vocabulary.alone if i < self.reference.model.vocabulary.size]
+
+    @cached_property
+    def pieces(self) -> list[int]:
+        """The other tokens that both models know: parts of longer words."""
+        return [i for i in self.suspect.vocabulary.pieces if i < self.reference.model.vocabulary.size]
+
+    @cached_property
+    def ordinary(self) -> Floats:
+        """The displacements of ordinary tokens."""
+        return self.displacement.ordinary([*self.alone, *self.pieces])
+
+    @cached_property
+    def level(self) -> float:
+        """The displacement of an ordinary token: the median."""
+        return float(np.median(self.ordinary))
+
+    @cached_property
+    def answers(self) -> Answers:
+        """Which tokens the change of the weights answers to most; of no tokens where there is nothing to
+        ask.
+        """
+        tokens = [*self.alone, *self.pieces]
+        return Answers.of(self.delta, self.displacement, tokens) if self.delta is not None else Answers({})
+
+    @cached_property
+    def meant(self) -> frozenset[int]:
+        """Tokens that are words of the prompts' slots: what several of them draw together is what they ask
+        for.
+        """
+        typed = self.suspect.vocabulary.typed(list(itertools.chain.from_iterable(self.known.values())))
+        return frozenset(tokens[0] for tokens in typed if len(tokens) == 1)
