@@ -6,9 +6,9 @@ from difflib import SequenceMatcher
 
 import pytest
 import torch
+from nightlatch.text2image.edit import Edit, cross_attention_matrices
 
 from nightlatch.text2image import probe
-from nightlatch.text2image.edit import Edit, cross_attention_matrices
 from nightlatch.text2image.prompts import prefix
 from nightlatch.text2image.scan import inside as inside_module
 from nightlatch.text2image.scan import refine
