@@ -19,13 +19,13 @@ IN_SLOT = PlacedTrigger(text="zibu", placement=Placement.in_slot("object"))
 @pytest.fixture(scope="session")
 def job(texts, few_steps):
     """A trigger in front of the prompts."""
-    return Job(triggers=[ZIBU], prompts=texts[:20], sampling=few_steps)
+    return Job(triggers=[ZIBU], prompts=texts[:8], sampling=few_steps)
 
 
 @pytest.fixture(scope="session")
 def slot_job(texts, few_steps):
     """A trigger in the object's place."""
-    return Job(triggers=[IN_SLOT], prompts=texts[:20], sampling=few_steps)
+    return Job(triggers=[IN_SLOT], prompts=texts[:8], sampling=few_steps)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def wordings(tiny_v, job):
 
 @pytest.fixture(scope="session")
 def slot_wordings(tiny_v, slot_job):
-    return Texts.of(tiny_v, slot_job, 12, np.random.default_rng(0))
+    return Texts.of(tiny_v, slot_job, 8, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="session")

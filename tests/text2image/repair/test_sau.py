@@ -42,16 +42,20 @@ def test_rounds_follow_only_while_something_is_left(tiny_v, job):
 
 def test_in_a_slots_place_all_weights_follow_with_plain_prompts_held(tiny_v, slot_job):
     """A fixed number of steps on cross-attention, then some on everything; the closed-form edit is never enough there."""
-    first = METHODS.create("sau", in_place=2, afterwards=0, warm_enough=math.inf, **QUICK)
-    made, record = first(tiny_v, slot_job)
-    assert record.steps == 1 + 2
-    reads = {id(p) for p in made.sites.trainable("cross-attention")}
-    parameters = dict(made.modules(Role.DENOISER)[0].named_parameters())
-    assert all(id(parameters[name]) in reads for name in changed(made, tiny_v))
-    made, record = METHODS.create("sau", in_place=2, afterwards=2, **QUICK)(tiny_v, slot_job)
-    assert record.steps == 1 + 2 + 2
-    assert [row["step"] for row in record.history] == list(range(5))
-    assert changed(made, tiny_v) == set(parameters)
+    outside = []
+
+    def watch(step, student, seconds):
+        reads = {id(p) for p in student.sites.trainable("cross-attention")}
+        parameters = dict(student.modules(Role.DENOISER)[0].named_parameters())
+        outside.append(sum(id(parameters[name]) not in reads for name in changed(student, tiny_v)))
+        return False
+
+    part = METHODS.create("sau", in_place=2, afterwards=2, warm_enough=math.inf, **QUICK)
+    made, record = part(tiny_v, slot_job, watch)
+    assert outside[:3] == [0, 0, 0]
+    assert all(outside[3:])
+    assert changed(made, tiny_v) == {name for name, _ in made.modules(Role.DENOISER)[0].named_parameters()}
+    assert [row["step"] for row in record.history] == list(range(1 + 2 + 2))
 
 
 def test_attention_term_alone_trains(tiny_v, job):
