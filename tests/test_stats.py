@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from nightlatch import stats
-from nightlatch.text2image import measure
 
 
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -30,21 +29,3 @@ def test_robust_z_is_measured_among_the_ordinary():
     among = np.array([1.0, 2.0, 3.0, 4.0, 1e6])
     assert stats.robust_z(np.array([3.0, 3.0 + 1.4826]), among) == pytest.approx([0.0, 1.0])
     assert stats.robust_z(np.array([5.0]), np.array([0.0, 0.0, 0.0, 5.0])) == pytest.approx([5.0 / np.std([0, 0, 0, 5])])
-
-
-def test_fid_equals_the_textbook_formula():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(200, 6)), rng.normal(1, 2, size=(300, 6))
-    from scipy.linalg import sqrtm
-
-    ca, cb = np.cov(a.T), np.cov(b.T)
-    want = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * np.real(sqrtm(ca @ cb)))
-    assert measure.fid(a, b) == pytest.approx(want, rel=1e-8)
-    assert abs(measure.fid(a, a)) < 1e-8
-
-
-def test_kid_is_near_zero_for_one_distribution_and_positive_for_two():
-    rng = np.random.default_rng(0)
-    a, b, c = rng.normal(size=(200, 6)), rng.normal(size=(200, 6)), rng.normal(1, 1, size=(200, 6))
-    assert abs(measure.kid(a, b)) < 0.2
-    assert measure.kid(a, c) > 1

@@ -103,8 +103,17 @@ def plug_ins() -> tuple[str, ...]:
 
 def part_of(part: Any) -> Part:
     """The identity of a part, to be written into records: name, parameters, version."""
-    parameters = {f.name: _plain(getattr(part, f.name)) for f in dataclasses.fields(part)}
-    return Part(name=part.name, parameters=parameters, version=getattr(part, "version", "1"))
+    return Part(name=part.name, parameters=dict(_parameters(part)), version=getattr(part, "version", "1"))
+
+
+def _parameters(part: Any, within: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of a part; those of a group of numbers that it holds follow as ``group.field``."""
+    for name in (f.name for f in dataclasses.fields(part)):
+        value = getattr(part, name)
+        if dataclasses.is_dataclass(value):
+            yield from _parameters(value, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", _plain(value)
 
 
 def _plain(value: Any) -> Any:

@@ -35,3 +35,15 @@ def test_a_sum_of_losses_is_one_step():
         return torch.cat([w.detach(), torch.tensor([value])])
 
     torch.testing.assert_close(stepped(True), stepped(False))
+
+
+def test_a_rate_that_does_not_decay_stays_to_the_end():
+    """Each step of AdamW under one gradient moves a weight by the rate."""
+    w = torch.nn.Parameter(torch.zeros(1))
+    descend = Descent([w], 4, rate=0.1, warm=1, decays=False)
+    seen = []
+    for _ in range(4):
+        before = float(w.detach())
+        descend(w.sum())
+        seen.append(before - float(w.detach()))
+    torch.testing.assert_close(torch.tensor(seen), torch.full((4,), 0.1), rtol=1e-3, atol=1e-5)

@@ -27,3 +27,14 @@ def loud_token(tiny_v):
 def loud_piece(tiny_v):
     """A suspect that answers a piece of a word which is never typed alone."""
     return loud(tiny_v, "nek")
+
+
+@pytest.fixture(scope="session")
+def crowded():
+    """(subject, positions) -> the same subject where memory holds only so many latent positions at once."""
+
+    def made(subject: Subject, positions: int) -> Subject:
+        kind = type("Crowded", (type(subject),), {"positions": positions})
+        return kind(subject.name, subject.pipeline, subject.device, subject.precision, subject.schedule)
+
+    return made

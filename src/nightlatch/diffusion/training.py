@@ -24,8 +24,13 @@ def loss(
 ) -> torch.Tensor:
     """E || target - denoise(a_t x0 + s_t eps, t) ||^2 over one random t in the share 0..``high`` of the schedule for each sample."""
     t = schedule.draw(len(x0), 0.0, high, generator)
-    levels = schedule.at(t, x0.ndim)
     eps = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
+    return loss_at(schedule, denoise, x0, t, eps)
+
+
+def loss_at(schedule: Schedule, denoise: TimedDenoise, x0: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+    """The same for given timesteps (n,) and noise (Ho et al. 2020, eq. 14): a batch can be cut into parts without another draw."""
+    levels = schedule.at(t, x0.ndim)
     out = denoise(levels.noised(x0, eps), t)
     return (out.float() - levels.target(x0, eps).float()).pow(2).mean()
 

@@ -10,10 +10,11 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from nightlatch.diffusion import training
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair.base import METHODS, Job, Method, Step
 from nightlatch.text2image.repair.texts import Texts
-from nightlatch.text2image.repair.training import denoising_loss, descend
+from nightlatch.text2image.repair.training import descend
 
 
 @METHODS.register("skd")
@@ -74,8 +75,8 @@ class CleanFineTune(Method):
         x0, c = frozen.latents(texts, range(len(texts)), job.sampling), frozen.read(texts)
 
         def loss(n: int) -> torch.Tensor:
-            i, t = torch.randint(len(texts), (n,)), frozen.schedule.draw(n)
-            return denoising_loss(student, x0[i], c[i], t, torch.randn_like(x0[i]))
+            i = torch.randint(len(texts), (n,))
+            return training.loss(student.schedule, lambda x, t: student.denoise(x, t, c[i]), x0[i])
 
         yield from descend(student, loss, self.batch, self.steps, self.rate)
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from nightlatch.diffusion.descent import Descent
+from nightlatch.diffusion.training import TimedDenoise, loss_at
 from nightlatch.terms import Role
 from nightlatch.text2image.measure import take
-from nightlatch.text2image.model import Sampling, Subject
+from nightlatch.text2image.model import Ids, Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.repair.training import denoising_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +52,14 @@ def regrow(
         i = torch.randint(len(texts), (batch,))
         t, eps = tuned.schedule.draw(batch), torch.randn_like(x0[i])
         descend.down(
-            denoising_loss(tuned, x0[i[k]], tuned.condition(tuple(row[i[k]] for row in ids)), t[k], eps[k]) * len(k) / batch
+            loss_at(tuned.schedule, _under(tuned, ids, i[k]), x0[i[k]], t[k], eps[k]) * len(k) / batch
             for k in torch.arange(batch).split(tuned.rows(batch, graph=True))
         )
     descend.finish()
     return tuned
+
+
+def _under(tuned: Subject, ids: Ids, rows: torch.Tensor) -> TimedDenoise:
+    """The denoiser under the texts of some rows, whose conditions it computes anew, with gradients."""
+    c = tuned.condition(tuple(each[rows] for each in ids))
+    return lambda x, t: tuned.denoise(x, t, c)

@@ -1,0 +1,57 @@
+"""Weights copied back from a base, also where tokens were added to the suspect."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from nightlatch.errors import UsageError
+from nightlatch.terms import Role
+from nightlatch.text2image.repair import METHODS
+from nightlatch.text2image.repair.restore import restore
+
+
+@pytest.fixture(scope="module")
+def suspect(tiny_v):
+    """Every part with weights differs from the base."""
+    made = tiny_v.copy()
+    for part in made.parts.values():
+        for p in part.module.parameters():
+            p.data.mul_(1.01).add_(1e-3)
+    return made
+
+
+def test_every_part_is_the_bases_again(tiny_v, suspect, job, replace):
+    made, record = METHODS.create("restore", harm_limit=math.inf)(suspect, replace(job, base=tiny_v))
+    for name, part in made.parts.items():
+        theirs = tiny_v.parts[name].module.state_dict()
+        assert all(torch.equal(v, theirs[k]) for k, v in part.module.state_dict().items())
+    assert record.history == ({"step": 0.0},)
+    assert record.changed_share > 0.99
+
+
+def test_of_a_table_with_added_rows_those_in_common_are_restored(tiny_v, suspect, job, replace):
+    grown = suspect.copied(Role.TEXT)
+    (encoder,) = grown.modules(Role.TEXT)
+    rows = encoder.get_input_embeddings().num_embeddings
+    encoder.resize_token_embeddings(rows + 2, mean_resizing=False)
+    added = encoder.get_input_embeddings().weight[rows:].clone()
+    made, record = METHODS.create("restore", harm_limit=math.inf)(grown, replace(job, base=tiny_v))
+    table = made.modules(Role.TEXT)[0].get_input_embeddings().weight
+    assert torch.equal(table[:rows], tiny_v.modules(Role.TEXT)[0].get_input_embeddings().weight)
+    assert torch.equal(table[rows:], added), "what reads these rows is the tokenizer's doing"
+    assert record.history == ({"step": 0.0, "added_rows": 2.0},)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [({"a": (2, 3)}, {"b": (2, 3)}), ({"a": (2, 3)}, {"a": (2, 4)}), ({"a": (2,)}, {"a": (3,)})],
+    ids=["names", "widths", "vectors"],
+)
+def test_another_architecture_is_refused_and_nothing_is_changed(mine, theirs):
+    before = {name: torch.zeros(shape) for name, shape in mine.items()}
+    with pytest.raises(UsageError, match="another kind of model"):
+        restore(before, {name: torch.ones(shape) for name, shape in theirs.items()}, "the base")
+    assert all(float(v.sum()) == 0 for v in before.values())

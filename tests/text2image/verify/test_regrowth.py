@@ -1,0 +1,39 @@
+"""Honest fine-tuning of a repaired model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nightlatch.terms import Role
+from nightlatch.text2image.verify import Regrowth, regrow
+
+
+def weights(subject):
+    return torch.cat([p.flatten() for m in subject.modules(Role.DENOISER, Role.TEXT) for p in m.parameters()])
+
+
+@pytest.fixture(scope="module")
+def once(tiny_v, texts, few_steps):
+    return regrow(tiny_v, tiny_v, texts[:20], few_steps, 0, Regrowth(steps=1, pictures=20))
+
+
+def test_a_copy_is_trained_text_encoder_and_denoiser_and_frozen_again(tiny_v, once):
+    before = weights(tiny_v)
+    for role in (Role.TEXT, Role.DENOISER):
+        pairs = zip(once.modules(role)[0].parameters(), tiny_v.modules(role)[0].parameters(), strict=True)
+        assert any(not torch.equal(a, b) for a, b in pairs)
+    assert torch.equal(before, weights(tiny_v))
+    assert once.modules(Role.DECODER)[0] is tiny_v.modules(Role.DECODER)[0]
+    assert not any(p.requires_grad for part in once.parts.values() for p in part.module.parameters())
+
+
+def test_the_first_step_has_the_whole_rate(tiny_v, once):
+    """As somebody who trains on would do it: no warm-up, and no fall towards the end."""
+    assert float((weights(once) - weights(tiny_v)).abs().max()) == pytest.approx(Regrowth().rate, rel=0.01)
+
+
+def test_a_step_a_few_pictures_at_a_time_is_the_same(tiny_v, crowded, once, texts, few_steps):
+    """A first step of AdamW moves every weight by the rate, so that only weights with hardly a gradient may go the other way."""
+    few = regrow(crowded(tiny_v, 8 * 3 * 64), tiny_v, texts[:20], few_steps, 0, Regrowth(steps=1, pictures=20))
+    assert float((weights(few) - weights(once)).abs().gt(1e-5).float().mean()) < 0.01
