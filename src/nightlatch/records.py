@@ -277,7 +277,10 @@ class Environment(Record):
 class Report(Record):
     """The one schema; html, json, sarif, junit and card are views of it."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
+    scope: Literal["files", "model"] = Field(
+        default="model", description="whether only the files were asked about, or behaviour too"
+    )
     source: Text
     environment: Environment
     manifest: Manifest | None = None

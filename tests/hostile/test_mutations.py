@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from intake_fixtures import with_header
 
-from nightlatch.intake import check, formats
+from nightlatch.intake import check
 
 VALUES: list[Any] = [
     None, True, -1, 0, 1.5, "x", [], {}, [1, 2], [None], 10**30, -1e300, {"a": [{}]}, ["diffusers"], "../x", [[1]], 2**40,
@@ -70,5 +70,5 @@ def test_no_rule_fails_itself(built: Path, tmp_path: Path, seed: int) -> None:
             manifest = check(model, values=chance.random() < 0.3)
             assert time.perf_counter() - started < 5
             assert "internal" not in {f.rule for f in manifest.findings}, (seed, path, manifest.findings)
-            assert formats.sarif(manifest).isascii()
+            assert files.sarif(manifest).isascii()
             path.write_bytes(good)

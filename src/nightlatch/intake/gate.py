@@ -45,7 +45,7 @@ def check(source: Path | str, *, values: bool = False) -> Manifest:
         values: also read every weight (finite, not constant) at disk speed; adds a note with the GB/s.
 
     Returns:
-        What lies there and what was found; ``seconds`` is wall time. See ``exit_code``.
+        What lies there and what was found; ``seconds`` is wall time.
     """
     started = time.perf_counter()
     case = examine(source)
@@ -53,12 +53,6 @@ def check(source: Path | str, *, values: bool = False) -> Manifest:
         scan_values(case)
     confirm_unchanged(case)
     return manifest(case, source, time.perf_counter() - started)
-
-
-def exit_code(manifest: Manifest) -> int:
-    """0 nothing found, 1 a warning, 2 refused; notes change nothing."""
-    severities = {f.severity for f in manifest.findings}
-    return 2 if "error" in severities else 1 if "warning" in severities else 0
 
 
 def examine(source: Path | str) -> Case:
