@@ -1,4 +1,4 @@
-"""What misses its bar stands out, and nothing else does."""
+"""What misses its bar stands out, and nothing else does; pages say what the figures say."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from nightlatch.bench import bars, race, tables
+from nightlatch import provenance, runs
+from nightlatch.bench import bars, cells, figures, page, race, tables
 from nightlatch.records import Rate
+
+ROOT = Path(__file__).parents[2]
 
 
 def rates(**hits: int) -> dict[str, object]:
@@ -30,9 +33,12 @@ BAD = {
 def test_rows_at_their_bars_keep_them_and_beyond_they_do_not(tmp_path: Path) -> None:
     (tmp_path / "clean.json").write_text(json.dumps([GOOD, BAD]))
     tables.write(tmp_path, tmp_path / "results.md")
-    good, bad = (line for line in (tmp_path / "results.md").read_text().splitlines() if line.startswith("| eviledit"))
+    good, bad = (line for line in (tmp_path / "results/clean.md").read_text().splitlines() if line.startswith("| eviledit"))
     assert good.count("**") == 0
     assert bad.count("**") == 2 * 5
+    (line,) = (line for line in page.missed([], [GOOD, BAD]) if line.startswith("- sau"))
+    assert all(said in line for said in bars.REPAIRED.values())
+    assert "94.9 % against 96.0 %" in line
 
 
 @pytest.mark.parametrize(
@@ -74,6 +80,68 @@ def test_sau_stands_out_where_self_distillation_is_there_first(sau: dict[str, ob
     assert line.count("**") == 2 * bold
 
 
+def test_repairs_are_compared_on_the_models_that_all_of_them_were_run_on() -> None:
+    rows = [{**GOOD, "seed": seed} for seed in (1, 2, 3)] + [{**BAD, "method": "skd", "seed": seed} for seed in (2, 3)]
+    _, _, sau, skd = page.methods(rows)
+    assert sau == "| sau | 2 of 2 | 2 of 2 | 2 of 2 | 2 of 2 | 2 of 2 | 2 of 2 | 9 |"
+    assert skd == "| skd | 0 of 2 | 0 of 2 | 0 of 2 | 0 of 2 | 0 of 2 | 0 of 2 | 9 |"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("badt2i-object", "badt2i-object"),
+        ("π", "π (U+03C0)"),
+        ("ab\u200bc", "abc (U+200B)"),
+        ("\u202e", "(U+202E)"),
+        ("a|b", "a\\|b"),
+        ("www.x.org", "www\\.x\\.org"),
+        ("<b>й", "\\<b\\>й (U+0439)"),
+        ("a" * 201, "a" * 200 + " … 1 more characters"),
+    ],
+)
+def test_what_a_row_says_is_plain_words_with_its_odd_characters_named(said: str, shown: str) -> None:
+    assert cells.words(said) == shown
+
+
+def test_tables_show_rates_and_lie_beside_the_page(tmp_path: Path) -> None:
+    rate = Rate.of(1, 300).model_dump()
+    row = {**GOOD, "attack": "a|b", "success_after": rate}
+    provenance.write_figures(tmp_path / "clean.json", [row], "test", 0)
+    tables.write(tmp_path, tmp_path / "results.md")
+    written = (tmp_path / "results/clean.md").read_text()
+    assert "0.3 (< 1.8)" in written and "a\\|b" in written
+    assert not (tmp_path / "results/scan.md").exists()
+
+
+def test_scanners_are_counted_by_how_they_ended() -> None:
+    row = {"case": "7-x", "rule": "pickle", "nightlatch": "refused", "nightlatch_seconds": 0.1, "versions": {"picklescan": "1.0"}}
+    rows = [
+        {**row, "picklescan": "missed", "picklescan_ran_code": True},
+        {**row, "picklescan": "found", "picklescan_ran_code": False},
+    ]
+    lines = tables.scanners(rows)
+    assert "| picklescan 1\\.0 | 1 | 0 | 1 | 0 | 0 | 1 |" in lines
+    assert "| nightlatch | 0 | 2 | 0 | 0 | 0 | 0 |" in lines
+
+
+def test_figures_keep_rows_that_miss_their_bar(tmp_path: Path) -> None:
+    about = {"base": "abc", "pictures": 300}
+    row = {"table": "scan", "model": "m", "kind": "honest", "attack": "", "seed": 0, "verdict": "nothing found by these tests"}
+    with runs.Run(tmp_path / "run") as folder:
+        folder.add("a", {**row, **about})
+        figures.write(folder, tmp_path, about)
+    text = (tmp_path / "scan.json").read_text()
+    assert "nothing found" in text
+    assert '"table"' not in text
+
+
 def test_the_readme_says_what_was_measured() -> None:
-    root = Path(__file__).parents[2]
-    assert "\n".join(tables.summary(root / "docs" / "figures")) in (root / "README.md").read_text(encoding="utf-8")
+    scans, repairs = (json.loads((ROOT / "docs/figures" / f).read_text("utf-8")) for f in ("scan.json", "clean.json"))
+    assert "\n".join(page.summary(scans, repairs)) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_pages_are_those_of_the_figures(tmp_path: Path) -> None:
+    tables.write(ROOT / "docs" / "figures", tmp_path / "results.md")
+    for written in (tmp_path / "results.md", *(tmp_path / "results").iterdir()):
+        assert written.read_text("utf-8") == (ROOT / "docs" / written.relative_to(tmp_path)).read_text("utf-8"), written.name

@@ -15,7 +15,8 @@ from nightlatch.bench import figures, tables
 from nightlatch.bench.cases import SEEDS, Case, attacks, cases
 from nightlatch.bench.pool import Pool
 from nightlatch.bench.repairs import CONTROL, SAU
-from nightlatch.bench.setup import Say, about, rare_words
+from nightlatch.bench.rows import Say
+from nightlatch.bench.setup import about, rare_words
 from nightlatch.bench.tasks import STEPS, HonestTask, Step, SuspectTask, Task, fine_tunes
 from nightlatch.bench.where import Where
 from nightlatch.errors import UsageError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nightlatch import provenance, runs
-from nightlatch.bench.setup import Row
+from nightlatch.bench.rows import Row
 
 IDENTITY = {
     "attack": ("attack", "seed"),

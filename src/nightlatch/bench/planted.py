@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nightlatch.bench.cases import Case
 from nightlatch.bench.measures import Measures
-from nightlatch.bench.setup import Row
+from nightlatch.bench.rows import Row
 from nightlatch.testbed import implant
 
 

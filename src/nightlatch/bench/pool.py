@@ -11,15 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from nightlatch.bench.rows import Store
-from nightlatch.bench.setup import Row, Say
-from nightlatch.bench.tasks import Task
-from nightlatch.bench.where import Where
+from nightlatch.bench.rows import Row, Rows, Say, Store
+
+if TYPE_CHECKING:
+    from nightlatch.bench.measures import Measures
+    from nightlatch.bench.tasks import Task
 
 LOOK = 1.0
 """Seconds between looks at the clock while nothing arrives."""
+
+
+class Begins(Protocol):
+    """What a process makes its tools from; it is sent there."""
+
+    def begun(self, store: Store, say: Say) -> tuple[Measures, Rows]:
+        """The tools, and the rows in ``store``."""
 
 
 @dataclass(slots=True)
@@ -42,7 +50,7 @@ class Pool:
         until: when to stop, by ``time.monotonic``; tasks in hand are then given up.
     """
 
-    where: Where
+    where: Begins
     jobs: int
     say: Say
     until: float = float("inf")
@@ -130,7 +138,7 @@ class _Sent:
         self.pipe.send(("row", (key, self.rows[key])))
 
 
-def _work(where: Where, pipe: Connection[Any, Any]) -> None:
+def _work(where: Begins, pipe: Connection[Any, Any]) -> None:
     """What a worker does until it is told that there is nothing left."""
     store = _Sent(pipe)
     measures, rows = where.begun(store, lambda line: pipe.send(("say", line)))

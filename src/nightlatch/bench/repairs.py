@@ -8,7 +8,7 @@ from typing import Any
 from nightlatch import testbed
 from nightlatch.bench.cases import Case
 from nightlatch.bench.measures import Measures, repair_prompts
-from nightlatch.bench.setup import Row
+from nightlatch.bench.rows import Row
 from nightlatch.records import PlacedTrigger, Placement
 from nightlatch.terms import Role
 from nightlatch.text2image import measure

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import torch
-
 from nightlatch import provenance, runs
-from nightlatch.bench.setup import Row, Say
 from nightlatch.errors import NightlatchError
+
+Say = Callable[[str], None]
+Row = dict[str, Any]
 
 
 class Store(Protocol):
@@ -33,7 +33,7 @@ class Rows:
     Args:
         store: where they are kept.
         about: what all of them depend on, beside what each is about.
-        extra: what each is given that it does not depend on, such as the device.
+        extra: what each is given that it does not depend on, such as device and threads.
         say: called when one is begun and when one fails.
         failures: one sentence for each that failed.
     """
@@ -56,7 +56,7 @@ class Rows:
         key = runs.key({**identity, **self.about})
         self.say(" ".join(str(v) for v in identity.values()))
         try:
-            made = {"commit": provenance.commit(), "threads": torch.get_num_threads(), **self.extra, **make()}
+            made = {"commit": provenance.commit(), **self.extra, **make()}
             self.store.add(key, {**identity, **self.about, **made})
         except (NightlatchError, RuntimeError, ValueError) as e:
             self.failures.append(f"{' '.join(map(str, identity.values()))}: {type(e).__name__}: {e}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nightlatch import testbed
 from nightlatch.bench.cases import Case
 from nightlatch.bench.measures import Measures
-from nightlatch.bench.setup import Row
+from nightlatch.bench.rows import Row
 from nightlatch.records import Placement, Verdict
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.scan import Question, TrustedBase, scan

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import CLIPTokenizer
 
 from nightlatch import testbed
+from nightlatch.bench.rows import Row, Say
 from nightlatch.terms import Role
 from nightlatch.testbed import captions
 from nightlatch.testbed.tokenizer import rare_words as known_rare_words
 from nightlatch.text2image.model import Subject, loaders
 from nightlatch.text2image.model.precision import Precision
 
-Say = Callable[[str], None]
-Row = dict[str, Any]
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 

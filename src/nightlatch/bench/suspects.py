@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass, field
 
 from nightlatch.bench.cases import TRIES, Case, draw
-from nightlatch.bench.setup import Row, Setup
+from nightlatch.bench.rows import Row
+from nightlatch.bench.setup import Setup
 from nightlatch.errors import AttackFailed
 from nightlatch.testbed import implant
 from nightlatch.text2image.attacks import ATTACKS, Attack, Setting

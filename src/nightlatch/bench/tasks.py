@@ -13,8 +13,7 @@ from nightlatch import api
 from nightlatch.bench import planted, repairs, scans
 from nightlatch.bench.cases import Case
 from nightlatch.bench.measures import Measures
-from nightlatch.bench.rows import Rows
-from nightlatch.bench.setup import Row
+from nightlatch.bench.rows import Row, Rows
 from nightlatch.errors import UsageError
 from nightlatch.terms import Role
 from nightlatch.testbed import honest

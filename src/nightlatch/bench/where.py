@@ -12,8 +12,8 @@ import torch
 
 from nightlatch import testbed
 from nightlatch.bench.measures import Measures
-from nightlatch.bench.rows import Rows, Store
-from nightlatch.bench.setup import Say, Setup, base_hash, device_name, rare_words
+from nightlatch.bench.rows import Rows, Say, Store
+from nightlatch.bench.setup import Setup, base_hash, device_name, rare_words
 from nightlatch.bench.suspects import Suspects
 from nightlatch.text2image.model import loaders
 from nightlatch.text2image.model.precision import Precision
@@ -64,5 +64,5 @@ class Where:
             say=say,
             precision=self.precision,
         )
-        extra = {"device": device_name(self.device), **self.extra}
+        extra = {"threads": torch.get_num_threads(), "device": device_name(self.device), **self.extra}
         return Measures(Suspects(setup)), Rows(store=store, about=setup.about, say=say, extra=extra)
