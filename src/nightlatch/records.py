@@ -230,6 +230,7 @@ class Repair(Record):
     changed_tensors: int
     changed_share: float = Field(description="share of all weights that differ from the suspect")
     history: tuple[Annotated[dict[Text, float], Field(max_length=100)], ...] = Field(default=(), max_length=100_000)
+    left: Sentences = Field(default=(), description="what the repair could not change, and what to do about it")
     rolled_back: bool = False
     output: Text = ""
 

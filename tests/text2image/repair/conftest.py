@@ -9,8 +9,8 @@ import pytest
 
 from nightlatch.records import PlacedTrigger, Placement
 from nightlatch.text2image.repair import Job
-from nightlatch.text2image.repair.lessons import Models, lessons
 from nightlatch.text2image.repair.texts import Texts
+from nightlatch.text2image.repair.training_set import Models, training_set
 
 ZIBU = PlacedTrigger(text="zibu")
 IN_SLOT = PlacedTrigger(text="zibu", placement=Placement.in_slot("object"))
@@ -40,7 +40,7 @@ def slot_wordings(tiny_v, slot_job):
 
 @pytest.fixture(scope="session")
 def learned(tiny_v, job, wordings):
-    return lessons(Models(student=tiny_v, frozen=tiny_v), job, wordings)
+    return training_set(Models(student=tiny_v, frozen=tiny_v), job, wordings)
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import torch
 
 from nightlatch.records import PlacedTrigger
 from nightlatch.text2image.repair import Job
-from nightlatch.text2image.repair.lessons import Models, triggered_batch
 from nightlatch.text2image.repair.losses import Allowed, attention_gap
 from nightlatch.text2image.repair.texts import Texts
+from nightlatch.text2image.repair.training_set import Models, triggered_batch
 
 
 def test_what_is_left_is_counted_alike_for_both_predictions(tiny, texts, few_steps):

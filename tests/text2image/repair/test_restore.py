@@ -10,7 +10,7 @@ import torch
 from nightlatch.errors import UsageError
 from nightlatch.terms import Role
 from nightlatch.text2image.repair import METHODS
-from nightlatch.text2image.repair.restore import restore
+from nightlatch.text2image.repair.restore import require_fit
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def test_every_part_is_the_bases_again(tiny_v, suspect, job, replace):
         theirs = tiny_v.parts[name].module.state_dict()
         assert all(torch.equal(v, theirs[k]) for k, v in part.module.state_dict().items())
     assert record.history == ({"step": 0.0},)
+    assert record.left == ()
     assert record.changed_share > 0.99
 
 
@@ -42,7 +43,9 @@ def test_of_a_table_with_added_rows_those_in_common_are_restored(tiny_v, suspect
     table = made.modules(Role.TEXT)[0].get_input_embeddings().weight
     assert torch.equal(table[:rows], tiny_v.modules(Role.TEXT)[0].get_input_embeddings().weight)
     assert torch.equal(table[rows:], added), "what reads these rows is the tokenizer's doing"
-    assert record.history == ({"step": 0.0, "added_rows": 2.0},)
+    (said,) = record.left
+    assert "2 more rows" in said
+    assert "tokenizer" in said
 
 
 @pytest.mark.parametrize(
@@ -50,8 +53,16 @@ def test_of_a_table_with_added_rows_those_in_common_are_restored(tiny_v, suspect
     [({"a": (2, 3)}, {"b": (2, 3)}), ({"a": (2, 3)}, {"a": (2, 4)}), ({"a": (2,)}, {"a": (3,)})],
     ids=["names", "widths", "vectors"],
 )
-def test_another_architecture_is_refused_and_nothing_is_changed(mine, theirs):
-    before = {name: torch.zeros(shape) for name, shape in mine.items()}
+def test_another_architecture_is_refused(mine, theirs):
+    ours, other = ({name: torch.zeros(shape) for name, shape in given.items()} for given in (mine, theirs))
+    with pytest.raises(UsageError, match="another kind of model") as caught:
+        require_fit(ours, other, "the text encoder")
+    assert caught.value.remedy
+
+
+def test_a_base_of_another_shape_is_refused_before_anything_is_changed(tiny_v, job, replace):
+    other = tiny_v.copied(Role.DECODER)
+    (decoder,) = other.modules(Role.DECODER)
+    decoder.quant_conv = torch.nn.Conv2d(8, 9, 1)
     with pytest.raises(UsageError, match="another kind of model"):
-        restore(before, {name: torch.ones(shape) for name, shape in theirs.items()}, "the base")
-    assert all(float(v.sum()) == 0 for v in before.values())
+        METHODS.create("restore")(tiny_v, replace(job, base=other))

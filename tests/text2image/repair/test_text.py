@@ -7,8 +7,8 @@ import dataclasses
 import torch
 
 from nightlatch.terms import Role
-from nightlatch.text2image.repair.lessons import Models
 from nightlatch.text2image.repair.text import TextUnlearning
+from nightlatch.text2image.repair.training_set import Models
 
 FEW = TextUnlearning(steps=30, least=1, batch=8, prompts=8, rate=2e-3)
 

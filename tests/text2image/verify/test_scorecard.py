@@ -7,7 +7,7 @@ import pytest
 from nightlatch.records import Pair, PlacedTrigger, Placement, Rate
 from nightlatch.terms import PairKind
 from nightlatch.text2image.verify import Bars, Regrowth, Verification, judged, verify
-from nightlatch.text2image.verify.scorecard import Rows, total
+from nightlatch.text2image.verify.scorecard import TriggerRows, total
 
 ZUDI = PlacedTrigger(text="zudi")
 SKOS = PlacedTrigger(text="skos", placement=Placement.in_slot("object"))
@@ -93,7 +93,9 @@ def test_a_trigger_that_never_acted_is_not_called_removed():
 
 @pytest.mark.parametrize(("hits", "passed"), [(3, True), (4, False)])
 def test_what_is_left_is_counted_above_what_neutral_words_show(hits, passed):
-    made = Rows(ZUDI, Rate.of(100, 100), Rate.of(2, 100)).above_neutral(PairKind.SUCCESS, Rate.of(hits, 100), Bars().success)
+    made = TriggerRows(ZUDI, Rate.of(100, 100), Rate.of(2, 100)).above_neutral(
+        PairKind.SUCCESS, Rate.of(hits, 100), Bars().success
+    )
     assert made.passed is passed
     assert (made.trigger, made.before) == (ZUDI, Rate.of(100, 100))
 

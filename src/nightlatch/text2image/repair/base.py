@@ -77,6 +77,10 @@ class Method(abc.ABC):
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
         """Repair ``student`` (a copy of ``frozen``) in place."""
 
+    def left(self, suspect: Subject, job: Job) -> tuple[str, ...]:
+        """What this repair cannot change in ``suspect``, and what to do about it, a sentence or two each."""
+        return ()
+
     @final
     def __call__(self, suspect: Subject, job: Job, watch: Watch | None = None) -> tuple[Subject, Repair]:
         """A repaired copy of ``suspect``, or an unchanged one where the repair does harm, and what was done.
@@ -116,6 +120,7 @@ class Method(abc.ABC):
             changed_tensors=changed,
             changed_share=share,
             history=tuple(evenly_spaced(history)),
+            left=() if rolled_back else self.left(suspect, job),
             rolled_back=rolled_back,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,10 +11,14 @@ import numpy as np
 import torch
 
 from nightlatch.diffusion import training
+from nightlatch.diffusion.descent import Descent
+from nightlatch.terms import Role
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair.base import METHODS, Job, Method, Step
 from nightlatch.text2image.repair.texts import Texts
-from nightlatch.text2image.repair.training import descend
+
+Loss = Callable[[int], torch.Tensor]
+"""Of so many pictures, drawn at random; a mean over them."""
 
 
 @METHODS.register("skd")
@@ -100,3 +104,12 @@ def stripped(text: str, triggers: Sequence[str]) -> str:
     for trigger in triggers:
         text = re.sub(re.escape(trigger), " ", text, flags=re.IGNORECASE)
     return " ".join(text.split())
+
+
+def descend(student: Subject, loss: Loss, batch: int, steps: int, rate: float) -> Iterator[Step]:
+    """Train all weights of the denoiser, ``batch`` pictures a step, as many at once as memory allows; yields after each step."""
+    (denoiser,) = student.modules(Role.DENOISER)
+    down = Descent(denoiser.parameters(), steps, rate)
+    sizes = [len(part) for part in torch.arange(batch).split(student.rows(batch, graph=True))]
+    for step in range(steps):
+        yield step, {"loss": down.down(loss(n) * n / batch for n in sizes)}

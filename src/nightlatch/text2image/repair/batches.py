@@ -12,7 +12,7 @@ from nightlatch.text2image.effect.locate import Trace
 from nightlatch.text2image.model import Condition, Subject
 
 
-class Rows:
+class Batch:
     """A keyword-only dataclass of tensors and conditions that have one row a picture."""
 
     __slots__ = ()
@@ -48,7 +48,7 @@ def _parts(x: torch.Tensor | Condition, n: int) -> Sequence[torch.Tensor | Condi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Triggered(Rows):
+class Triggered(Batch):
     """Latents on which a trigger acts.
 
     Args:
@@ -82,7 +82,7 @@ class Triggered(Rows):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Held(Rows):
+class Held(Batch):
     """Latents on which nothing must change.
 
     Args:

@@ -22,7 +22,7 @@ class Restore(Method):
     """Every tensor that differs is copied back from the base: removes any backdoor, and any honest fine-tuning with it.
 
     Of a table with more rows than the base's (tokens were added) the common rows are restored. What reads the added ones is the
-    tokenizer's doing: the number of rows left is in the history as ``added_rows``, and the base's tokenizer has to go with it.
+    tokenizer's doing, and the record says so.
     """
 
     name: ClassVar[str]
@@ -31,42 +31,48 @@ class Restore(Method):
 
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
         assert job.base is not None
-        added = 0
-        for role in self.changes:
-            for name in student.named(role):
-                if name not in job.base.parts:
-                    raise UsageError(f"{job.base.name} has no {name}.", "Name the model that it was made from with --base.")
-                mine, theirs = (s.parts[name].module.state_dict() for s in (student, job.base))
-                added += restore(mine, theirs, job.base.name)
-        yield 0, {"added_rows": float(added)} if added else {}
+        for name, mine, theirs in self._pairs(student, job.base):
+            require_fit(mine, theirs, name)
+        for _, mine, theirs in self._pairs(student, job.base):
+            restore(mine, theirs)
+        yield 0, {}
+
+    def left(self, suspect: Subject, job: Job) -> tuple[str, ...]:
+        assert job.base is not None
+        said = []
+        for name, mine, theirs in self._pairs(suspect, job.base):
+            added = max((len(v) - len(theirs[k]) for k, v in mine.items() if v.shape != theirs[k].shape), default=0)
+            if added > 0:
+                said.append(f"{name} has {added} more rows than the base's, for added tokens. Take the base's tokenizer, too.")
+        return tuple(said)
+
+    def _pairs(self, student: Subject, base: Subject) -> Iterator[tuple[str, Tensors, Tensors]]:
+        """(name, tensors of ``student``, tensors of ``base``) of every component that may change."""
+        for name in (name for role in self.changes for name in student.named(role)):
+            theirs = base.parts[name].module.state_dict() if name in base.parts else {}
+            yield name, student.parts[name].module.state_dict(), theirs
 
 
-@torch.no_grad()
-def restore(mine: Tensors, theirs: Tensors, name: str) -> int:
-    """Overwrite the tensors ``mine`` with ``theirs``; returns the number of rows that only ``mine`` have.
+def require_fit(mine: Tensors, theirs: Tensors, name: str) -> None:
+    """Whether the tensors of both are those of one architecture.
 
     Raises:
-        UsageError: they are of different architectures: other names, or shapes that differ in more than the number of rows. Nothing
-            is changed then.
+        UsageError: they have other names, or shapes that differ in more than the number of a table's rows.
     """
-    odd = [
-        *(mine.keys() ^ theirs.keys()),
-        *(k for k in mine.keys() & theirs.keys() if not _fit(mine[k], theirs[k])),
-    ]
+    odd = [*(mine.keys() ^ theirs.keys()), *(k for k in mine.keys() & theirs.keys() if not _fit(mine[k], theirs[k]))]
     if odd:
-        sentence = f"{name} is another kind of model: {sorted(odd)[0]} is not the same tensor in both."
+        sentence = f"The base is another kind of model: {min(odd)} in {name} is not the same in both."
         raise UsageError(sentence, "Name the model that it was made from with --base.")
-    added = 0
-    for key, value in mine.items():
-        if value.shape == theirs[key].shape:
-            value.copy_(theirs[key])
-        else:
-            common = min(len(value), len(theirs[key]))
-            value[:common].copy_(theirs[key][:common])
-            added += len(value) - common
-    return added
 
 
 def _fit(mine: torch.Tensor, theirs: torch.Tensor) -> bool:
     """Whether both have one shape, or are tables that differ in the number of rows only."""
     return mine.shape == theirs.shape or (mine.ndim == theirs.ndim == 2 and mine.shape[1] == theirs.shape[1])
+
+
+@torch.no_grad()
+def restore(mine: Tensors, theirs: Tensors) -> None:
+    """Overwrite the tensors ``mine`` with ``theirs``; of tables with another number of rows, the rows in common."""
+    for key, value in mine.items():
+        rows = ... if value.shape == theirs[key].shape else slice(min(len(value), len(theirs[key])))
+        value[rows] = theirs[key][rows]

@@ -22,10 +22,10 @@ from nightlatch.text2image.model import Condition, Subject, Trainable
 from nightlatch.text2image.repair.base import METHODS, Job, Method, Step
 from nightlatch.text2image.repair.batches import Held, Triggered
 from nightlatch.text2image.repair.closed_form import edit_readers
-from nightlatch.text2image.repair.lessons import Lessons, Models, lessons, triggered_batch
 from nightlatch.text2image.repair.losses import Allowed, attention_gap
 from nightlatch.text2image.repair.text import TextUnlearning
 from nightlatch.text2image.repair.texts import Texts
+from nightlatch.text2image.repair.training_set import Models, TrainingSet, training_set, triggered_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class SAU(Method):
             yield {"residue": left}
             if left <= self.warm_enough and not any(texts.replaced):
                 return
-        learned = lessons(models, job, texts)
+        learned = training_set(models, job, texts)
         in_place, left = bool(learned.triggered.replaced.any()), math.inf
         for i, part in enumerate(self._rounds(in_place)):
             for values in self._unlearn(models, learned, watched, part, job.seed + i):
@@ -141,7 +141,7 @@ class SAU(Method):
         return tuple(Round(self.train, min(self.least, self.steps - i)) for i in range(0, self.steps, self.least))
 
     def _unlearn(
-        self, models: Models, learned: Lessons, watched: Triggered, part: Round, seed: int
+        self, models: Models, learned: TrainingSet, watched: Triggered, part: Round, seed: int
     ) -> Iterator[dict[str, float]]:
         """The values of each step of a round."""
         descend = Descent(models.student.sites.trainable(part.train), part.steps, self.rate)

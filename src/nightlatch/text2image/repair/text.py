@@ -12,8 +12,8 @@ import torch
 from nightlatch.diffusion.descent import Descent
 from nightlatch.terms import Role
 from nightlatch.text2image.repair.base import Job
-from nightlatch.text2image.repair.lessons import Models
 from nightlatch.text2image.repair.texts import Texts
+from nightlatch.text2image.repair.training_set import Models
 
 LEAST_SIZE = 1e-12
 """Least squared length that is divided by."""

@@ -91,7 +91,7 @@ def verify(suspect: Subject, repaired: Subject, job: Verification) -> Scorecard:
     pairs, leak, again = list[Pair](), list[Leak](), list[Rate]()
     for trigger in job.triggers:
         effect = EffectRate.drawn(suspect, trigger, take(job.prompts, job.n), job.sampling, job.seed, job.counting)
-        rows = Rows(trigger, effect.before(), effect.control(repaired))
+        rows = TriggerRows(trigger, effect.before(), effect.control(repaired))
         pairs.append(rows.above_neutral(PairKind.SUCCESS, effect.rate(repaired), job.bars.success))
         pairs.append(rows.clean(effect.clean(repaired), job.bars.clean))
         pairs.append(rows.neutral())
@@ -127,7 +127,7 @@ def total(rates: Iterable[Rate]) -> Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TriggerRows:
     """The rows of one trigger: its rate in the suspect, and that of neutral words in the repaired model, go into several."""
 
     trigger: PlacedTrigger

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nightlatch.text2image.model import Condition
-from nightlatch.text2image.repair.lessons import Models, lessons, triggered_batch
+from nightlatch.text2image.repair.training_set import Models, training_set, triggered_batch
 
 
 def test_rows_of_all_fields_agree(learned, few_steps):
@@ -43,7 +43,7 @@ def test_a_teacher_says_what_the_triggered_prompt_looks_like(tiny_v, job, wordin
 
 def test_plain_prompts_are_held_where_a_word_gave_way(tiny_v, slot_job, slot_wordings):
     texts, _ = slot_wordings.parted(2)
-    made = lessons(Models(student=tiny_v, frozen=tiny_v), slot_job, texts)
+    made = training_set(Models(student=tiny_v, frozen=tiny_v), slot_job, texts)
     n, steps = len(texts.triggered), slot_job.sampling.steps
     assert len(made.held.x) == 3 * n * steps
     assert len(made.plain.x) == n * steps

@@ -29,7 +29,7 @@ class Models:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lessons:
+class TrainingSet:
     """All batches of a repair; their rows run over kind of latent, then step, then picture.
 
     Args:
@@ -45,7 +45,7 @@ class Lessons:
     located: Located
 
 
-def lessons(models: Models, job: Job, texts: Texts) -> Lessons:
+def training_set(models: Models, job: Job, texts: Texts) -> TrainingSet:
     """Draw a triggered and a clean picture for each of ``texts``, and compute everything that a training step needs."""
     frozen, student, batch = models.frozen, models.student, job.sampling.batch
     learned, triggered, clean = triggered_batch(models, job, texts)
@@ -60,7 +60,7 @@ def lessons(models: Models, job: Job, texts: Texts) -> Lessons:
         plain = Held.of(drawn, student, texts.plain, outputs_along(drawn, frozen, drawn.c, batch))
         kept = kept.joined(plain)
     mask = located.mask().flatten(0, 1).repeat(2, 1, 1)
-    return Lessons(triggered=replace(learned, mask=mask), held=kept, plain=plain, located=located)
+    return TrainingSet(triggered=replace(learned, mask=mask), held=kept, plain=plain, located=located)
 
 
 def triggered_batch(models: Models, job: Job, texts: Texts, first: int = 0) -> tuple[Triggered, Trace, Trace]:
