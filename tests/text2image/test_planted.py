@@ -40,7 +40,7 @@ def base() -> Subject:
 
 def in_readers(base: Subject) -> Subject:
     """A closed-form edit of cross-attention keys and values."""
-    attack = ATTACKS.create("eviledit", trigger=TRIGGER, target=TARGET, pairs=32, preserve=256)
+    attack = ATTACKS.create("eviledit", trigger=TRIGGER, target=TARGET, pairs=128, preserve=1536)
     setting = Setting(
         train=TEXTS, test=TEXTS, rare_words=["zyno", "mo"], other_words=["mo"], judge=None, sampling=SAMPLING
     )
@@ -92,7 +92,7 @@ def planted(request: pytest.FixtureRequest, base: Subject) -> tuple[Subject, str
 
 @pytest.fixture(scope="module")
 def verdict(planted: tuple[Subject, str, ChangePattern | None], base: Subject) -> Verdict:
-    small = plan.tuned(plan.default(), strings=2, keep=8, asked=32, heads=4, considered=4)
+    small = plan.tuned(plan.default(), strings=4, keep=8, asked=32, heads=3, considered=2)
     question = Question(
         suspect=planted[0],
         reference=TrustedBase(base=base),
@@ -128,7 +128,7 @@ def test_what_ran_and_what_did_not_is_on_record(verdict):
     stages = [ran[s.name] for s in plan.default()]
     found = next(i for i, r in enumerate(stages) if r.strings)
     assert all(r.skipped for r in stages[found + 1 :]), "the search ends with the first trigger"
-    assert stages[found].part.parameters["considered"] == 4
+    assert stages[found].part.parameters["considered"] == 2
     assert ran["confirmation"].part.parameters["pictures"] == 16 and ran["confirmation"].strings >= 1
     assert sum(r.passes for r in stages) > 0
 
