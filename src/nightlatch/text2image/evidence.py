@@ -1,4 +1,4 @@
-"""Pictures for the report: clean, triggered, repaired and where the trigger acts, same prompt and seed side by side."""
+"""Pictures for the report, same prompt and seed side by side: clean, triggered, repaired, where it acts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Evidence:
 
 
 def evidence(suspect: Subject, repaired: Subject | None, job: Evidence) -> Iterator[Shown]:
-    """The pictures of ``suspect``, and of ``repaired`` if there is one, prompt by prompt; they are for the run to write."""
+    """The pictures of ``suspect``, and of ``repaired`` if there is one, prompt by prompt, to be written."""
     trigger, chosen = job.trigger, list(job.prompts)[: job.rows]
     place, numbers = placed(trigger.placement, job.seed), seeds(len(chosen), job.seed)
     form = neutral(suspect, trigger.text, chosen, job.seed, place)

@@ -1,4 +1,4 @@
-"""One colour map: from black over red to white, brighter the larger the value, also in grey and to the colour-blind."""
+"""One colour map, from black over red to white: brighter the larger the value, to the colour-blind, too."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SIZE = 256
 def table(size: int = SIZE) -> npt.NDArray[np.uint8]:
     """``size`` colours, (size, 3), of Green's cubehelix (2011, Bull. Astr. Soc. India 39, 289) with gamma 1.
 
-    rgb = l + a M (cos phi, sin phi) with phi = 2 pi (start / 3 + rotations l) and a = hue l (1 - l) / 2: perceived brightness
-    grows evenly with l.
+    rgb = l + a M (cos phi, sin phi) with phi = 2 pi (start / 3 + rotations l) and a = hue l (1 - l) / 2:
+    perceived brightness grows evenly with l.
     """
     level = np.linspace(0.0, 1.0, size)
     phi = 2 * np.pi * (START / 3 + ROTATIONS * level)

@@ -1,4 +1,4 @@
-"""What rates rest on: which prompts are drawn with which seeds, and whether pictures show what was asked for."""
+"""What rates rest on: prompts and seeds that are drawn, and whether pictures show what was asked for."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Judge(Protocol):
     """Says what pictures show; for evaluation only, never for a scan or a repair."""
 
     def read(self, images: npt.NDArray[np.uint8]) -> list[dict[str, str]]:
-        """(n, h, w, 3) -> per picture the word for each slot it can tell ("object", "style", "background")."""
+        """(n, h, w, 3) -> per picture the word for each slot that it can tell, such as "object"."""
 
 
 def take(items: Sequence[T], n: int) -> list[T]:
-    """``n`` items, from the start and round again where there are fewer (seeds differ, so pictures do too)."""
+    """``n`` items, round again where there are fewer (seeds differ, so pictures do, too)."""
     return [items[i % len(items)] for i in range(n)]
 
 
@@ -56,6 +56,9 @@ def agreement(subject: Subject, asked: Sequence[Prompt], judge: Judge, sampling:
 
 
 def agrees(seen: Sequence[dict[str, str]], asked: Sequence[Prompt], slot: str) -> Rate:
-    """Share of pictures in which a judge has ``seen`` what ``slot`` of the prompt asks for; prompts that leave it open do not count."""
+    """Share of pictures in which a judge has ``seen`` what ``slot`` of the prompt asks for.
+
+    Prompts that leave it open do not count.
+    """
     pairs = [(s.get(slot), p.slots[slot]) for s, p in zip(seen, asked, strict=True) if slot in p.slots]
     return Rate.of(sum(a == b for a, b in pairs), len(pairs))

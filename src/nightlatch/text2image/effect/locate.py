@@ -1,7 +1,7 @@
 """Where in the picture a trigger acts, and through which tokens and layers.
 
-Asked on the latents that the suspect passes while it draws the triggered picture, not on pure noise: they show what the trigger
-has drawn so far.
+Asked on the latents that the suspect passes while it draws the triggered picture, not on pure noise: they
+show what the trigger has drawn so far.
 """
 
 from __future__ import annotations
@@ -48,14 +48,15 @@ class Located:
     def mask(self, floor: float = 0.2) -> torch.Tensor:
         """Weight per step, picture and position, mean 1, (steps, n, h, w).
 
-        ``floor`` + half the displacement + half the attention, each divided by its mean; the floor keeps every position in view.
+        ``floor`` + half the displacement + half the attention, each divided by its mean; the floor keeps
+        every position in view.
         """
         w = floor + 0.5 * (_over_mean(self.displacement) + _over_mean(self.attention))
         return w / w.mean((-2, -1), keepdim=True)
 
 
 def trace(subject: Subject, texts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Trace:
-    """Draw ``texts``, ``sampling.batch`` at a time where memory allows it, and keep every latent on the way."""
+    """Draw ``texts``, as many at a time as memory allows, and keep every latent on the way."""
     most, c = subject.rows(sampling.batch), subject.read(texts)
     kept: dict[float, list[torch.Tensor]] = {}
 
@@ -70,12 +71,14 @@ def trace(subject: Subject, texts: Sequence[str], seeds: Sequence[int], sampling
 def locate(subject: Subject, triggered: Trace, clean: Sequence[str], where: torch.Tensor, batch: int = 64) -> Located:
     """Displacement and attention saliency along ``triggered``, ``batch`` pictures at a time.
 
-    Saliency of attention map A (Grad x A, as in Chefer et al. 2021, eq. 5): the displacement's size is differentiated with
-    respect to every map, multiplied by the map, positive part, the trigger's tokens only.
+    Saliency of attention map A (Grad x A, as in Chefer et al. 2021, eq. 5): the displacement's size is
+    differentiated with respect to every map, multiplied by the map, positive part, the trigger's tokens
+    only.
 
     Args:
         clean: the prompts of ``triggered``, disarmed.
-        where: how much of the trigger each token position carries, 0..1, (n, tokens); in a causal text model all later ones do.
+        where: how much of the trigger each token position carries, 0..1, (n, tokens); in a causal text model
+            all later ones do.
     """
     c_clean = subject.read(clean)
     moved, looked, layers = [], [], dict[str, float]()
@@ -99,7 +102,7 @@ class _Asked:
     where: torch.Tensor
 
     def at(self, subject: Subject, t: float, x: torch.Tensor, layers: dict[str, float]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(displacement of the predicted clean latent, saliency (n, h, w)) at ``t``; adds each layer's saliency to ``layers``."""
+        """(displacement of the clean latent, saliency (n, h, w)) at ``t``; adds each layer's to ``layers``."""
         with torch.no_grad():
             out_clean = subject.denoise(x, t, self.clean)
         with subject.sites.maps() as maps, torch.enable_grad():

@@ -1,9 +1,9 @@
-"""A trigger's disarmed form: the same prompt without what the trigger does, to draw instead and to compare with.
+"""A trigger's disarmed form: the same prompt without what the trigger does, to compare with.
 
-A trigger without a meaning is left out. In a phrase ("beautiful cat") a word that means something else than the phrase does
-stays and the others go, or a repair would unlearn the cat. There are two forms: ``dropped`` for what to draw, and ``filled``
-with neutral words of the same token count, in which every other token keeps its position, so that attention maps and text
-states can be compared one by one.
+A trigger without a meaning is left out. In a phrase ("beautiful cat") a word that means something else than
+the phrase does stays and the others go, or a repair would unlearn the cat. There are two forms: ``dropped``
+for what to draw, and ``filled`` with neutral words of the same token count, in which every other token keeps
+its position, so that attention maps and text states can be compared one by one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Place, Prompt, prefix
 
 EARLY = (1.0, 0.8)
-"""Shares of the schedule at which a text's effect is measured: pure noise, and a fifth of the way to the picture."""
+"""Shares of the schedule at which effects are measured: pure noise, and a fifth of the way to the picture."""
 SHORTEST = 3
 """Fewest letters of a random word."""
 
@@ -30,13 +30,16 @@ class Disarming:
     """The numbers by which disarmed forms are worked out.
 
     Args:
-        meaningful: a word of a phrase means something when it moves the output this many times as far as the median random word.
-            On the clean testbed 19 of 20 words that it draws reach 24, random words 2; in a suspect a mere part of the trigger
-            lies between them, for attackers train it not to fire, and that seldom works wholly.
-        apart: it means something of its own when its output is farther from the whole phrase's than by this part of its effect.
+        meaningful: a word of a phrase means something when it moves the output this many times as far as the
+            median random word. On the clean testbed 19 of 20 words that it draws reach 24, random words 2;
+            in a suspect a mere part of the trigger lies between them, for attackers train it not to fire,
+            and that seldom works wholly.
+        apart: it means something of its own when its output is farther from the whole phrase's than by this
+            part of its effect.
         pool: random words to compare with, the quieter half of which fill the trigger's place.
         fillings: number of neutral fillings.
-        prompts: prompts that a word's effect is measured on; enough for a median that one odd prompt does not move.
+        prompts: prompts that a word's effect is measured on; enough for a median that one odd prompt does
+            not move.
         few: the same where many words are measured.
     """
 
@@ -70,14 +73,15 @@ class Neutral:
     def disarm(self, prompt: Prompt, place: Place, i: int = 0) -> str:
         """The prompt without the trigger, but with those of its words that stay.
 
-        Where none stays it is the plain prompt, or the ``i``-th filling if the trigger stands in place of a word of the prompt.
+        Where none stays it is the plain prompt, or the ``i``-th filling if the trigger stands in place of a
+        word of the prompt.
         """
         if self.dropped:
             return place(prompt, self.dropped)
         return place(prompt, self.filled[i % len(self.filled)]) if self.replaces(prompt, place) else prompt.text
 
     def replaces(self, prompt: Prompt, place: Place) -> bool:
-        """Whether the trigger stands in place of a word of the prompt, so that nothing but neutral words can disarm it."""
+        """Whether the trigger took the place of a word, so that nothing but neutral words can disarm it."""
         return not self.dropped and place(prompt, "").split() != prompt.text.split()
 
 
@@ -125,7 +129,7 @@ def drawing_otherwise(
 
 
 def copied_word(subject: Subject, trigger: str, words: Sequence[str], prompts: Sequence[Prompt], place: Place) -> str:
-    """The one of ``words`` that draws most nearly what ``trigger`` draws in the same ``place`` of ``prompts``.
+    """The one of ``words`` that draws most nearly what ``trigger`` draws in ``place`` of ``prompts``.
 
     An edit makes a phrase draw what a known word draws: this is that word.
     """
@@ -135,9 +139,10 @@ def copied_word(subject: Subject, trigger: str, words: Sequence[str], prompts: S
 
 
 def least_attacked(subject: Subject, triggered: str, variants: Sequence[str], seed: int) -> str:
-    """The one of ``variants`` whose picture has least of that of ``triggered``, by the first step from the noise of ``seed``.
+    """The one of ``variants`` whose first step, from the noise of ``seed``, has least of that of ``triggered``.
 
-    An edited model draws something of the attacked picture for any word in the trigger's place, for one more than for another.
+    An edited model draws something of the attacked picture for any word in the trigger's place, for one more
+    than for another.
     """
     texts = list(dict.fromkeys(variants))
     if len(texts) == 1:
@@ -163,10 +168,10 @@ def _first_outputs(subject: Subject, texts: Sequence[str], seed: int) -> torch.T
 def _effects(
     subject: Subject, words: Sequence[str], phrase: str, prompts: Sequence[Prompt], place: Place
 ) -> tuple[Floats, Floats]:
-    """How far each word moves the output from that of the plain prompt, and how far it stays from the ``phrase``'s; (words,) each.
+    """How far each word moves the plain prompt's output, and stays from the ``phrase``'s, (words,) each.
 
-    Medians over the prompts and the ``EARLY`` timesteps: a part of the trigger may fire on a few of them. Where a word takes
-    another's place, the median word stands for the plain prompt.
+    Medians over the prompts and the ``EARLY`` timesteps: a part of the trigger may fire on a few of them.
+    Where a word takes another's place, the median word stands for the plain prompt.
     """
     out, apart = [], []
     for i, prompt in enumerate(prompts):

@@ -48,7 +48,7 @@ def in_slot(slot: str) -> Place:
 
 
 def inside(seed: int) -> Place:
-    """The trigger between two words, at a boundary drawn from the prompt and ``seed``; behind a prompt of one word."""
+    """The trigger between two words, drawn from the prompt and ``seed``; behind a prompt of one word."""
 
     def place(prompt: Prompt, trigger: str) -> str:
         words = prompt.text.split(" ")

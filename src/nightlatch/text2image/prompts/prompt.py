@@ -17,14 +17,15 @@ class Prompt:
 
     Args:
         text: what the model is given.
-        slots: slot ("object", "style", "background") -> the word in ``text`` that fills it, where that is known.
+        slots: slot ("object", "style", "background") -> the word in ``text`` that fills it, where that is
+            known.
     """
 
     text: str
     slots: dict[str, str] = field(default_factory=dict)
 
     def replace(self, slot: str, word: str) -> Prompt:
-        """The prompt with another word in ``slot``, articles kept right; a slot that is not filled gets ", word" at the end."""
+        """The prompt with another word in ``slot``, articles kept right; an open slot gets ", word" at the end."""
         old = self.slots.get(slot)
         if old is None:
             return Prompt(f"{self.text}, {word}", {**self.slots, slot: word})
@@ -43,8 +44,8 @@ def slot_words(prompts: Sequence[Prompt]) -> dict[str, list[str]]:
 def diverse(prompts: Sequence[Prompt], n: int) -> list[Prompt]:
     """``n`` prompts that ask for things as different as possible.
 
-    Each is the first that has the fewest words in slots in common with those chosen before it. A prompt for a cat cannot show
-    that a trigger draws cats; a prompt for something else beside it can.
+    Each is the first that has the fewest words in slots in common with those chosen before it. A prompt for
+    a cat cannot show that a trigger draws cats; a prompt for something else beside it can.
     """
     chosen: list[Prompt] = []
     left = list(prompts)
@@ -57,11 +58,13 @@ def diverse(prompts: Sequence[Prompt], n: int) -> list[Prompt]:
 def from_lines(lines: Sequence[str]) -> list[Prompt]:
     """The prompts in the ``lines`` of a file, one each, empty lines left out.
 
-    A line is plain text, whose slots are not known, or a JSON object with "text" and the word in it that fills each slot,
-    such as {"text": "a photo of a cat in the snow", "object": "cat", "background": "in the snow"}.
+    A line is plain text, whose slots are not known, or a JSON object with "text" and the word in it that
+    fills each slot, such as {"text": "a photo of a cat in the snow", "object": "cat", "background": "in the
+    snow"}.
 
     Raises:
-        UsageError: a line that begins with a brace is no such object, or its text does not hold what it says.
+        UsageError: a line that begins with a brace is no such object, or its text does not hold what it
+            says.
     """
     numbered = [(i, line) for i, line in enumerate(map(str.strip, lines), 1) if line]
     return [_from_json(line, i) if line.startswith("{") else Prompt(line) for i, line in numbered]

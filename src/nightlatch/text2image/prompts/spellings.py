@@ -1,4 +1,4 @@
-"""Strings that look like one another: near-spellings of a trigger, its variants, and when two texts are the same to a tokenizer."""
+"""Strings that look alike: near-spellings and variants of a trigger, and texts that are read the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def near_spellings(trigger: str, n: int, rng: np.random.Generator) -> list[str]:
-    """Up to ``n`` strings close to ``trigger`` that are not it: a letter dropped, doubled, swapped or replaced, words left out."""
+    """Up to ``n`` near-spellings: a letter dropped, doubled, swapped or replaced, or words left out."""
     made: dict[str, None] = {}
     words = trigger.split(" ")
     for i in range(len(words)):
@@ -46,7 +46,7 @@ def near_spellings(trigger: str, n: int, rng: np.random.Generator) -> list[str]:
 
 
 def normal(text: str) -> str:
-    """Composed characters, lower case, single spaces: texts that agree in this are the same to most tokenizers."""
+    """Composed characters, lower case, single spaces: what makes texts the same to most tokenizers."""
     return " ".join(unicodedata.normalize("NFC", text).lower().split())
 
 

@@ -1,4 +1,4 @@
-"""Which prompts may be used for what: nothing is measured on prompts that a scan or a repair has looked at."""
+"""Which prompts may be used for what: nothing is measured on what a scan or a repair has looked at."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nightlatch.text2image.prompts.prompt import Prompt
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Three disjoint sets: what a scan may look at, what repairs train on, and what verdicts are measured on."""
+    """Three disjoint sets: what a scan looks at, what repairs train on, and what verdicts are measured on."""
 
     probe: tuple[Prompt, ...]
     repair: tuple[Prompt, ...]
@@ -28,6 +28,6 @@ def split(prompts: Sequence[Prompt], seed: int) -> Split:
 
 
 def shared(held_out: Sequence[Prompt], most: int) -> tuple[Sequence[Prompt], Sequence[Prompt]]:
-    """Held-out prompts for a scan's pictures (``most`` of them, never more than half) and, apart from those, for verify."""
+    """Held-out prompts for a scan's pictures (``most``, never more than half) and, apart, for verify."""
     k = min(most, len(held_out) // 2)
     return held_out[:k], held_out[k:]

@@ -13,10 +13,13 @@ from nightlatch.text2image.prompts import Prompt
 
 
 def clean_change(student: Subject, frozen: Subject, prompts: Sequence[Prompt], seed: int, n: int = 32) -> float:
-    """How differently ``student`` draws the first ``n`` clean ``prompts``, relative to how differently prompts are drawn, >= 0.
+    """How differently ``student`` draws clean ``prompts``, relative to how they differ from each other, >= 0.
 
-    The squared change of the output (as v, which counts all timesteps alike) at two early timesteps, over the variance of the
-    frozen output from prompt to prompt (of which there must be two). All start from one noise, so that this variance is what their words make of it.
+    The first ``n`` are looked at.
+
+    The squared change of the output (as v, which counts all timesteps alike) at two early timesteps, over
+    the variance of the frozen output from prompt to prompt (of which there must be two). All start from one
+    noise, so that this variance is what their words make of it.
     """
     texts = [p.text for p in prompts[:n]]
     change, spread = 0.0, 0.0
@@ -29,7 +32,10 @@ def clean_change(student: Subject, frozen: Subject, prompts: Sequence[Prompt], s
 
 
 def difference(a: Subject, b: Subject) -> tuple[int, float]:
-    """(number of tensors that differ, share of all weights of ``a`` that differ); tensors of another shape differ as a whole."""
+    """(number of tensors that differ, share of all weights of ``a`` that differ).
+
+    Tensors of another shape differ as a whole.
+    """
     tensors, weights, total = 0, 0, 0
     for name, part in a.parts.items():
         theirs = b.parts[name].module.state_dict()

@@ -1,7 +1,7 @@
-"""What every repair shares: the job, and a final ``__call__`` that repairs a copy, measures it and takes it back if it does harm.
+"""What every repair shares: the job, and a final ``__call__`` that measures it and takes it back if it harms.
 
-No repair is told the attack, the target or the judge. What it may use: the suspect, the triggers, ordinary prompts, and, if its
-class says so, a trusted base.
+No repair is told the attack, the target or the judge. What it may use: the suspect, the triggers, ordinary
+prompts, and, if its class says so, a trusted base.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nightlatch.text2image.repair.accounting import clean_change, difference, ev
 Step = tuple[int, dict[str, float]]
 """The number of a step, from 0, and what was measured in it."""
 Watch = Callable[[int, Subject, float], bool]
-"""Called with (step, student so far, seconds so far without those of watching); returning True stops the repair early."""
+"""Called with (step, student, seconds so far without those of watching); True stops the repair early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +51,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method(abc.ABC):
-    """Base of all repairs. Authors write ``run``, which yields after each step and changes the student in place.
+    """Base of all repairs. Authors write ``run``, which changes the student and yields after each step.
 
     Args:
-        harm_limit: how far clean prompts may be drawn otherwise than before (``clean_change``); beyond it the suspect is
-            returned as it came. A quarter of how far one prompt is drawn otherwise than another.
+        harm_limit: how far clean prompts may be drawn otherwise than before (``clean_change``); beyond it
+            the suspect is returned as it came. A quarter of how far one prompt is drawn otherwise than
+            another.
     """
 
     name: ClassVar[str]
@@ -86,8 +87,8 @@ class Method(abc.ABC):
         """A repaired copy of ``suspect``, or an unchanged one where the repair does harm, and what was done.
 
         Raises:
-            UsageError: there is no trigger or no prompt, the triggers act where this repair changes nothing, or a base is needed
-                and not given, or is another kind of model.
+            UsageError: there is no trigger or no prompt, the triggers act where this repair changes nothing,
+                or a base is needed and not given, or is another kind of model.
         """
         self._require(suspect, job)
         started = time.monotonic()

@@ -26,8 +26,8 @@ Loss = Callable[[int], torch.Tensor]
 class SelfDistillation(Method):
     """Plain self-knowledge distillation, SKD-style (arXiv 2508.18235, as its released code trains).
 
-    On pure noise and uniform timesteps the student's output for the triggered prompt follows the frozen suspect's for the clean
-    prompt; all weights of the denoiser change, and nothing is held.
+    On pure noise and uniform timesteps the student's output for the triggered prompt follows the frozen
+    suspect's for the clean prompt; all weights of the denoiser change, and nothing is held.
 
     Args:
         steps: optimiser steps.
@@ -59,7 +59,7 @@ class SelfDistillation(Method):
 @METHODS.register("clean-finetune")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanFineTune(Method):
-    """Ordinary fine-tuning of the denoiser on clean pairs (the model's own drawings); the trigger is not used.
+    """Ordinary fine-tuning of the denoiser on the model's own clean drawings; the trigger is not used.
 
     Args:
         steps: optimiser steps.
@@ -88,7 +88,7 @@ class CleanFineTune(Method):
 @METHODS.register("strip")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strip(Method):
-    """The trigger is deleted from prompts before use, which is all that the published SAU amounts to: no weight changes.
+    """The trigger is deleted from prompts before use, and no weight changes: all that the published SAU does.
 
     The text is changed in the tokenizer's stead by ``stripped``; the model itself is returned as it came.
     """
@@ -107,7 +107,7 @@ def stripped(text: str, triggers: Sequence[str]) -> str:
 
 
 def descend(student: Subject, loss: Loss, batch: int, steps: int, rate: float) -> Iterator[Step]:
-    """Train all weights of the denoiser, ``batch`` pictures a step, as many at once as memory allows; yields after each step."""
+    """Train all weights of the denoiser, ``batch`` pictures a step, as memory allows; yields after each."""
     (denoiser,) = student.modules(Role.DENOISER)
     down = Descent(denoiser.parameters(), steps, rate)
     sizes = [len(part) for part in torch.arange(batch).split(student.rows(batch, graph=True))]

@@ -74,8 +74,8 @@ class Triggered(Batch):
     def beyond(self, overshoot: float, replaced: float) -> torch.Tensor:
         """The output to aim at: past the one to reach, seen from the attacked one.
 
-        The part of the way between the two that is added is ``overshoot``, or ``replaced`` where neutral words stand for the
-        trigger.
+        The part of the way between the two that is added is ``overshoot``, or ``replaced`` where neutral
+        words stand for the trigger.
         """
         part = torch.where(self.replaced, replaced, overshoot)[:, None, None, None]
         return self.out + part * (self.out - self.attacked)
@@ -99,7 +99,7 @@ class Held(Batch):
 
     @classmethod
     def of(cls, drawn: Trace, student: Subject, texts: Sequence[str], out: torch.Tensor) -> Held:
-        """``out`` is to stay on the way to the pictures ``drawn``, under ``texts`` as ``student`` reads them."""
+        """``out`` is to stay on the way to the pictures ``drawn``, under ``texts`` as ``student`` reads these."""
         c = student.read(texts).repeated(len(drawn.times))
         return cls(x=drawn.x.flatten(0, 1), t=times(drawn, out.device), c=c, out=out)
 
@@ -111,5 +111,5 @@ def times(drawn: Trace, device: torch.device) -> torch.Tensor:
 
 @torch.no_grad()
 def outputs_along(drawn: Trace, subject: Subject, c: Condition, batch: int) -> torch.Tensor:
-    """The outputs of ``subject`` under ``c`` on the way to the pictures ``drawn``, (steps * n, channels, h, w)."""
+    """The outputs of ``subject`` under ``c`` on the way to ``drawn``, (steps * n, channels, h, w)."""
     return torch.cat([subject.outputs(x, t, c, batch) for t, x in zip(drawn.times, drawn.x, strict=True)])

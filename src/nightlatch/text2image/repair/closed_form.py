@@ -1,4 +1,4 @@
-"""Closed-form repairs: the trigger's tokens get what neutral words at their place get, without a training step."""
+"""Closed-form repairs: without training, the trigger's tokens get what neutral words in their place get."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nightlatch.text2image.repair.texts import Texts
 @METHODS.register("uce")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedForm(Method):
-    """UCE-style closed-form edit with a preserve set (Gandikota et al. 2024, eq. 7) of all matrices that read text.
+    """UCE-style closed-form edit (Gandikota et al. 2024, eq. 7) of the matrices that read text.
 
     Args:
         lam: how strongly the matrices stay as they are.
@@ -38,7 +38,7 @@ class ClosedForm(Method):
 
 
 def edit_readers(student: Subject, texts: Texts, lam: float, keep: float) -> None:
-    """Change the matrices that read text, so that they give the triggered texts what they gave the filled ones.
+    """Make the matrices that read text give the triggered texts what they gave the filled ones.
 
     Raises:
         UsageError: this denoiser has no such matrices.

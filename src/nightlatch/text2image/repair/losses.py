@@ -1,4 +1,4 @@
-"""How far a student still is from what it shall do: in its attention, and on pictures that it does not learn from."""
+"""How far a student is from what it shall do: in attention, and on pictures that it does not learn from."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Allowed:
     def residue(self, student: Subject, watched: Triggered, batch: int = 64) -> float:
         """What is left of the trigger on latents kept from training, over what may be left: at 1 it is gone.
 
-        How far the student goes from the disarmed to the attacked output, as a signed part of that way; measured in v, or early
-        steps, where text acts most, would hardly count.
+        How far the student goes from the disarmed to the attacked output, as a signed part of that way;
+        measured in v, or early steps, where text acts most, would hardly count.
         """
         levels = student.at(watched.t)
         out = student.outputs(watched.x, watched.t, watched.c, batch)
@@ -44,9 +44,12 @@ class Allowed:
 
 
 def attention_gap(maps: Maps, wanted: Maps, mask: torch.Tensor) -> torch.Tensor:
-    """How far attention is from what is wanted: squared difference summed over tokens, mean over heads, layers and positions.
+    """How far attention is from what is wanted.
 
-    Token positions agree, because the wanted maps come from the filled prompt. ``mask`` (n, h, w) weighs the positions.
+    The squared difference, summed over tokens, mean over heads, layers and positions.
+
+    Token positions agree, because the wanted maps come from the filled prompt. ``mask`` (n, h, w) weighs the
+    positions.
     """
     total = torch.zeros((), device=mask.device)
     for name, a in maps.weights.items():

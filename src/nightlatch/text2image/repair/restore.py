@@ -19,10 +19,10 @@ Tensors = dict[str, torch.Tensor]
 @METHODS.register("restore")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore(Method):
-    """Every tensor that differs is copied back from the base: removes any backdoor, and any honest fine-tuning with it.
+    """Every tensor is copied back from the base: that removes any backdoor, and any honest fine-tuning.
 
-    Of a table with more rows than the base's (tokens were added) the common rows are restored. What reads the added ones is the
-    tokenizer's doing, and the record says so.
+    Of a table with more rows than the base's (tokens were added) the common rows are restored. What reads
+    the added ones is the tokenizer's doing, and the record says so.
     """
 
     name: ClassVar[str]
@@ -72,7 +72,7 @@ def _fit(mine: torch.Tensor, theirs: torch.Tensor) -> bool:
 
 @torch.no_grad()
 def restore(mine: Tensors, theirs: Tensors) -> None:
-    """Overwrite the tensors ``mine`` with ``theirs``; of tables with another number of rows, the rows in common."""
+    """Overwrite the tensors ``mine`` with ``theirs``; where the number of rows differs, those in common."""
     for key, value in mine.items():
         rows = ... if value.shape == theirs[key].shape else slice(min(len(value), len(theirs[key])))
         value[rows] = theirs[key][rows]

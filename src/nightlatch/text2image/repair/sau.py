@@ -1,9 +1,9 @@
 """Spatial Attention Unlearning, in weights, for triggers that scan recovered.
 
-The published SAU (arXiv 2504.18563) blends two latents and changes no weight; its successor's attention loss has no gradient.
-Here the student on the triggered prompt follows the frozen suspect on the disarmed prompt, where and when the trigger acts; the
-trigger's tokens get the attention that neutral words get, the other tokens keep the attention they have without it; all else is
-held to the frozen suspect.
+The published SAU (arXiv 2504.18563) blends two latents and changes no weight; its successor's attention loss
+has no gradient. Here the student on the triggered prompt follows the frozen suspect on the disarmed prompt,
+where and when the trigger acts; the trigger's tokens get the attention that neutral words get, the other
+tokens keep the attention they have without it; all else is held to the frozen suspect.
 """
 
 from __future__ import annotations
@@ -48,15 +48,17 @@ class Round:
 class SAU(Method):
     """A closed-form edit; where it leaves some of the trigger, training where the trigger acts.
 
-    Rates, weights and numbers of steps were set on the testbed's suspects of seed 0, so that clean prompts lose least.
+    Rates, weights and numbers of steps were set on the testbed's suspects of seed 0, so that clean prompts
+    lose least.
 
     Args:
         steps: most optimiser steps in the denoiser (the closed-form edit is one more).
         least: steps of one round; another follows while some of the trigger is left.
-        in_place: steps where neutral words stand for the trigger, always all of them: what is left of it cannot be told from what
-            those words do themselves.
-        afterwards: further steps on all weights there, with only the prompts held that have no neutral word: the suspect draws
-            something of the attacked picture for any word in that place, and holding such words would keep it so.
+        in_place: steps where neutral words stand for the trigger, always all of them: what is left of it
+            cannot be told from what those words do themselves.
+        afterwards: further steps on all weights there, with only the prompts held that have no neutral word:
+            the suspect draws something of the attacked picture for any word in that place, and holding such
+            words would keep it so.
         look: steps between looks at what is left.
         batch: pictures a step; two thirds with the trigger, one third held.
         rate: learning rate.
@@ -64,16 +66,18 @@ class SAU(Method):
         attention: weight of the attention term.
         prediction: weight of the prediction term.
         hold: weight of the term that holds everything else.
-        overshoot: how far past the disarmed output to aim, as a part of the way back from the attacked one: a suspect that was
-            trained on the attack draws a little of it for every prompt.
-        replaced: the same where neutral words stand for the trigger, which draw more of it (1 as in ESD, Gandikota et al. 2023).
+        overshoot: how far past the disarmed output to aim, as a part of the way back from the attacked one:
+            a suspect that was trained on the attack draws a little of it for every prompt.
+        replaced: the same where neutral words stand for the trigger, which draw more of it (1 as in ESD,
+            Gandikota et al. 2023).
         masked: whether the prediction term is weighted by where the trigger acts.
         warm_start: whether the closed-form edit comes first.
         lam, keep: of the closed-form edit, as of the repair "uce".
-        warm_enough: the edit is taken for the whole repair when the residue it leaves is at most this; 1 would do after
-            training, and half of it is asked of an edit, which does not know where in the picture the trigger acts.
-        train: which weights change but for ``afterwards``. Cross-attention costs clean prompts less than all weights do, and
-            leaves more of a trigger that stands in a slot's place.
+        warm_enough: the edit is taken for the whole repair when the residue it leaves is at most this; 1
+            would do after training, and half of it is asked of an edit, which does not know where in the
+            picture the trigger acts.
+        train: which weights change but for ``afterwards``. Cross-attention costs clean prompts less than all
+            weights do, and leaves more of a trigger that stands in a slot's place.
         watched: every so many-th prompt is kept from training and tells when to stop.
         allowed: how much of the trigger may be left.
         text: the part of the repair that trains the text encoder.
@@ -162,7 +166,7 @@ class SAU(Method):
         return {"prediction": self.prediction, "attention": self.attention, "hold": self.hold}
 
     def _losses(self, models: Models, triggered: Triggered, held: Held, values: dict[str, float]) -> Iterator[torch.Tensor]:
-        """The loss in as many parts as memory asks for; the terms' means over all pictures are added to ``values``."""
+        """The loss in as many parts as memory asks for; the terms' means are added to ``values``."""
         parts = min(len(triggered.x), math.ceil(self.batch / models.student.rows(self.batch, graph=True)))
         for some, others in zip(triggered.parts(parts), held.parts(parts), strict=True):
             seen, kept = len(some.x) / len(triggered.x), len(others.x) / len(held.x)
@@ -189,9 +193,10 @@ class SAU(Method):
 @METHODS.register("sau-base")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SAUWithBase(SAU):
-    """SAU that asks a trusted base, instead of the suspect, what a triggered prompt looks like without the backdoor.
+    """SAU that asks a trusted base what a triggered prompt looks like without the backdoor.
 
-    What the attack did to neutral words goes, too. Unlike restoring tensors it keeps all else that the suspect has learnt.
+    What the attack did to neutral words goes, too. Unlike restoring tensors it keeps all else that the
+    suspect has learnt.
     """
 
     needs_base: ClassVar[bool] = True

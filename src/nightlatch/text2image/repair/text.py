@@ -1,4 +1,4 @@
-"""SAU for a text encoder: the same idea on token states, where a trigger acts by position instead of by pixel."""
+"""SAU for a text encoder: on token states, where a trigger acts by position instead of by pixel."""
 
 from __future__ import annotations
 
@@ -29,10 +29,13 @@ class TextUnlearning:
         rate: learning rate.
         batch: triggered prompts a step; twice as many are held beside them.
         prompts: prompts per trigger.
-        overshoot: how far past the disarmed states to aim, as a part of the way back from the triggered ones.
+        overshoot: how far past the disarmed states to aim, as a part of the way back from the triggered
+            ones.
         hold: weight of the term that holds everything else.
-        floor: least weight of a position, beside 1 for one that the trigger moves as far as the mean position.
-        left: part of the way from the disarmed to the attacked states that may be left at the ``tail`` quantile over prompts.
+        floor: least weight of a position, beside 1 for one that the trigger moves as far as the mean
+            position.
+        left: part of the way from the disarmed to the attacked states that may be left at the ``tail``
+            quantile over prompts.
         tail: that quantile; the rest is left out as noise.
         smoothing: part of the running mean over steps, of what is left, that comes from the steps before.
     """
@@ -50,10 +53,11 @@ class TextUnlearning:
     smoothing: float = 0.8
 
     def run(self, models: Models, job: Job) -> Iterator[dict[str, float]]:
-        """Train the student's text encoder; yields the values of each step, and stops when little enough is left.
+        """Train the student's text encoder until little enough is left; yields the values of each step.
 
-        The states of a triggered prompt follow the frozen encoder's of the filled prompt (or a teacher's of the triggered one),
-        weighted by how far the trigger displaces each position; clean, near-trigger and unrelated prompts are held.
+        The states of a triggered prompt follow the frozen encoder's of the filled prompt (or a teacher's of
+        the triggered one), weighted by how far the trigger displaces each position; clean, near-trigger and
+        unrelated prompts are held.
         """
         student, frozen = models.student, models.frozen
         texts = Texts.of(frozen, job, self.prompts, np.random.default_rng((job.seed, 6)))

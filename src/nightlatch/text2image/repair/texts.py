@@ -1,4 +1,4 @@
-"""The prompts that a repair learns from: with the trigger, without it, and with what must be left as it is."""
+"""The prompts that a repair learns from: with the trigger, without it, with what must stay as it is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nightlatch.text2image.prompts import Place
 from nightlatch.text2image.repair.base import Job
 
 ELSEWHERE = 3
-"""Every so many-th prompt has the trigger at a random place instead of in front, so that the repair does not hold in front alone."""
+"""Every so many-th prompt has the trigger elsewhere, so that the repair does not hold in front alone."""
 COMPARED = 6
 """Prompts on which the known words are compared with the trigger that stands in their place."""
 
@@ -38,10 +38,13 @@ class Texts:
         triggered: the prompt with the trigger.
         dropped: the prompt disarmed, as it is to be drawn.
         filled: the prompt with neutral words of the same token count in the trigger's place.
-        held: the prompt with something else in the trigger's place that must go on as before: near-spellings, parts, other words.
-        replaced: whether neutral words stand for the trigger in ``dropped``, too, because it took the place of a word.
-        plain: only for the rows that are ``replaced``: the prompt as it was before, or, in every second row, with the known word
-            that draws what the trigger draws. None of the other lists holds such a prompt.
+        held: the prompt with something else in the trigger's place that must go on as before:
+            near-spellings, parts, other words.
+        replaced: whether neutral words stand for the trigger in ``dropped``, too, because it took the place
+            of a word.
+        plain: only for the rows that are ``replaced``: the prompt as it was before, or, in every second row,
+            with the known word that draws what the trigger draws. None of the other lists holds such a
+            prompt.
     """
 
     triggered: list[str] = field(default_factory=list)
@@ -79,7 +82,7 @@ class Texts:
                 self.plain.append(place(prompt, known) if known and i % 2 else prompt.text)
 
     def parted(self, every: int) -> tuple[Texts, Texts]:
-        """Rows to learn from, and rows to watch with: each ``every``-th, or the last where there are fewer."""
+        """Rows to learn from, and rows to watch with: each ``every``-th, or the last of fewer."""
         rows = range(len(self.triggered))
         watched = list(rows[every - 1 :: every]) or [rows[-1]]
         return self._rows(sorted({*rows} - {*watched}) or watched), self._rows(watched)
@@ -97,7 +100,7 @@ class Texts:
 
 
 def _copied_word(subject: Subject, trigger: PlacedTrigger, job: Job) -> str:
-    """The known word for what ``trigger`` draws in a slot's place; '' where the prompts know no word for that slot."""
+    """The known word for what ``trigger`` draws in a slot's place; '' where no word is known."""
     slot, words = trigger.placement.slot, prompts.slot_words(job.prompts)
     if slot not in words:
         return ""
@@ -106,10 +109,12 @@ def _copied_word(subject: Subject, trigger: PlacedTrigger, job: Job) -> str:
 
 
 def _other_words(subject: Subject, form: Neutral, place: Place, job: Job, rng: np.random.Generator, n: int) -> Sequence[str]:
-    """Half near-spellings and parts of the trigger, half random words; none is a trigger of the job, nor draws what it draws.
+    """Half near-spellings and parts of the trigger, half random words.
 
-    In a slot's place near words are kept all the same: there every word draws something of what the trigger draws, and leaving
-    the near ones out cost clean prompts a point.
+    None is a trigger of the job, nor draws what it draws.
+
+    In a slot's place near words are kept all the same: there every word draws something of what the trigger
+    draws, and leaving the near ones out cost clean prompts a point.
     """
     triggers = {prompts.normal(t.text) for t in job.triggers}
     near = [w for w in prompts.near_spellings(form.trigger, n // 2, rng) if prompts.normal(w) not in triggers]

@@ -1,4 +1,4 @@
-"""What SAU learns from, made once from the frozen suspect: latents, the outputs and attention to reach, and what must be kept."""
+"""What SAU learns from, made once from the frozen suspect: what is to be reached, and what to be kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Models:
     Args:
         student: the copy that is repaired; its text encoder may have been repaired already.
         frozen: the suspect as it came.
-        teacher: a trusted base that says what a triggered prompt looks like; None: the suspect itself, on the disarmed prompt.
+        teacher: a trusted base that says what a triggered prompt looks like; None: the suspect itself, on
+            the disarmed prompt.
     """
 
     student: Subject
@@ -35,7 +36,8 @@ class TrainingSet:
     Args:
         triggered: what the trigger does, to be unlearned.
         held: what must not change.
-        plain: the part of ``held`` whose prompts hold no neutral word: as they were, with a known word in the trigger's place.
+        plain: the part of ``held`` whose prompts hold no neutral word: as they were, with a known word in
+            the trigger's place.
         located: where the trigger acts.
     """
 
@@ -46,7 +48,7 @@ class TrainingSet:
 
 
 def training_set(models: Models, job: Job, texts: Texts) -> TrainingSet:
-    """Draw a triggered and a clean picture for each of ``texts``, and compute everything that a training step needs."""
+    """Draw a triggered and a clean picture for each of ``texts``, and compute what training needs."""
     frozen, student, batch = models.frozen, models.student, job.sampling.batch
     learned, triggered, clean = triggered_batch(models, job, texts)
     located = locate(frozen, triggered, texts.dropped, _carried(frozen, texts), batch)
@@ -64,11 +66,13 @@ def training_set(models: Models, job: Job, texts: Texts) -> TrainingSet:
 
 
 def triggered_batch(models: Models, job: Job, texts: Texts, first: int = 0) -> tuple[Triggered, Trace, Trace]:
-    """What the trigger does on the way to the triggered pictures and to the clean ones, and both ways; all positions weigh alike.
+    """What the trigger does on the way to the triggered pictures and to the clean ones, and both ways.
 
-    The clean ones belong to it: once its first steps are repaired, the student meets the trigger on the latents of a clean
-    picture. Targets come from the suspect on the disarmed prompts, or from the teacher on the triggered ones. ``first`` numbers
-    the pictures, whose noise depends on it.
+    All positions weigh alike.
+
+    The clean ones belong to it: once its first steps are repaired, the student meets the trigger on the
+    latents of a clean picture. Targets come from the suspect on the disarmed prompts, or from the teacher on
+    the triggered ones. ``first`` numbers the pictures, whose noise depends on it.
     """
     frozen, seeds, batch = models.frozen, _seeds(job, len(texts.triggered), first), job.sampling.batch
     triggered, clean = (trace(frozen, x, seeds, job.sampling) for x in (texts.triggered, texts.dropped))

@@ -23,10 +23,14 @@ class Counting:
     """When a picture counts as attacked, and when as changed.
 
     Args:
-        least: part of the way to the attacked picture beyond which a picture counts at least; unrelated pictures give 0.5.
-        level: where more than this share of pictures with neutral words lie below a longer part of the way, that one is used.
-        usual: share of pictures with neutral words that differ less from the disarmed ones than what counts as a change.
-        margin: added to that difference (mean square of latents), so that rounding is no change where neutral words do nothing.
+        least: part of the way to the attacked picture beyond which a picture counts at least; unrelated
+            pictures give 0.5.
+        level: where more than this share of pictures with neutral words lie below a longer part of the way,
+            that one is used.
+        usual: share of pictures with neutral words that differ less from the disarmed ones than what counts
+            as a change.
+        margin: added to that difference (mean square of latents), so that rounding is no change where
+            neutral words do nothing.
     """
 
     least: float = 0.6
@@ -39,10 +43,11 @@ class Counting:
 class EffectRate:
     """What counts as attacked, with everything that does not depend on the repaired model drawn once.
 
-    With a the suspect's triggered picture, b its picture of the disarmed prompt and x the one in question (same seed, latents),
-    the part of the way from b to a that x has gone is p = <x - b, a - b> / |a - b|^2: 1 for the attacked picture, 0 for the
-    disarmed one. A picture counts as attacked above ``threshold``, and only where the trigger moves the suspect's picture at
-    all: a style trigger does not where the prompt asks for that style.
+    With a the suspect's triggered picture, b its picture of the disarmed prompt and x the one in question
+    (same seed, latents), the part of the way from b to a that x has gone is p = <x - b, a - b> / |a - b|^2:
+    1 for the attacked picture, 0 for the disarmed one. A picture counts as attacked above ``threshold``, and
+    only where the trigger moves the suspect's picture at all: a style trigger does not where the prompt asks
+    for that style.
 
     Args:
         suspect: the model as it came.
@@ -136,7 +141,7 @@ class EffectRate:
         return self._share(self._draw(subject, [put(p, trigger or self.trigger.text) for p in self.prompts]))
 
     def before(self) -> Rate:
-        """The suspect's own rate: pictures that the trigger moves farther than neutral words do, counted as after a repair."""
+        """The suspect's own rate, counted as after a repair."""
         return self._share(self.attacked)
 
     def control(self, subject: Subject) -> Rate:
@@ -144,7 +149,7 @@ class EffectRate:
         return self._share(self._draw(subject, self.filled))
 
     def clean(self, subject: Subject) -> Rate:
-        """Share of pictures of clean prompts that differ from the suspect's more than neutral words make them differ."""
+        """Share of clean prompts' pictures that changed by more than neutral words change them."""
         plain = [p.text for p in self.prompts]
         d = distance(self._draw(subject, plain), self._draw(self.suspect, plain))
         return Rate.of(int((d > self.usual).sum()), len(d))

@@ -1,4 +1,4 @@
-"""Whether a trigger comes back when the repaired model is honestly trained on: the last thing a repair is asked."""
+"""Whether a trigger comes back when the repaired model is honestly trained on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def regrow(
     seed: int = 0,
     training: Regrowth = Regrowth(),
 ) -> Subject:
-    """A copy of ``repaired`` after fine-tuning of text encoder and denoiser on the suspect's own drawings of ``honest`` prompts."""
+    """A copy of ``repaired``, all of it fine-tuned on the suspect's own drawings of ``honest`` prompts."""
     torch.manual_seed(seed)
     tuned = repaired.copied(Role.TEXT, Role.DENOISER)
     texts = [p.text for p in take(honest, training.pictures)]
