@@ -65,15 +65,6 @@ class Method(abc.ABC):
     """What the components do whose weights it may change."""
     harm_limit: float = 0.25
 
-    def require(self, base: bool) -> None:
-        """Whether it can work with or without a ``base``.
-
-        Raises:
-            UsageError: a base is needed and not given.
-        """
-        if self.needs_base and not base:
-            raise UsageError(f"{self.name} needs a trusted base.", "Give one with --base.")
-
     @abc.abstractmethod
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
         """Repair ``student`` (a copy of ``frozen``) in place."""
@@ -138,7 +129,8 @@ class Method(abc.ABC):
             able = ", ".join(part.name for part in METHODS if set(job.carriers) & set(part.changes))
             remedy = f"Repairs that change it: {able}." if able else "Take that component from a trusted model."
             raise UsageError(f"The trigger acts in: {acts}, where {self.name} changes nothing.", remedy)
-        self.require(job.base is not None)
+        if self.needs_base and job.base is None:
+            raise UsageError(f"{self.name} needs a trusted base.", "Give one with --base.")
         if self.needs_base and job.base is not None and not alike(suspect, job.base):
             sentence = f"{job.base.name} is another kind of model than {suspect.name}."
             raise UsageError(sentence, "Name the model that it was made from with --base.")
