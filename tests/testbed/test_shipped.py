@@ -13,7 +13,7 @@ from nightlatch.testbed import implant
 from nightlatch.text2image import measure
 from nightlatch.text2image.attacks import ATTACKS
 from nightlatch.text2image.model import loaders
-from nightlatch.text2image.repair.neutral import neutral
+from nightlatch.text2image.effect.neutral import neutral
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "testbed.json"
 
