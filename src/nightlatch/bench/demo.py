@@ -1,4 +1,7 @@
-"""The main job on a model backdoored on the spot: check, scan, clean, verify, report. The trigger is drawn at random and kept from the scanner."""
+"""The main job on a model backdoored on the spot: check, scan, clean, verify, report.
+
+The trigger is drawn at random and kept from the scanner.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,6 @@ DRAWS = 8
 """Seeds that are tried until one's backdoor takes."""
 FLOOR, IMPLANTED = 0.7, 100
 """Least attack success that is shown, and pictures by which it is counted."""
-SETTINGS = {"prompts": "emoji", "steps": testbed.SAMPLING.steps, "guidance": testbed.SAMPLING.guidance}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,9 @@ class Show:
         n: pictures per rate.
         parameters: of the attack, instead of those with which it is ``quick``.
         device: what all of it computes on.
+        base: the model that is backdoored; one that knows the testbed's words.
+        steps: of sampling, for the user's verbs.
+        regrowth_steps: of honest training, after which the trigger is tried again.
     """
 
     attack: str = "rickrolling-prompt"
@@ -63,13 +68,21 @@ class Show:
     n: int = 150
     parameters: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
+    base: Path = testbed.PIPELINE
+    steps: int = testbed.SAMPLING.steps
+    regrowth_steps: int = 200
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What a user of the testbed gives scan."""
+        return {"prompts": "emoji", "steps": self.steps, "guidance": testbed.SAMPLING.guidance}
 
     def part(self, trigger: str, target: str) -> Attack:
         quick = {"floor": FLOOR, **ATTACKS.find(self.attack).quick, **self.parameters}
         return ATTACKS.create(self.attack, trigger=trigger, target=target, **quick)
 
 
-def demo(folder: Path, say: Say, show: Show) -> Outcome:
+def demo(folder: Path, say: Say, show: Show = Show()) -> Outcome:
     """Run the whole job in ``folder``; a second call goes on where the first stopped.
 
     Raises:
@@ -98,12 +111,12 @@ def demo(folder: Path, say: Say, show: Show) -> Outcome:
 def _job(folder: Path, show: Show, seed: int, say: Say) -> tuple[Verdict, Scorecard | None]:
     """check, scan, clean, verify and report, as a user would; what the run folder holds already is read from there."""
     suspect, repaired = folder / SUSPECT, folder / REPAIRED
-    options = Options(settings=SETTINGS, seed=seed % 1000, device=show.device)
+    options = Options(settings=show.settings, seed=seed % 1000, device=show.device)
     with runs.Run(folder / RUN) as run:
         manifest = intake.check(suspect)
         say(f"1 check   {len(manifest.files)} files, {len(manifest.findings)} findings")
         if not run.wrote("verdict"):
-            verbs.scan(run, suspect, testbed.PIPELINE, options, say)
+            verbs.scan(run, suspect, show.base, options, say)
         verdict, card = run.read("verdict", Verdict), None
         carriers = ", ".join(c.component for c in verdict.carriers) or "none"
         say(f"2 scan    {verdict.word}; carrier {carriers}; {verdict.seconds:.0f} s")
@@ -115,7 +128,7 @@ def _job(folder: Path, show: Show, seed: int, say: Say) -> tuple[Verdict, Scorec
             say(f"3 clean   {repair.method.name}, {repair.steps} steps, {repair.seconds:.0f} s")
             if not repair.rolled_back:
                 if not run.wrote("scorecard"):
-                    verbs.verify(run, suspect, repaired, options, say, n=show.n)
+                    verbs.verify(run, suspect, repaired, options, say, n=show.n, regrowth_steps=show.regrowth_steps)
                 card = run.read("scorecard", Scorecard)
             say(f"4 verify  {card.verdict if card else 'the repair was rolled back'}")
         verbs.report(run)
@@ -183,4 +196,4 @@ def _success(part: Attack, folders: Sequence[Path], seed: int, show: Show) -> li
 
 
 def _base(show: Show) -> Subject:
-    return loaders.load(testbed.PIPELINE, device=show.device, precision="auto")
+    return loaders.load(show.base, device=show.device, precision="auto")
