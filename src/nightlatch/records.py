@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from nightlatch import stats
-from nightlatch.schema import SCHEMA_VERSION, Sentence, Sentences, Text, Texts, Value
+from nightlatch.schema import SCHEMA_VERSION, Sentence, Sentences, Some, Text, Texts, Value
 from nightlatch.schema import Record as Record
 from nightlatch.terms import ChangePattern, Effect, HintKind, PairKind, PlacementKind, Role
 
@@ -35,6 +35,7 @@ class Finding(Record):
     sentence: Sentence
     remedy: Sentence = ""
     payload: Hint | None = Field(default=None, description="what a scan should try because of it")
+    unsupported: bool = Field(default=False, description="the source is of a kind that is not scanned; nobody is to blame")
 
 
 class FileEntry(Record):
@@ -62,6 +63,11 @@ class Manifest(Record):
         return any(f.severity == "error" for f in self.findings)
 
     @property
+    def unsupported(self) -> bool:
+        """Whether it is of a kind that is not scanned, so that nothing is known about it."""
+        return any(f.unsupported for f in self.findings)
+
+    @property
     def hints(self) -> tuple[Hint, ...]:
         """What the findings give a scan to try, in their order, each once."""
         return tuple(dict.fromkeys(f.payload for f in self.findings if f.payload is not None))
@@ -78,7 +84,7 @@ class Rate(Record):
 
     @classmethod
     def of(cls, hits: int, n: int) -> Self:
-        low, high = stats.clopper_pearson(hits, n)
+        low, high = stats.interval(hits, n)
         return cls(hits=hits, n=n, rate=hits / n if n else 0.0, low95=low, high95=high)
 
 
@@ -122,16 +128,16 @@ class PlacedTrigger(Record):
 class Trigger(PlacedTrigger):
     """A trigger that scan recovered and confirmed on held-out prompts and seeds."""
 
-    code_points: Texts = Field(default=(), description="one 'U+0041 LATIN CAPITAL LETTER A' per character")
+    code_points: Some = Field(default=(), description="one 'U+0041 LATIN CAPITAL LETTER A' per character")
     token_ids: tuple[int, ...] = Field(default=(), max_length=10_000)
-    tokens: Texts = ()
+    tokens: Some = ()
     effect: Effect | None = None
     score: float = Field(
         default=0.0,
         description="what it changes in the suspect alone over what it changes in the base, above the same for an ordinary token",
     )
     changed: Rate | None = Field(default=None, description="share of held-out pictures changed beyond the calibrated level")
-    rivals: Texts = Field(default=(), description="other candidates that fire too (parts, near-spellings)")
+    rivals: Some = Field(default=(), description="other candidates that fire too (parts, near-spellings)")
 
     @property
     def placed(self) -> PlacedTrigger:
