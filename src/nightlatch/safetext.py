@@ -12,6 +12,10 @@ _CUT = re.compile(r"\.\.\. \(\d+ more characters\)\Z")
 _ESCAPE = re.compile(r"\\u\{([0-9A-F]{1,6})\}")
 _ESCAPE_LIKE = re.compile(r"\\(?=u\{)")
 _MARKDOWN = frozenset("\\`*_{}[]<>()#+-.!|~")
+_STEERING = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ud800-\udfff]"
+)
+"""Controls but tab and line ends, marks of writing direction, line separators, interlinear marks, surrogates."""
 _ACTING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Controls, formats (bidi, zero-width, tags), surrogates, private use, unassigned, line and paragraph separators."""
 _BLANK = set("\u115f\u1160\u3164\uffa0\u17b4\u17b5\u2800")
@@ -93,6 +97,11 @@ def markdown(text: str, limit: int = 200) -> str:
 def sarif_text(text: str) -> str:
     """Harmless ``text`` as plain words of a SARIF 2.1.0 message: no link (3.11.6) and no placeholder (3.11.5) in it."""
     return "".join("\\" + c if c in "[]\\" else 2 * c if c in "{}" else c for c in text)
+
+
+def steers(text: str) -> bool:
+    """Whether ``text`` could move a terminal's cursor or turn text around; joiners of emoji and new characters do not."""
+    return not (text.isascii() and text.isprintable()) and _STEERING.search(text) is not None
 
 
 def is_plain(text: str) -> bool:

@@ -324,11 +324,6 @@ def very_many_files(a: Arena) -> None:
 
 
 @bad("12", "inventory-limit")
-def long_name(a: Arena) -> None:
-    a.write("unet/" + "n" * 240, b"x")
-
-
-@bad("12", "inventory-limit")
 def name_is_not_utf8(a: Arena) -> None:
     with open(os.fsencode(a.model) + b"/\xff\xfe.json", "wb") as f:
         f.write(b"{}")

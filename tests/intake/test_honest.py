@@ -6,12 +6,11 @@ import json
 import os
 import shutil
 import struct
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from intake_fixtures import edit_json, edit_tensors, load_tensors, pack, set_keys
+from intake_fixtures import edit_json, edit_tensors, load_tensors, pack, set_keys, work
 
 from nightlatch.intake import check, exit_code, stage
 from nightlatch.intake.configs.expected import PROMISES
@@ -32,7 +31,7 @@ def assert_honest(source: Path) -> Manifest:
     assert exit_code(manifest) == 0
     with stage(source) as staged:
         assert not rules(staged.manifest, "error", "warning")
-        assert rules(check(staged.path), "error", "warning", "note") <= {"lora"}
+        assert rules(check(staged.path), "error", "warning", "note") <= {"lora", "other-padding"}
     return manifest
 
 
@@ -176,13 +175,8 @@ def vocabulary(model: dict[str, Any], full: dict[str, Any], merges: list[str]) -
         full["post_processor"]["cls" if "start" in token["content"] else "sep"][1] = number
 
 
-def test_a_full_size_folder_is_checked_quickly(built: Path, model: Path) -> None:
+def test_a_full_size_folder_takes_little_work(built: Path, model: Path) -> None:
     full_size(built, model)
     manifest = check(model)
     assert not rules(manifest, "error", "warning"), manifest.findings
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        check(model)
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 1.0
+    assert work(lambda: check(model)) < 400_000

@@ -6,12 +6,13 @@ from nightlatch.intake.hub.source import Located, locate
 from nightlatch.intake.rules import RULES, Rule
 from nightlatch.intake.staging.departs import Departs, require_alone
 from nightlatch.intake.staging.guard import guarded
-from nightlatch.intake.staging.private import Refused, Staged, stage
+from nightlatch.intake.staging.private import NotSupported, Refused, Staged, stage
 
 __all__ = [
     "RULES",
     "Departs",
     "Located",
+    "NotSupported",
     "Refused",
     "Rule",
     "Staged",

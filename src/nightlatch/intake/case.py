@@ -6,12 +6,14 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from nightlatch.intake.files import header, jsonread
+from nightlatch.intake.files import described, header, jsonread
 from nightlatch.intake.files.header import Header
 from nightlatch.intake.files.inventory import Entry, Inventory
 from nightlatch.intake.rules import Findings
 
 MAX_TOKENIZER_BYTES = 16 << 20
+SHORTEST = 8
+"""Bytes of a header's length; what is no longer is cut, whatever its bytes look like."""
 MAX_ALL_HEADERS = 32 << 20
 _JSON_RULES = {"duplicate-key": "duplicate-key", "not-finite": "config-value", "size": "config-bound", "count": "config-bound"}
 
@@ -68,16 +70,18 @@ class Case:
         self.digests[path] = hashlib.sha256(data).hexdigest()
         return data
 
-    def json(self, path: str, *, limit: int = jsonread.MAX_BYTES, rule: str = "") -> dict[str, Any] | None:
+    def json(
+        self, path: str, *, limit: int = jsonread.MAX_BYTES, rule: str = "", infinite: bool = False
+    ) -> dict[str, Any] | None:
         """The JSON object at ``path``; None when there is none or, with a finding, when it is defective.
 
-        ``rule`` replaces the usual rule ids (except 'duplicate-key').
+        ``rule`` replaces the usual rule ids (except 'duplicate-key'). ``infinite``: -Infinity is let through, for the caller to judge.
         """
         data = self.read(path, limit)
         if data is None:
             return None
         try:
-            value = jsonread.parse(data, max_bytes=limit)
+            value = jsonread.parse(data, max_bytes=limit, infinite=infinite)
         except jsonread.JsonProblem as e:
             usual = _JSON_RULES.get(e.code, "json")
             self.findings.add(rule if rule and usual != "duplicate-key" else usual, path, e.sentence)
@@ -95,9 +99,8 @@ class Case:
         if path in self.headers:
             return self.headers[path]
         if refusal := _not_weights(entry):
-            self.findings.add(
-                refusal, path, "" if refusal != "not-safetensors" else f"It is named .safetensors; its content: {entry.kind}."
-            )
+            found = f"It is named .safetensors and is {described.describe(entry).words}." if refusal == "not-safetensors" else ""
+            self.findings.add(refusal, path, found)
             return None
         try:
             self.headers[path] = self.read_header(entry)
@@ -140,4 +143,5 @@ def _not_weights(entry: Entry) -> str:
         return "lfs-pointer"
     if entry.kind == "link":
         return "missing-weights"
-    return "" if entry.kind in ("safetensors", "empty", "binary", "text", "json", "python") else "not-safetensors"
+    readable = entry.kind in ("safetensors", "empty", "binary") or entry.size <= SHORTEST
+    return "" if readable else "not-safetensors"

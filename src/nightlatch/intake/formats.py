@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from nightlatch.intake.rules import RULES
+from nightlatch.intake.rules import RULES, UNTOLD
 from nightlatch.records import Finding, Manifest
 from nightlatch.safetext import csv_cell, sarif_text, show
 
@@ -29,7 +29,7 @@ def human(manifest: Manifest) -> str:
     for f in manifest.findings:
         where = f"{show(f.file, _WIDE)}: " if f.file else ""
         lines.append(f"{f.severity:<8}{show(f.rule)}  {where}{show(f.sentence, _WIDE)}")
-        if f.remedy and f.severity != "note":
+        if f.remedy and (f.severity != "note" or f.rule in UNTOLD):
             lines.append(f"{'':<8}{show(f.remedy, _WIDE)}")
     lines.append(_summary(manifest))
     return "\n".join(lines) + "\n"
@@ -100,7 +100,9 @@ def _junit_outcome(test: ElementTree.Element, found: list[Finding]) -> None:
 def _summary(manifest: Manifest) -> str:
     count: Counter[str] = Counter(f.severity for f in manifest.findings)
     outcomes = {"error": "refused: do not load it", "warning": "findings to look at"}
-    outcome = next((words for severity, words in outcomes.items() if count[severity]), "nothing found by these tests")
+    untold = any(f.rule in UNTOLD for f in manifest.findings) and not count["error"]
+    usual = next((words for severity, words in outcomes.items() if count[severity]), "nothing found by these tests")
+    outcome = "not scanned" + (f"; {usual}" if count["warning"] else "") if untold else usual
     numbers = f"{count['error']} errors, {count['warning']} warnings, {count['note']} notes"
     return f"{numbers}: {outcome}. Files only; the model's behaviour was not tested."
 

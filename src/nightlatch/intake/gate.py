@@ -9,32 +9,23 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from nightlatch.intake import leftovers, single
-from nightlatch.intake.adapters import lora
+from nightlatch.intake import folders, leftovers, lone, single
 from nightlatch.intake.case import Case
 from nightlatch.intake.configs import components, crosscheck, index
 from nightlatch.intake.configs.classes import Pipeline
 from nightlatch.intake.configs.fields import Fields
-from nightlatch.intake.files import inventory, kinds, values, weights
+from nightlatch.intake.files import inventory, values, weights
 from nightlatch.intake.files.header import Header, Tensor
 from nightlatch.intake.files.inventory import Entry, Inventory
-from nightlatch.intake.rules import Findings
+from nightlatch.intake.rules import UNTOLD, Findings
 from nightlatch.intake.tokenizer import mapping
 from nightlatch.records import FileEntry, Manifest
 from nightlatch.safetext import display_path, show
 
 _LOG = logging.getLogger(__name__)
-LORA_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 MAX_PLANNED = 64 * 10**9
 MAX_LORA = 8 * 10**9
-LORA_TARGET, PEFT_TARGET = LORA_NAMES
-_SINGLE_LAYOUTS = (
-    ("model.diffusion_model.", "a single-file checkpoint of another kind than Stable Diffusion 1.x or 2.x"),
-    ("conditioner.embedders.", "a single-file Stable Diffusion XL checkpoint"),
-    ("double_blocks.", "a single-file Flux transformer"),
-    ("joint_blocks.", "a single-file Stable Diffusion 3 transformer"),
-)
-_NOT_SUPPORTED = tuple(prefix for prefix, _ in _SINGLE_LAYOUTS[1:])
+LORA_TARGET, PEFT_TARGET = folders.LORA_NAMES
 
 
 def check(source: Path | str, *, values: bool = False) -> Manifest:
@@ -56,9 +47,10 @@ def check(source: Path | str, *, values: bool = False) -> Manifest:
 
 
 def exit_code(manifest: Manifest) -> int:
-    """0 nothing found, 1 a warning, 2 refused; notes change nothing."""
+    """0 nothing found, 1 a warning, 2 could not tell: refused, or of a kind that is not scanned. Other notes change nothing."""
     severities = {f.severity for f in manifest.findings}
-    return 2 if "error" in severities else 1 if "warning" in severities else 0
+    untold = any(f.rule in UNTOLD for f in manifest.findings)
+    return 2 if "error" in severities or untold else 1 if "warning" in severities else 0
 
 
 def examine(source: Path | str) -> Case:
@@ -78,10 +70,11 @@ def examine(source: Path | str) -> Case:
         if stat.S_ISDIR(mode):
             return _completed(_folder(root, findings))
         if stat.S_ISREG(mode) and _leads_away(Path(source), root):
-            findings.add("link-outside", "", "It is a link to a file in another folder.")
+            command = f"Check the file itself: 'nightlatch check {show(str(root), 250)}'."
+            findings.add("link-outside", "", "It is a link, and its path leads to a file in another folder.", command)
             return empty
         if stat.S_ISREG(mode):
-            return _completed(_file(root, Path(source).name, findings))
+            return _completed(lone.file(root, Path(source), findings))
     except OSError:
         findings.add("unreadable", "", "The source cannot be read.")
         return empty
@@ -147,27 +140,24 @@ def manifest(case: Case, source: Path | str, seconds: float, staged: Mapping[str
 
 
 def _folder(root: Path, findings: Findings) -> Case:
+    if cached := folders.hub_cache(root):
+        sentence, _, command = cached.partition("|")
+        findings.add("unsupported-layout", "", sentence, command)
+        return Case(Inventory(root), findings)
     case = Case(inventory.walk(root, findings), findings)
     if case.inventory.stopped:
         return case
-    if index.INDEX not in case.inventory.entries and (name := _lora_name(case)):
-        lora.check(case, name, name)
-        if name == PEFT_TARGET:
-            case.findings.add("lora", name, "It is in peft's own form; to scan it, write it with diffusers' save_lora_weights.")
-            if case.entry("adapter_config.json") is not None:
-                lora.check_adapter_config(case, "adapter_config.json", staged=True)
-        leftovers.sweep(case, None, loadable=True)
-        return case
-    if index.INDEX not in case.inventory.entries and single.TARGET in case.inventory.entries:
-        _single(case, single.TARGET)
-        leftovers.sweep(case, None, loadable=True)
+    if index.INDEX not in case.inventory.entries:
+        loadable = folders.judge(case)
+        leftovers.sweep(case, None, loadable=loadable)
         return case
     found = index.read_index(case)
     index.check_card(case)
     if found is not None:
         _components(case, *found)
-    leftovers.sweep(case, found[0] if found else None, loadable=found is not None)
-    _confirm_complete(case, found[0] if found else None)
+    leftovers.sweep(case, found[0] if found else None, loadable=found is not None or findings.untold())
+    if not findings.untold():
+        _confirm_complete(case, found[0] if found else None)
     return case
 
 
@@ -185,51 +175,14 @@ def _confirm_complete(case: Case, pipeline: Pipeline | None) -> None:
 
 def _completed(case: Case) -> Case:
     """The case, with findings about size and types of what would be staged; components were compared with their configs before."""
-    for target in (*LORA_NAMES, single.TARGET):
+    for target in (*folders.LORA_NAMES, single.TARGET):
         if target in case.plan and (header := case.headers.get(path := case.plan[target].entry.path)):
             crosscheck.check_types(header.tensors, path, case.findings)
     size = sum(p.entry.size for p in case.plan.values())
-    limit = MAX_PLANNED if case.plan.keys().isdisjoint(LORA_NAMES) else MAX_LORA
+    limit = MAX_PLANNED if case.plan.keys().isdisjoint(folders.LORA_NAMES) else MAX_LORA
     if size > limit:
         case.findings.add("inventory-limit", "", f"The weights are {size / 1e9:,.0f} GB; at most {limit / 1e9:,.0f} are read.")
     return case
-
-
-def _lora_name(case: Case) -> str:
-    """The LoRA file of a folder that holds nothing else to load."""
-    return next((n for n in LORA_NAMES if n in case.inventory.entries), "")
-
-
-def _file(path: Path, name: str, findings: Findings) -> Case:
-    """A single file, called ``name`` in the records: only its own bytes are looked at, not its neighbours."""
-    case = Case(inventory.single(path, name), findings)
-    entry = case.inventory.entries[name]
-    named, opaque = name.lower().endswith(".safetensors"), entry.kind in ("zip", "binary", "tar", "empty")
-    pickle = kinds.is_pickle(name, entry.kind) and entry.kind != "safetensors"
-    if pickle or (opaque and not named):
-        findings.add("not-safetensors" if named else "pickle-weights", name)
-        return case
-    _single(case, name)
-    return case
-
-
-def _single(case: Case, name: str) -> None:
-    """A LoRA, a checkpoint of the layout that is supported, or a refusal that names what it is."""
-    header = case.header(name)
-    if header is None:
-        return
-    if lora.looks_like_lora(header.tensors):
-        if single.looks_like_checkpoint(header.tensors):
-            case.findings.add(
-                "unsupported-layout", name, "It is a whole checkpoint with a LoRA in it; programs load one or the other."
-            )
-        lora.check(case, name, LORA_TARGET)
-    elif single.looks_like_checkpoint(header.tensors) and not any(n.startswith(_NOT_SUPPORTED) for n in header.tensors):
-        single.check(case, name, header)
-    else:
-        weights.check_metadata(case, name, header)
-        known = next((words for prefix, words in _SINGLE_LAYOUTS if any(n.startswith(prefix) for n in header.tensors)), "")
-        case.findings.add("unsupported-layout", name, f"It is {known or 'neither a LoRA nor a checkpoint layout known here'}.")
 
 
 def _components(case: Case, pipeline: Pipeline, chosen: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from nightlatch.intake.adapters import lora
 from nightlatch.intake.case import Case
 from nightlatch.intake.configs import unopened
 from nightlatch.intake.configs.classes import Pipeline
-from nightlatch.intake.files import header, kinds
+from nightlatch.intake.files import described, header, kinds
 from nightlatch.intake.files.inventory import Entry
 from nightlatch.intake.files.weights import ends_as_archive
 from nightlatch.safetext import show
@@ -29,6 +29,9 @@ def sweep(case: Case, pipeline: Pipeline | None, *, loadable: bool) -> None:
         if entry.kind == "link" and entry.name.lower() == _ADAPTER:
             case.findings.add("hidden-adapter", entry.path, "It is a link, and loaders follow it.")
         if entry.path in case.handled or entry.path in planned or entry.kind in kinds.NOT_FILES:
+            continue
+        if kinds.is_apple_double(entry.name, entry.kind):
+            harmless.append(entry.path)
             continue
         if not _judge(case, entry, pipeline, loadable):
             harmless.append(entry.path)
@@ -52,7 +55,7 @@ def _judge(case: Case, entry: Entry, pipeline: Pipeline | None, loadable: bool) 
             lora.check_adapter_config(case, path, staged=False)
         case.findings.add("hidden-adapter", path, "" if known else f"It is beyond the first {MAX_ADAPTERS} and was not read.")
         return True
-    code, pickle = kinds.is_code(name, kind), kinds.is_pickle(name, kind)
+    code, pickle = kinds.is_code(name, kind), kinds.is_pickle(path, kind)
     if code:
         case.findings.add("unused-code", path)
     if name.endswith(".safetensors"):
@@ -78,7 +81,7 @@ def _judge_safetensors(case: Case, entry: Entry, pipeline: Pipeline | None) -> b
     if entry.kind == "lfs-pointer":
         return False
     if entry.kind != "safetensors":
-        case.findings.add("not-safetensors", entry.path, f"It is named .safetensors; its content: {entry.kind}.")
+        case.findings.add("not-safetensors", entry.path, f"It is named .safetensors and is {described.describe(entry).words}.")
         return True
     folder = entry.parent
     if folder in _NEVER_LOADED and _THEIR_WEIGHTS.fullmatch(entry.name):

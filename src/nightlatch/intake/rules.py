@@ -13,17 +13,26 @@ MAX_PER_RULE = 40
 
 
 class Rule(NamedTuple):
-    """``severity`` error: refused (exit 2); warning: a finding (exit 1); note: worth knowing (exit code unchanged)."""
+    """``severity`` error: refused (exit 2); warning: a finding (exit 1); note: worth knowing (exit code unchanged, but see ``UNTOLD``).
+
+    ``remedy``: what to do; commands stand between single quotes and work as they stand.
+    """
 
     severity: Severity
     description: str
     remedy: str
 
 
-_SAFE = "Ask the author for safetensors, or convert a copy in an isolated machine with diffusers' save_pretrained."
+_SAFE = "Ask the author for safetensors, or convert a copy in an isolated machine."
 _BROKEN = "Download the file again and compare its hash with the one the author published."
 _HAND = "Compare the file with the one of the model it was derived from; do not load the model until it is explained."
 _DROP = "Delete it before anything else loads the folder; it is not staged here."
+_LATER = "Its files were checked; 'nightlatch scan' loads Stable Diffusion 1.x and 2.x, and adapters for them."
+
+UNTOLD = frozenset({"unsupported-pipeline", "unsupported-layout", "unsupported-option", "adapter-kind"})
+"""Notes that blame nobody and leave the question open: exit 2, 'not scanned'."""
+LOADED: frozenset[str] = frozenset()
+"""Those of them that are staged all the same: scan merges the file by the definition of its kind."""
 
 RULES: dict[str, Rule] = {
     # the source and its files
@@ -48,6 +57,17 @@ RULES: dict[str, Rule] = {
     "unused-archive": Rule("warning", "An archive lies beside the weights.", _DROP),
     "not-safetensors": Rule("error", "A file named .safetensors holds something else.", _BROKEN),
     "lfs-pointer": Rule("error", "A Git-LFS pointer stands in place of the file.", "Fetch the file itself with 'git lfs pull'."),
+    "neighbour": Rule(
+        "warning", "A file of the same name is loaded with it.", "Rename it, or scan what you draw with as a pipeline."
+    ),
+    "settings-beside": Rule("note", "Settings of the original training code lie beside it; web interfaces read them.", ""),
+    "unread-tensor": Rule("error", "A tensor that is passed over here, and that other programs read, holds other values.", _HAND),
+    "rounded-positions": Rule(
+        "warning", "Position ids were rounded when the file was merged.", "Take the author's original, or remove the tensor."
+    ),
+    "prediction": Rule(
+        "warning", "A mark makes some programs read the predictions as v.", "Name a v-prediction model with --base."
+    ),
     "polyglot": Rule("warning", "A safetensors file also reads as a zip archive.", _HAND),
     "missing-weights": Rule("error", "A component has no safetensors weights.", _SAFE),
     "unused-code": Rule("warning", "A program lies beside the model; it is not needed to load it.", _DROP),
@@ -57,9 +77,12 @@ RULES: dict[str, Rule] = {
     "internal": Rule("error", "A rule failed on this source, so it was not judged.", "Report it, with the file if you may."),
     # what is loaded, and code paths
     "index": Rule("error", "model_index.json does not describe a pipeline that can be loaded.", _HAND),
-    "unsupported-pipeline": Rule("error", "The pipeline class is not supported.", "Supported: StableDiffusionPipeline."),
-    "unsupported-layout": Rule("error", "A single-file layout that is not supported.", "Convert it to a diffusers folder first."),
-    "unsupported-option": Rule("error", "A config option whose tensors cannot be derived.", "Ask for its support."),
+    "unsupported-pipeline": Rule("note", "A pipeline that scan cannot load yet.", _LATER),
+    "unsupported-layout": Rule("note", "A file of a kind that scan cannot load.", _LATER),
+    "adapter-kind": Rule(
+        "note", "An adapter that is no plain LoRA.", "Scan it on its base: 'nightlatch scan FILE --base MODEL'."
+    ),
+    "unsupported-option": Rule("note", "An option that scan cannot follow yet.", _LATER),
     "unknown-library": Rule("error", "A component comes from a module that is not known.", "Do not load this model anywhere."),
     "custom-code": Rule("error", "The model asks for its own code to be run.", "Do not load this model anywhere."),
     "auto-map": Rule("warning", "A config names code for 'trust_remote_code'.", "Never load this model with trust_remote_code."),
@@ -89,10 +112,13 @@ RULES: dict[str, Rule] = {
     "unknown-dtype": Rule("error", "A tensor has a type that safetensors does not know.", _HAND),
     "shape": Rule("error", "A tensor's shape does not fit its bytes.", _HAND),
     "metadata": Rule("error", "The safetensors metadata is not a table of texts.", _HAND),
-    "metadata-text": Rule("warning", "The metadata holds markup, controls or very long text.", "Never display it unescaped."),
+    "metadata-text": Rule(
+        "note", "The metadata holds characters that steer a terminal or turn text around; it is shown escaped.", ""
+    ),
     "tensor-count": Rule("error", "More tensors than are read.", _HAND),
     # values
     "dtype": Rule("warning", "A tensor is not of a floating-point type that the model uses.", _HAND),
+    "rounded-weights": Rule("note", "The weights are rounded to 8 bits.", ""),
     "non-finite": Rule("error", "A tensor holds NaN or infinity.", "Take the author's original."),
     "range": Rule("warning", "A value overflows half precision.", "Load the model in 32-bit precision."),
     "degenerate": Rule("error", "A component is constant: there is nothing to judge.", _BROKEN),
@@ -119,9 +145,14 @@ RULES: dict[str, Rule] = {
     "tokenizer-map": Rule("error", "The tokenizer's map from text to ids is not one to one.", _HAND),
     "token-range": Rule("error", "A token id lies beyond the embedding table.", _HAND),
     "added-token": Rule("warning", "The tokenizer has a token of its own, as triggers do.", "Scan: it is tried first."),
-    "special-token": Rule("warning", "A special token is ordinary text.", "Use CLIP's own tokenizer; scan."),
+    "other-padding": Rule("note", "Two files name two of the usual paddings.", ""),
+    "special-token": Rule("warning", "A special token is ordinary text, or another one's.", "Use CLIP's own tokenizer; scan."),
     # LoRA
     "lora": Rule("note", "The file is a LoRA.", "Scan it on its base with --base."),
+    "lora-strength": Rule("note", "Programs differ in how strongly they apply the LoRA.", ""),
+    "lora-strengths": Rule(
+        "warning", "A LoRA's strength depends on who reads it.", "Ask the author for a file with its alpha as tensors."
+    ),
     "lora-keys": Rule("warning", "The LoRA holds tensors that belong to no layer pair.", _HAND),
     "lora-names": Rule("error", "A LoRA's tensor names hold other characters than letters, digits, '_' and '.'.", _HAND),
     "lora-pair": Rule("error", "A LoRA pair is incomplete or does not fit together.", _BROKEN),
@@ -138,15 +169,15 @@ class Findings:
         self._count: Counter[str] = Counter()
         self._seen: set[tuple[str, str, str]] = set()
 
-    def add(self, rule: str, file: str, sentence: str = "") -> None:
-        """Record ``rule`` for ``file``; without a sentence the rule's own description is used."""
+    def add(self, rule: str, file: str, sentence: str = "", remedy: str = "") -> None:
+        """Record ``rule`` for ``file``; without a sentence or a remedy the rule's own is used."""
         key = (rule, file, sentence)
         if key in self._seen:
             return
         self._count[rule] += 1
         if self._count[rule] <= MAX_PER_RULE:
             self._seen.add(key)
-            self._found.append(_finding(rule, display_path(file), sentence))
+            self._found.append(_finding(rule, display_path(file), sentence, remedy))
 
     def count(self, rule: str) -> int:
         """How often ``rule`` was found so far."""
@@ -155,6 +186,10 @@ class Findings:
     def has(self, severity: Severity) -> bool:
         """Whether any finding so far has this severity."""
         return any(f.severity == severity for f in self._found)
+
+    def untold(self) -> bool:
+        """Whether the source is of a kind that is not loaded, and nothing is wrong with that."""
+        return any(self._count[rule] for rule in UNTOLD - LOADED)
 
     def result(self) -> tuple[Finding, ...]:
         """Errors first, then warnings, then notes; a last line per rule counts what was left out."""
@@ -172,6 +207,6 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda f: order[f.severity]))
 
 
-def _finding(rule: str, file: str, sentence: str) -> Finding:
-    severity, description, remedy = RULES[rule]
-    return Finding(rule=rule, severity=severity, file=file, sentence=sentence or description, remedy=remedy)
+def _finding(rule: str, file: str, sentence: str, remedy: str = "") -> Finding:
+    severity, description, usual = RULES[rule]
+    return Finding(rule=rule, severity=severity, file=file, sentence=sentence or description, remedy=remedy or usual)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from nightlatch.intake import buffers, layouts
 from nightlatch.intake.case import Case
 from nightlatch.intake.files.header import Header, Tensor
 from nightlatch.intake.files.weights import check_metadata, check_tail
@@ -24,8 +25,8 @@ _SCHEDULE = frozenset({
 })  # fmt: skip
 """What the original training code saves beside the weights; nothing reads it."""
 _ELSEWHERE = (
-    "clip_g.", "clip_h.", "clip_l.", "conditioner.", "diffusion_model.", "model.model.", "text_encoder.", "text_encoders.",
-    "text_model.", "unet.", "vae.",
+    "clip_g.", "clip_h.", "clip_l.", "conditioner.", "denoiser.", "diffusion_model.", "model.model.", "net.", "text_encoder.",
+    "text_encoders.", "text_model.", "transformer.", "unet.", "vae.",
 )  # fmt: skip
 """Where other programs look for components; no checkpoint of this layout has them."""
 _ENCODERS = (
@@ -42,12 +43,22 @@ _SPARE = re.compile(
 )
 """Tensors inside the components that have no part in drawing: CLIP's scale and projection, the last layer of the encoder of 2.x (the one before
 it is taken), the autoencoder's training loss."""
-_LATENT_CHANNELS = 4
+_MARKS = frozenset({buffers.V_PREDICTION, buffers.ZERO_SNR})
+_BAKED = (
+    "Take a file with it inside, or save the pipeline that you draw with and scan that: 'nightlatch scan FOLDER --base MODEL'."
+)
+_WITHOUT = {
+    "unet": ("a UNet", layouts.WHOLE),
+    "vae": ("an autoencoder (VAE), which programs take from elsewhere", _BAKED),
+    "text_encoder": ("a text encoder, which programs take from elsewhere", _BAKED),
+}
+"""What a checkpoint may lack, and what to do then."""
 
 
 def looks_like_checkpoint(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether this is the layout that is supported: a UNet of the original training code, with its own first layer."""
-    return _FIRST in tensors
+    """Whether this is the layout that is supported: a UNet of the original training code, with its own first layer, and another component."""
+    others = (PARTS["vae"], PARTS["text_encoder"])
+    return _FIRST in tensors and any(n.startswith(others) for n in tensors)
 
 
 def is_spare(name: str) -> bool:
@@ -62,17 +73,21 @@ def check(case: Case, path: str, header: Header) -> None:
     names = set(header.tensors)
     for part, prefix in PARTS.items():
         if not any(n.startswith(prefix) for n in names):
-            case.findings.add("missing-weights", path, f"It holds no tensor '{prefix}...', so it has no {part}.")
-    shape = header.tensors[_FIRST].shape
-    if len(shape) != 4:
+            words, remedy = _WITHOUT[part]
+            case.findings.add("unsupported-layout", path, f"It is a checkpoint without {words}.", remedy)
+    if len(header.tensors[_FIRST].shape) != 4:
         case.findings.add("shape-mismatch", path, f"'{_FIRST}' is not a convolution.")
-    elif shape[1] > 2 * _LATENT_CHANNELS:
-        case.findings.add("unsupported-layout", path, "It is an inpainting checkpoint, whose UNet takes a mask as well.")
+    if layouts.is_quantised(header.tensors):
+        sentence = "It is a checkpoint whose weights are quantised or scaled, so that only some programs read them right."
+        case.findings.add("unsupported-layout", path, sentence, layouts.SOURCE)
     if any(n.startswith(AVERAGE) for n in names):
         case.findings.add("second-variant", path, "It also holds averaged weights (model_ema), which some programs load instead.")
     _one_of_each(case, path, names)
+    buffers.check_marks(case, path, header)
+    buffers.check_positions(case, path, header)
+    buffers.check_schedule(case, path, header, _SCHEDULE)
     known = (*PARTS.values(), AVERAGE)
-    if odd := sorted(n for n in names if not n.startswith(known) and n not in _SCHEDULE):
+    if odd := sorted(n for n in names if not n.startswith(known) and n not in _SCHEDULE | _MARKS):
         case.findings.add("extra-keys", path, f"{len(odd)} tensors belong to no component, e.g. '{show(odd[0], 80)}'.")
     case.findings.add("single-file", path)
     case.stage(TARGET, path)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-import struct
 from collections.abc import Iterable, Mapping
 from math import prod
-from typing import Any
 
-from nightlatch.intake.adapters import metadata
+from nightlatch.intake.adapters import families, metadata, parts, relatives, strength
 from nightlatch.intake.case import Case
+from nightlatch.intake.files import numbers
 from nightlatch.intake.files.header import Header, Tensor
 from nightlatch.intake.files.weights import check_metadata, check_tail
 from nightlatch.safetext import show
@@ -19,9 +17,10 @@ from nightlatch.safetext import show
 _DOWN = re.compile(r"^(.*?)[._](?:lora_A|lora_down|lora\.down|down)(?:\.default)?\.weight$")
 _UP = re.compile(r"^(.*?)[._](?:lora_B|lora_up|lora\.up|up)(?:\.default)?\.weight$")
 _SIDE = re.compile(r"^(.*?)\.(?:alpha|lora_magnitude_vector(?:\.default)?(?:\.weight)?)$")
-_OTHER_METHOD = re.compile(r"\.(?:hada_w|lokr_w|oft_|ia3_|on_input|diff(?:_b)?$)")
 _CROSS = re.compile(r"attn2[._](?:processor\.)?to_[kv]")
-_BASES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "Stable Diffusion XL"}
+_RELATIVES = frozenset(part for _, part in parts.ENDINGS) - {"alpha", "dora", "up_bias"}
+OTHER_TARGET = "adapter.safetensors"
+"""What an adapter that is no plain LoRA is called in the private folder."""
 _ADAPTER_KEYS = frozenset({
     "alpha_pattern", "bias", "fan_in_fan_out", "init_lora_weights", "lora_alpha", "lora_dropout", "peft_type", "r",
     "rank_pattern", "target_modules", "use_dora", "use_rslora",
@@ -33,57 +32,49 @@ _TRUSTED_PARENTS = ("diffusers.", "transformers.")
 
 def looks_like_lora(names: Iterable[str]) -> bool:
     """Whether any tensor name is half of a LoRA pair, or belongs to a relative of LoRA."""
-    return any((_DOWN.match(n) and "lora" in n) or _OTHER_METHOD.search(n) for n in names)
+    return any((_DOWN.match(n) and "lora" in n) or parts.part_of(n)[1] in _RELATIVES for n in names)
 
 
 def check(case: Case, path: str, target: str) -> None:
-    """Findings for the LoRA file at ``path``, planned as ``target``."""
+    """Findings for the adapter file at ``path``, planned as ``target``, or as ``OTHER_TARGET`` when it is no plain LoRA."""
     header = case.header(path)
     if header is None:
         return
     check_metadata(case, path, header)
     check_tail(case, path)
-    layout(case, path, header)
+    target = target if layout(case, path, header) else OTHER_TARGET
     case.stage(target, path)
     case.component_files[target] = [target]
 
 
-def layout(case: Case, path: str, header: Header) -> None:
-    """Pairs, ranks and scales from the header and the few bytes of the alphas."""
-    down, up, alphas, lengths, junk, twice = _sort(header.tensors)
+def layout(case: Case, path: str, header: Header) -> bool:
+    """Pairs, ranks and scales from the header and the few bytes of the alphas; whether it is a plain LoRA."""
     if odd := [n for n in header.tensors if not _PLAIN.fullmatch(n)]:
         case.findings.add("lora-names", path, f"{len(odd)} names hold other characters, e.g. '{show(min(odd), 80)}'.")
     try:
         metadata.check(header.metadata)
     except metadata.Unsound as e:
         case.findings.add(e.rule, path, e.sentence)
-    if not down or any(_OTHER_METHOD.search(n) for n in header.tensors):
-        case.findings.add("unsupported-layout", path, "It is an adapter of another kind than LoRA.")
-        return
-    if any("dora_scale" in n for n in header.tensors):
-        case.findings.add(
-            "unsupported-layout", path, "It is a DoRA whose 'dora_scale' diffusers leaves out and other programs apply."
-        )
+    split = parts.split(header.tensors)
+    if not relatives.check(case, path, header, split):
+        return False
+    down, up, alphas, lengths, junk, twice = _sort(header.tensors)
     if twice:
         case.findings.add("lora-pair", path, f"{len(twice)} halves are there twice, e.g. '{show(min(twice), 80)}'.")
     if odd := sorted(down.keys() ^ up.keys()):
         case.findings.add("lora-pair", path, f"{len(odd)} layers have one half of a pair only, e.g. '{show(odd[0], 80)}'.")
-    for layer in sorted(down.keys() & up.keys()):
+    both = sorted(down.keys() & up.keys())
+    for layer in both:
         _check_pair(case, path, layer, down[layer].shape, up[layer].shape)
+    _check_ranks(case, path, {n: (down[n].shape, up[n].shape) for n in both})
     if junk:
         case.findings.add("lora-keys", path, f"{len(junk)} tensors belong to no layer pair, e.g. '{show(min(junk), 80)}'.")
     _check_lengths(case, path, lengths, up)
-    _check_alphas(case, path, header, alphas, down)
+    found = _check_alphas(case, path, header, alphas, down)
+    strength.check(case, path, header, {n: t.shape[0] for n, t in down.items() if t.shape}, found)
     widths = {down[layer].shape[1] for layer in down if _CROSS.search(layer) and len(down[layer].shape) > 1}
-    base = _BASES.get(min(widths), "") if len(widths) == 1 else ""
-    fits = (
-        f"fits {base}"
-        if base
-        else f"expects prompts of width {', '.join(map(str, sorted(widths)[:3]))}"
-        if widths
-        else "has no base named"
-    )
-    case.findings.add("lora", path, f"It is a LoRA of {len(down)} layers and {fits}.")
+    case.findings.add("lora", path, f"It is a LoRA of {len(down)} layers and {families.fits(header.tensors, widths)}.")
+    return True
 
 
 def check_adapter_config(case: Case, path: str, *, staged: bool) -> None:
@@ -142,8 +133,17 @@ def _check_pair(case: Case, path: str, layer: str, down: tuple[int, ...], up: tu
     shown = show(layer, 80)
     if len(down) not in (2, 4) or len(up) != len(down) or down[0] != up[1] or not prod(down) or not prod(up):
         case.findings.add("lora-pair", path, f"The two halves at '{shown}' do not fit together.")
-    elif down[0] > min(prod(down[1:]), up[0]):
-        case.findings.add("lora-rank", path, f"The rank at '{shown}' is {down[0]}, larger than the layer.")
+
+
+def _check_ranks(case: Case, path: str, shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> None:
+    """A rank above what a layer can hold: ordinary where a trainer gave all layers one rank, as at 'conv_out' with its four outputs."""
+    ranks = {layer: down[0] for layer, (down, up) in shapes.items() if down and up}
+    least = {layer: min(prod(down[1:]), up[0]) for layer, (down, up) in shapes.items() if down and up}
+    usual = max((rank for layer, rank in ranks.items() if rank <= least[layer]), default=0)
+    for layer, rank in ranks.items():
+        if rank > least[layer] and rank > usual:
+            sentence = f"The rank at '{show(layer, 80)}' is {rank}, larger than the layer and than any rank that fits its layer."
+            case.findings.add("lora-rank", path, sentence)
 
 
 def _check_lengths(case: Case, path: str, lengths: Mapping[str, Tensor], up: Mapping[str, Tensor]) -> None:
@@ -158,25 +158,20 @@ def _check_lengths(case: Case, path: str, lengths: Mapping[str, Tensor], up: Map
             case.findings.add("lora-pair", path, f"The 'lora_magnitude_vector' of '{show(layer, 80)}' does not fit its layer.")
 
 
-def _check_alphas(case: Case, path: str, header: Header, alphas: Mapping[str, Tensor], down: Mapping[str, Tensor]) -> None:
-    entry = case.inventory.entries[path]
+def _check_alphas(
+    case: Case, path: str, header: Header, alphas: Mapping[str, Tensor], down: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """The alpha of every layer that has a sane one; trainers write it as a whole number or as a fraction."""
+    found: dict[str, float] = {}
     try:
-        with entry.open() as handle:
+        with case.inventory.entries[path].open() as handle:
             for layer, tensor in alphas.items():
-                handle.seek(header.data_start + tensor.start)
-                value = _scalar(tensor, handle.read(min(8, tensor.end - tensor.start)))
+                value = numbers.read(handle, header, tensor) if prod(tensor.shape) == 1 else None
                 rank = down[layer].shape[0] if layer in down and down[layer].shape else 1
-                if not metadata.sane(value, rank):
+                if value is None or not metadata.sane(value[0], rank):
                     case.findings.add("lora-alpha", path, f"The alpha of '{show(layer, 80)}' is not a sane scale.")
+                else:
+                    found[layer] = value[0]
     except OSError:
         case.findings.add("unreadable", path)
-
-
-def _scalar(tensor: Tensor, raw: bytes) -> float | None:
-    """The one floating-point number of ``tensor``; None when it is not one, or not finite."""
-    formats: dict[str, tuple[str, bytes]] = {"F16": ("<e", b""), "BF16": ("<f", b"\0\0"), "F32": ("<f", b""), "F64": ("<d", b"")}
-    if tensor.dtype not in formats or prod(tensor.shape) != 1:
-        return None
-    form, padding = formats[tensor.dtype]
-    value: Any = struct.unpack(form, padding + raw)[0]
-    return value if math.isfinite(value) else None
+    return found

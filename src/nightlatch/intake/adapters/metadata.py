@@ -44,6 +44,36 @@ def check(metadata: Mapping[str, str]) -> None:
         _check_part({k.removeprefix(part): v for k, v in value.items() if k.startswith(part)})
 
 
+def settings(metadata: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+    """The settings by the prefix of the component that they are for; {} without any, or with broken ones."""
+    try:
+        value = jsonread.parse(metadata.get(KEY, "").encode())
+    except jsonread.JsonProblem:
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    found = {part: {k.removeprefix(part): v for k, v in value.items() if k.startswith(part)} for part in _PARTS}
+    return {part: held for part, held in found.items() if held}
+
+
+def scale(settings: Mapping[str, Any], module: str, rank: int) -> float | None:
+    """alpha over rank, or over its root (rsLoRA), that ``settings`` give to ``module``; None where they give no sane one.
+
+    Patterns name a module by its end, as peft reads them.
+    """
+
+    def given(pattern: str, usual: Any) -> Any:
+        table = settings.get(pattern)
+        held = table.items() if isinstance(table, dict) else ()
+        return next((v for k, v in held if module == k.lstrip("^") or module.endswith(f".{k.lstrip('^')}")), settings.get(usual))
+
+    alpha, told = given("alpha_pattern", "lora_alpha"), given("rank_pattern", "r")
+    told = told if _is_rank(told) else rank
+    if not sane(alpha, told):
+        return None
+    return float(alpha) / (math.sqrt(told) if settings.get("use_rslora") is True else told)
+
+
 def sane(alpha: Any, rank: int) -> bool:
     """Whether ``alpha`` is a finite number above zero that multiplies by at most ``MAX_SCALE``."""
     return type(alpha) in (int, float) and math.isfinite(alpha) and 0 < alpha <= MAX_SCALE * rank

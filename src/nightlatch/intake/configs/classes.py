@@ -9,8 +9,18 @@ SCHEDULERS = frozenset({
     "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "KDPM2DiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler", "DEISMultistepScheduler", "UniPCMultistepScheduler", "DPMSolverSDEScheduler",
     "EDMEulerScheduler", "DDIMInverseScheduler", "DPMSolverMultistepInverseScheduler", "LCMScheduler", "TCDScheduler",
-    "SASolverScheduler", "IPNDMScheduler",
+    "SASolverScheduler", "IPNDMScheduler", "DDIMParallelScheduler", "DDPMParallelScheduler", "CosineDPMSolverMultistepScheduler",
+    "EDMDPMSolverMultistepScheduler",
 })  # fmt: skip
+"""Schedulers that a Stable Diffusion pipeline draws with."""
+OTHER_SCHEDULERS = frozenset({
+    "AmusedScheduler", "BlockRefinementScheduler", "CMStochasticIterativeScheduler", "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler",
+    "DDPMWuerstchenScheduler", "DiscreteDDIMScheduler", "EntropyBoundScheduler", "FlowMapEulerDiscreteScheduler",
+    "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler", "HeliosDMDScheduler",
+    "HeliosScheduler", "KarrasVeScheduler", "LTXEulerAncestralRFScheduler", "RePaintScheduler", "SCMScheduler", "ScoreSdeVeScheduler",
+    "UnCLIPScheduler", "VQDiffusionScheduler",
+})  # fmt: skip
+"""diffusers' schedulers for other models: nothing is wrong with them, and none of them draws with a UNet of Stable Diffusion."""
 FAST_TOKENIZERS = frozenset({"PreTrainedTokenizerFast", "TokenizersBackend"})
 STANDARD_TOKENIZERS = frozenset({"CLIPTokenizer", "CLIPTokenizerFast"})
 

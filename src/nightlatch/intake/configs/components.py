@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from nightlatch.intake.case import Case
 from nightlatch.intake.configs import schedule
+from nightlatch.intake.configs.classes import SCHEDULERS
 from nightlatch.intake.configs.fields import ConfigProblem, Fields
 from nightlatch.safetext import show
 
@@ -51,7 +53,7 @@ def load(case: Case, path: str, cls: str) -> Fields | None:
     if path not in case.inventory.entries:
         case.findings.add("config-missing", path)
         return None
-    value = case.json(path)
+    value = case.json(path, infinite=cls in SCHEDULERS)
     if value is None or not check_common(case, path, value):
         return None
     if cls in _CHECKS and value.get("_class_name", cls) != cls:
@@ -133,7 +135,7 @@ def _unet(c: Fields) -> None:
         _block_types(c, key, known, blocks)
     c.choice("act_fn", _ACTIVATIONS)
     heads = c.per_block("attention_head_dim", 8, blocks)
-    if any(w % h for w, h in zip(widths, heads, strict=True)):
+    if any(widths[i] % heads[i] for i in _attending(c, blocks)):
         raise ConfigProblem("config-value", "'attention_head_dim' does not divide 'block_out_channels'.")
     _groups(c, widths)
     _size(c, MAX_LATENT_SIZE)
@@ -143,6 +145,14 @@ def _unet(c: Fields) -> None:
     c.number("dropout", 0.0, 0.0, 1.0)
     c.choice("freq_shift", (None, 0, 1))
     c.whole("downsample_padding", 1, 0, 1)
+
+
+def _attending(c: Fields, blocks: int) -> set[int]:
+    """Numbers of the blocks that attend, the last one's for the middle block; the up blocks mirror the down blocks."""
+    down = c.names("down_block_types", ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), blocks)
+    up = c.names("up_block_types", ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3, blocks)
+    found = {i for i, kind in enumerate(down) if kind.startswith("Cross")}
+    return found | {blocks - 1 - i for i, kind in enumerate(up) if kind.startswith("Cross")} | {blocks - 1}
 
 
 def _vae(c: Fields) -> None:
@@ -178,14 +188,21 @@ def _text(c: Fields) -> None:
             c.whole(key, 0, -1, 1 << 31)
 
 
+_CLIPPED = "lambda_min_clipped"
+"""DPMSolver's default for it is minus infinity, which diffusers writes as -Infinity."""
+
+
 def _scheduler(c: Fields) -> None:
+    for key, value in _pairs(c.values):
+        if value == -math.inf and key != _CLIPPED:
+            raise ConfigProblem("config-value", f"'{show(key, 40)}' is minus infinity.")
     c.choice("prediction_type", ("epsilon", "sample", "v_prediction"))
     c.choice("prediction_type", ("epsilon", "v_prediction"), "unsupported-option")
     schedule.check(c)
     c.choice("timestep_spacing", ("leading", "trailing", "linspace"))
     c.whole("steps_offset", 0, 0, 1)
     for key, value in c.values.items():
-        if type(value) in (int, float) and abs(value) > 1e6:
+        if type(value) in (int, float) and abs(value) > 1e6 and (key, value) != (_CLIPPED, -math.inf):
             raise ConfigProblem("config-bound", f"'{show(key, 40)}' is larger than any scheduler needs.")
 
 

@@ -14,7 +14,7 @@ from nightlatch.safetext import show
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 MAX_DEFECTS = 16
-_COUNTERS = ("position_ids", "model_ema.num_updates")
+_COUNTERS = ("position_ids", "model_ema.num_updates", ".alpha", "num_batches_tracked", ".on_input")
 _INDEXED = re.compile(r"(?:blocks|resnets|attentions|samplers|layers)\.\d+")
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _OLD_VAE = re.compile(r"(mid_block\.attentions\.0)\.(query|key|value|proj_attn)\.")
@@ -80,13 +80,18 @@ def _compare_rest(cls: str, held: Mapping[str, Tensor], expected: set[str], path
 
 
 def check_types(tensors: Mapping[str, Tensor], path: str, findings: Findings) -> None:
-    """A finding for weights that are not floating point; counters that training code saves beside them may be whole numbers."""
-    odd = [n for n, t in tensors.items() if t.dtype not in FLOATS and not n.endswith(_COUNTERS)]
+    """A finding for weights that are not floating point, or rounded to 8 bits; numbers that training code saves beside them may be whole."""
+    odd = {n: t for n, t in tensors.items() if t.dtype not in FLOATS and not n.endswith(_COUNTERS)}
+    small = [n for n, t in odd.items() if t.dtype.startswith("F8_")]
+    if len(small) > len(tensors) / 10 and len(small) > 1:
+        findings.add(
+            "rounded-weights", path, f"{len(small)} of its {len(tensors)} tensors are rounded to 8 bits ({odd[small[0]].dtype})."
+        )
+        odd = {n: t for n, t in odd.items() if n not in set(small)}
     if odd:
         first = min(odd)
-        findings.add(
-            "dtype", path, f"{len(odd)} tensors are not floating point, e.g. '{show(first, 80)}' is {tensors[first].dtype}."
-        )
+        what = "are of another type than the model's weights are"
+        findings.add("dtype", path, f"{len(odd)} tensors {what}, e.g. '{show(first, 80)}' is {odd[first].dtype}.")
 
 
 def _modern_names(cls: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

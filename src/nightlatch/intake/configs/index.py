@@ -7,16 +7,17 @@ import re
 from typing import Any
 
 from nightlatch.intake.case import Case
-from nightlatch.intake.configs.classes import SUPPORTED, Pipeline, family
+from nightlatch.intake.configs.classes import OTHER_SCHEDULERS, SUPPORTED, Pipeline, family
 from nightlatch.safetext import show
 
 INDEX = "model_index.json"
 _KNOWN_LIBRARIES = frozenset({"diffusers", "transformers"})
 _PRIVATE_KEYS = frozenset({"_class_name", "_diffusers_version", "_name_or_path", "_commit_hash", "_commit"})
 _CARD_END = re.compile(r"[\r\n]---(?:[\r\n]|\Z)")
-_CARD_KEY = re.compile(
-    r"""(?:^|[{,\r])[ \t\r\n]{0,99}(?:\?[ \t]{1,9})?(?:[&!]\S{0,99}[ \t]{1,9}){0,3}["']?prior["']?\s{0,99}:""", re.M
-)
+_CARD_KEY = "prior"
+_CARD_AROUND = 400
+_CARD_KEYS = 20_000
+"""Characters that are looked at around a key, and how often the word may occur."""
 _CARD_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U(000[0-9a-fA-F]{5}))")
 _CARD_LIMIT = 1 << 20
 
@@ -49,8 +50,22 @@ def check_card(case: Case) -> None:
         return
     text = data.decode("utf-8", "replace").lstrip()
     front = _CARD_END.split(text, maxsplit=1)[0].removeprefix("---") if text.startswith("---") else ""
-    if _CARD_KEY.search(_CARD_ESCAPE.sub(lambda m: chr(int(m[m.lastindex or 1], 16)), front)):
+    if _has_key(_CARD_ESCAPE.sub(lambda m: chr(int(m[m.lastindex or 1], 16)), front)):
         case.findings.add("connected-pipeline", "README.md")
+
+
+def _has_key(text: str) -> bool:
+    """Whether the word stands where YAML has a key: alone, but for quotes, anchors and tags, between a line's or a table's start and a colon."""
+    at = -1
+    for _ in range(_CARD_KEYS):
+        at = text.find(_CARD_KEY, at + 1)
+        if at < 0:
+            return False
+        before, after = text[max(0, at - _CARD_AROUND) : at], text[at + len(_CARD_KEY) : at + _CARD_AROUND]
+        words = before[max(before.rfind(c) for c in "\n\r{,") + 1 :].rstrip("'\"").split()
+        if after.lstrip("'\"").lstrip().startswith(":") and all(w == "?" or w[0] in "&!" for w in words):
+            return True
+    return True
 
 
 def _pipeline(case: Case, name: Any) -> Pipeline | None:
@@ -100,6 +115,8 @@ def _required(case: Case, pipeline: Pipeline, name: str, library: str, cls: str)
         case.findings.add("unknown-library", INDEX, f"The component '{shown}' comes from the module '{show(library, 60)}'.")
     elif name not in pipeline.slots:
         case.findings.add("index", INDEX, f"{pipeline.name} has no component '{shown}' of class '{show(cls, 60)}'.")
+    elif name == "scheduler" and library == pipeline.slots[name].library and cls in OTHER_SCHEDULERS:
+        case.findings.add("unsupported-pipeline", INDEX, f"Its scheduler is a {cls}, which draws with models of another kind.")
     elif library != pipeline.slots[name].library or cls not in pipeline.slots[name].classes:
         case.findings.add("index", INDEX, f"'{show(cls, 60)}' is not a class that fits the component '{shown}'.")
     else:

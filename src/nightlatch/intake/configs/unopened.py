@@ -32,7 +32,7 @@ def read(case: Case) -> None:
 
 def _is_meant(case: Case, entry: Entry) -> bool:
     name = entry.name.lower()
-    if entry.path in case.handled or entry.kind in kinds.NOT_FILES or entry.kind == "lfs-pointer":
+    if entry.path in case.handled or entry.kind in kinds.NOT_FILES or entry.kind in ("lfs-pointer", "apple-double"):
         return False
     return (name.endswith("config.json") and name != "adapter_config.json") or _is_index(entry)
 
@@ -50,7 +50,7 @@ def _in_component(entry: Entry) -> bool:
 def _judge(case: Case, entry: Entry) -> None:
     strict = _in_component(entry)
     limit = weights.INDEX_BYTES if _is_index(entry) else jsonread.MAX_BYTES
-    value = case.json(entry.path, limit=limit) if strict else _silently(case, entry.path, limit)
+    value = case.json(entry.path, limit=limit, infinite=True) if strict else _silently(case, entry.path, limit)
     if value is None:
         return
     if _is_index(entry):

@@ -15,16 +15,18 @@ from pathlib import Path, PurePosixPath
 
 from nightlatch.intake.files import kinds
 from nightlatch.intake.rules import Findings
-from nightlatch.safetext import is_plain, show
+from nightlatch.safetext import show, steers
 
 MAX_ENTRIES = 5_000
 MAX_DEPTH = 8
-MAX_NAME = 200
+MAX_NAME = 255
+"""Bytes of one name; no file system here has longer ones, and web interfaces name pictures by their prompts."""
 MAX_TOTAL = 1 << 40
 MAX_GLANCE = 2_000
 NOT_ENTERED = frozenset({".git", ".cache"})
 _SHARED_BLOB = re.compile(r"[0-9a-f]{64}")
-_MARKUP = re.compile(r"[<>\"`|]|^[=+@-]|\\")
+_MARKUP = re.compile(r"[<>\"`|\\]|^[=+@-][A-Za-z(].*[!(]")
+"""Markup, and what a spreadsheet would compute."""
 
 _SPECIAL = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFBLK: "device", stat.S_IFCHR: "device"}
 
@@ -196,7 +198,7 @@ def _within_limits(inventory: Inventory, path: str, name: str, findings: Finding
     if reason:
         findings.add("inventory-limit", "", reason)
         inventory.stopped = True
-    elif not is_plain(name) or _MARKUP.search(name):
+    elif steers(name) or _MARKUP.search(name):
         findings.add("odd-name", path, f"The name '{show(name, 60)}' holds invisible, markup or formula characters.")
     return not reason
 

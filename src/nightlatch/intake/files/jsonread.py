@@ -33,12 +33,19 @@ class JsonProblem(Exception):
         self.code, self.sentence = code, sentence
 
 
-def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int | None = MAX_DEPTH, max_nodes: int = MAX_NODES) -> Json:
+def parse(
+    data: bytes,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_depth: int | None = MAX_DEPTH,
+    max_nodes: int = MAX_NODES,
+    infinite: bool = False,
+) -> Json:
     """The value that ``data`` holds.
 
     Stricter than the standard library: no byte-order mark, no NaN or infinity (also not by overflow), no key twice in one
     object, no lone surrogate, no fraction longer than 64 digits, bounded depth and number of values. ``max_depth`` None leaves
-    the depth to the caller, who then checks the structure itself.
+    the depth to the caller, who then checks the structure itself. ``infinite``: -Infinity is a number, as Python's own writer has it.
 
     Raises:
         JsonProblem: the first defect found.
@@ -50,7 +57,9 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int | None = MA
         raise JsonProblem("count", f"It holds more than {max_nodes:,} values.")
     text = _decode(data)
     try:
-        value: Json = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+        value: Json = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant if not infinite else _infinity, parse_float=_float
+        )
     except RecursionError:
         raise JsonProblem("depth", "It is nested too deep to be read.") from None
     except json.JSONDecodeError as e:
@@ -93,6 +102,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(_: str) -> float:
     raise JsonProblem("not-finite", "It holds NaN or Infinity where a number belongs.")
+
+
+def _infinity(name: str) -> float:
+    return -math.inf if name == "-Infinity" else _constant(name)
 
 
 def _float(digits: str) -> float:

@@ -12,7 +12,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"Rar!\x1a\x07", "rar"),
     (b"\x89PNG\r\n", "image"), (b"\xff\xd8\xff", "image"), (b"GIF8", "image"), (b"\x89HDF\r\n", "hdf5"), (b"GGUF", "gguf"),
     (b"\x93NUMPY", "numpy"), (b"\x7fELF", "program"), (b"MZ", "program"), (b"\xcf\xfa\xed\xfe", "program"),
-    (b"\xca\xfe\xba\xbe", "program"), (b"#!", "script"),
+    (b"\xca\xfe\xba\xbe", "program"), (b"#!", "script"), (b"\x00\x05\x16\x07", "apple-double"),
 )  # fmt: skip
 ARCHIVES = frozenset({"zip", "7z", "gzip", "bzip2", "xz", "zstd", "rar", "tar"})
 NOT_FILES = frozenset({"folder", "link", "fifo", "socket", "device", "special"})
@@ -25,19 +25,11 @@ CODE_NAMES = (
     ".desktop", ".command", ".scpt", ".appimage", ".ipynb", ".whl",
 )  # fmt: skip
 OTHER_WEIGHTS = (
-    ".onnx",
-    ".msgpack",
-    ".h5",
-    ".gguf",
-    ".onnx_data",
-    ".tflite",
-    ".xml",
-    ".npz",
-    ".npy",
-    ".mlpackage",
-    ".engine",
-    ".pb",
-)
+    ".onnx", ".msgpack", ".h5", ".gguf", ".onnx_data", ".tflite", ".xml", ".npz", ".npy", ".mlpackage", ".mlmodel", ".engine", ".plan",
+    ".trt", ".pb",
+)  # fmt: skip
+_OTHERS_BIN = re.compile(r"(?:^|/)openvino_[a-z0-9_]{1,60}\.bin$|\.ml(?:package|modelc)/")
+"""No loader of PyTorch weights asks for such a name."""
 _GLOBAL = re.compile(rb"\A\(*c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
 
 
@@ -45,7 +37,7 @@ def classify(path: str, head: bytes, size: int) -> str:
     """The kind of the file ``path`` of ``size`` bytes that starts with ``head`` (up to 512 bytes).
 
     One of: empty, safetensors, json, text, python, script, program, pickle, zip, 7z, gzip, bzip2, xz, zstd, rar, tar,
-    lfs-pointer, image, hdf5, gguf, numpy, binary.
+    lfs-pointer, image, hdf5, gguf, numpy, apple-double, binary.
     """
     name = path.lower()
     if not head:
@@ -70,8 +62,17 @@ def is_weights_name(name: str) -> bool:
 
 
 def is_pickle(name: str, kind: str) -> bool:
-    """Whether a loader might unpickle the file: by its content, or by its name whatever it begins with (a pickle may begin as a GIF)."""
-    return kind == "pickle" or (is_weights_name(name) and kind != "lfs-pointer" and kind not in NOT_FILES)
+    """Whether a loader might unpickle the file: by its content, or by its name whatever it begins with (a pickle may begin as a GIF).
+
+    Names that only other programs give to plain numbers (OpenVINO's, Core ML's) are no pickle's.
+    """
+    named = is_weights_name(name) and not _OTHERS_BIN.search(name.lower())
+    return kind == "pickle" or (named and kind not in ("lfs-pointer", "apple-double") and kind not in NOT_FILES)
+
+
+def is_apple_double(name: str, kind: str) -> bool:
+    """Whether macOS left the file beside the one of the same name without '._'."""
+    return kind == "apple-double" and name.startswith("._")
 
 
 def is_code(name: str, kind: str) -> bool:

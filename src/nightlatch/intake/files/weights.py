@@ -9,41 +9,57 @@ from typing import Any
 from nightlatch.intake.case import Case
 from nightlatch.intake.files.header import MAX_TENSORS, Header, Tensor
 from nightlatch.intake.files.kinds import ARCHIVES, is_pickle
-from nightlatch.safetext import is_plain, show
+from nightlatch.safetext import show, steers
 
 MAX_SHARDS = 256
-MAX_METADATA = 1 << 19
 MAX_DIRECTORIES = 64
 INDEX_BYTES = 8 << 20
 _TAIL = (1 << 16) + 22 + (1 << 10)
+PICKLES = {"model": "pytorch_model.bin"}
+"""What transformers calls pickled weights; diffusers' have the stem of its safetensors."""
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.safetensors")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,160}")
 _VARIANT = re.compile(r"\.[A-Za-z0-9_-]{1,20}")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
-_TAG = re.compile(r"<\s*/?\s*[a-zA-Z!]|javascript:|\{\{|\{%", re.I)
+_VARIANT_SHARD = re.compile(r"(?:\.[A-Za-z0-9_]{1,20}-\d{5}-of-\d{5}|-\d{5}-of-\d{5}\.[A-Za-z0-9_]{1,20})\.safetensors")
 
 
 def find(case: Case, folder: str, stem: str) -> Mapping[str, Tensor] | None:
     """All tensors of the component in ``folder``, staged; None, with findings, when its weights cannot be used."""
     names = {e.name for e in case.inventory.files(folder)}
     single, index = f"{stem}.safetensors", f"{stem}.safetensors.index.json"
-    others = variants(names, stem)
+    others, lists = variants(names, stem), variant_indices(names, stem)
     if single not in names and index not in names:
-        if len(others) != 1:
-            _explain_missing(case, folder)
-            return None
-        case.findings.add("variant-used", f"{folder}/{others[0]}")
-        case.component_files[folder] = [f"{folder}/{single}"]
-        return _one(case, f"{folder}/{single}", f"{folder}/{others[0]}")
-    for other in others:
+        return _variant(case, folder, stem, [*others, *lists])
+    for other in (*others, *lists):
         case.findings.add("second-variant", f"{folder}/{other}")
-        case.handled.add(f"{folder}/{other}")
+        case.handled.update({f"{folder}/{other}"} if other in others else ())
+    parts = [n for n in names if lists and _VARIANT_SHARD.fullmatch(n.removeprefix(stem)) and n.startswith(stem)]
+    case.handled.update(f"{folder}/{n}" for n in parts)
     if single in names:
         if index in names:
             case.findings.add("ambiguous-weights", f"{folder}/{index}", "A shard index lies beside a complete single file.")
         case.component_files[folder] = [f"{folder}/{single}"]
         return _one(case, f"{folder}/{single}", f"{folder}/{single}")
-    return _sharded(case, folder, index)
+    return _sharded(case, folder, index, index)
+
+
+def _variant(case: Case, folder: str, stem: str, found: list[str]) -> Mapping[str, Tensor] | None:
+    """The only variant, staged under the plain name; a pickle of the plain name is what stock loaders take then."""
+    if len(found) != 1:
+        _explain_missing(case, folder)
+        return None
+    plain = PICKLES.get(stem, f"{stem}.bin")
+    for entry in case.inventory.files(folder):
+        if entry.name in (plain, f"{plain}.index.json"):
+            case.handled.add(entry.path)
+            sentence = f"Loaders that are not told the variant of '{show(found[0], 80)}' take this pickle instead of it."
+            case.findings.add("pickle-weights", entry.path, sentence)
+    case.findings.add("variant-used", f"{folder}/{found[0]}")
+    if found[0].endswith(".json"):
+        return _sharded(case, folder, found[0], f"{stem}.safetensors.index.json")
+    case.component_files[folder] = [f"{folder}/{stem}.safetensors"]
+    return _one(case, f"{folder}/{stem}.safetensors", f"{folder}/{found[0]}")
 
 
 def check_names(case: Case, path: str, table: Any, *, strict: bool) -> None:
@@ -63,12 +79,10 @@ def _leads_out(name: str) -> bool:
 
 
 def check_metadata(case: Case, path: str, header: Header) -> None:
-    """Metadata is shown to people: markup, control characters and very long text are findings."""
-    texts = [*header.metadata.keys(), *header.metadata.values()]
-    if sum(map(len, texts)) > MAX_METADATA:
-        case.findings.add("metadata-text", path, f"Its metadata is longer than {MAX_METADATA:,} characters.")
-    elif any(not is_plain(t) or _TAG.search(t) for t in texts):
-        case.findings.add("metadata-text", path, "Its metadata holds markup or characters that steer a terminal.")
+    """A note on metadata that could steer a terminal. Trainers write tags like '<o>_<o>', prompts, emoji and megabytes of counts; all of it is
+    shown escaped, and nothing in it says anything about the weights."""
+    if any(steers(t) for t in (*header.metadata.keys(), *header.metadata.values())):
+        case.findings.add("metadata-text", path)
 
 
 def check_tail(case: Case, path: str) -> None:
@@ -114,6 +128,15 @@ def variants(names: set[str], stem: str) -> list[str]:
     return sorted(n for n, middle in middles.items() if _VARIANT.fullmatch(middle) and not _SHARD.search(middle))
 
 
+def variant_indices(names: set[str], stem: str) -> list[str]:
+    """Shard indices of a variant, such as 'model.safetensors.index.fp16.json'."""
+    start, end = f"{stem}.safetensors.index.", ".json"
+    middles = {
+        n: n[len(start) : -len(end)] for n in names if n.startswith(start) and n.endswith(end) and len(n) > len(start + end)
+    }
+    return sorted(n for n, middle in middles.items() if _VARIANT.fullmatch(f".{middle}"))
+
+
 def _explain_missing(case: Case, folder: str) -> None:
     """Why there are no weights: a pickle, an archive, or nothing at all."""
     files = list(case.inventory.files(folder))
@@ -130,7 +153,8 @@ def _explain_missing(case: Case, folder: str) -> None:
         case.findings.add("missing-weights", folder, f"The component '{show(folder, 60)}' has no safetensors weights.")
 
 
-def _sharded(case: Case, folder: str, index: str) -> Mapping[str, Tensor] | None:
+def _sharded(case: Case, folder: str, index: str, target: str) -> Mapping[str, Tensor] | None:
+    """The tensors of all shards that ``index`` names, which is staged as ``target``."""
     path = f"{folder}/{index}"
     value = case.json(path, limit=INDEX_BYTES)
     if value is None:
@@ -154,7 +178,7 @@ def _sharded(case: Case, folder: str, index: str) -> Mapping[str, Tensor] | None
     for shard, named in listed.items():
         if not _add_shard(case, f"{folder}/{shard}", named, tensors):
             return None
-    case.stage(path, path)
+    case.stage(f"{folder}/{target}", path)
     return tensors
 
 

@@ -11,7 +11,7 @@ from nightlatch.intake.configs.classes import STABLE_DIFFUSION
 from nightlatch.intake.configs.index import INDEX
 from nightlatch.intake.files import kinds, weights
 from nightlatch.intake.files.inventory import MAX_DEPTH, MAX_ENTRIES, MAX_NAME
-from nightlatch.intake.gate import LORA_NAMES
+from nightlatch.intake.folders import LORA_NAMES
 from nightlatch.intake.rules import Findings
 from nightlatch.safetext import is_plain, show
 

@@ -17,7 +17,8 @@ from nightlatch.errors import UnreadableModel
 from nightlatch.intake.configs.classes import SUPPORTED
 from nightlatch.intake.configs.index import INDEX
 from nightlatch.intake.files import jsonread
-from nightlatch.intake.gate import LORA_NAMES, MAX_PLANNED
+from nightlatch.intake.folders import LORA_NAMES
+from nightlatch.intake.gate import MAX_PLANNED
 from nightlatch.intake.hub import choice, transfer
 from nightlatch.intake.hub.choice import Listed, Selection
 from nightlatch.intake.rules import Findings, in_order

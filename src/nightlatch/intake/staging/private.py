@@ -16,6 +16,7 @@ from nightlatch.errors import NotScanned, UnreadableModel
 from nightlatch.intake import gate
 from nightlatch.intake.case import Case, Planned
 from nightlatch.intake.files.inventory import signature
+from nightlatch.intake.rules import LOADED, UNTOLD
 from nightlatch.intake.staging import leases
 from nightlatch.records import Manifest
 
@@ -28,11 +29,17 @@ class Refused(UnreadableModel):
 
     def __init__(self, manifest: Manifest) -> None:
         errors = [f for f in manifest.findings if f.severity == "error"]
-        first = errors[0]
-        more = f" ({len(errors) - 1} further reasons)" if len(errors) > 1 else ""
+        reasons = errors or [f for f in manifest.findings if f.rule in UNTOLD - LOADED]
+        first = reasons[0]
+        more = f" ({len(reasons) - 1} further reasons)" if len(reasons) > 1 else ""
         where = f"{first.file}: " if first.file else ""
-        super().__init__(f"Refused by the rule {first.rule}: {where}{first.sentence}{more}", first.remedy)
+        start = f"Refused by the rule {first.rule}" if errors else "Not scanned"
+        super().__init__(f"{start}: {where}{first.sentence}{more}", first.remedy)
         self.manifest = manifest
+
+
+class NotSupported(Refused):
+    """The source is of a kind that is not loaded here; nothing is said against it. ``manifest`` names the kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ def stage(source: Path | str, *, values: bool = True, scratch: Path | None = Non
         scratch: where to make the private folder; the system's temporary folder by default.
 
     Raises:
-        Refused: a rule of severity error applies, or the source changed meanwhile.
+        Refused: a rule of severity error applies, or the source changed meanwhile; NotSupported: it is of a kind that is not loaded.
         NotScanned: there is no room for the copy, or it cannot be written.
     """
     started = time.perf_counter()
@@ -79,8 +86,9 @@ def stage(source: Path | str, *, values: bool = True, scratch: Path | None = Non
 
 
 def _refuse_if_needed(case: Case, source: Path | str, started: float) -> None:
-    if case.findings.has("error"):
-        raise Refused(gate.manifest(case, source, time.perf_counter() - started))
+    if case.findings.has("error") or case.findings.untold():
+        kind = Refused if case.findings.has("error") else NotSupported
+        raise kind(gate.manifest(case, source, time.perf_counter() - started))
 
 
 def _copy_all(case: Case, folder: Path) -> dict[str, str]:

@@ -97,6 +97,8 @@ def merges_from_list(value: Any) -> Sequence[Pair] | None:
         return None if "" in flat else list(zip(flat[::2], flat[1::2], strict=True))
     if types != {list} or {*map(len, value)} != {2} or {*map(type, chain.from_iterable(value))} != {str}:
         return None
+    if len(value) == STANDARD_MERGES and _digest(text := "\n".join(map(" ".join, value))) == STANDARD:
+        return Known(text)
     return list(map(tuple, value)) if all(map(all, value)) else None
 
 

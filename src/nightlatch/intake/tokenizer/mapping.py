@@ -40,7 +40,7 @@ def uncollected() -> Iterator[None]:
 
 def _check(case: Case, folder: str, cls: str, rows: int | None, positions: int | None) -> None:
     config = settings.check_config(case, f"{folder}/tokenizer_config.json", positions)
-    settings.check_special_map(case, f"{folder}/special_tokens_map.json")
+    settings.check_special_map(case, f"{folder}/special_tokens_map.json", config)
     full = case.json(f"{folder}/tokenizer.json", limit=MAX_TOKENIZER_BYTES) if case.entry(f"{folder}/tokenizer.json") else None
     vocab = case.json(f"{folder}/vocab.json", limit=MAX_TOKENIZER_BYTES) if case.entry(f"{folder}/vocab.json") else None
     for name in _FILES:

@@ -111,7 +111,23 @@ def _ids(full: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_start_and_end(after: Any, ids: dict[str, Any]) -> bool:
-    """Whether a post-processor adds the start and the end token, each under its own id."""
+    """Whether a post-processor adds the start and the end token, each under its own id, as a pair of tokens or as a template."""
+    if isinstance(after, dict) and after.get("type") == "TemplateProcessing":
+        return any(_is_template(after, pair, ids) for pair in _ENDS)
     if not isinstance(after, dict) or after.get("type") not in ("RobertaProcessing", "BertProcessing"):
         return False
     return any([after.get("cls"), after.get("sep")] == [[text, ids.get(text, -1)] for text in pair] for pair in _ENDS)
+
+
+def _is_template(after: dict[str, Any], pair: tuple[str, str], ids: dict[str, Any]) -> bool:
+    """Whether a template for one text is the start token, the text, and the end token."""
+    start, end = pair
+    one = [
+        {"SpecialToken": {"id": start, "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+        {"SpecialToken": {"id": end, "type_id": 0}},
+    ]
+    held = after.get("special_tokens")
+    if after.get("single") != one or not isinstance(held, dict):
+        return False
+    return all(held.get(t) == {"id": t, "ids": [ids.get(t, -1)], "tokens": [t]} for t in pair)

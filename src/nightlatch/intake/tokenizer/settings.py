@@ -13,12 +13,19 @@ from nightlatch.intake.case import Case
 from nightlatch.intake.configs.classes import FAST_TOKENIZERS, STANDARD_TOKENIZERS
 from nightlatch.intake.configs.components import check_common
 from nightlatch.intake.rules import Findings
-from nightlatch.intake.tokenizer.bpe import STANDARD_SPECIAL
+from nightlatch.intake.tokenizer.bpe import END_TOKEN, STANDARD_SPECIAL, START_TOKEN
 from nightlatch.safetext import show
 
 MAX_LENGTH = 100_000
 MAX_SHOWN = 200
 _FURTHER = ("additional_special_tokens", "extra_special_tokens", "model_specific_special_tokens")
+_ROLES = {
+    "bos_token": frozenset({START_TOKEN, "<s>"}), "eos_token": frozenset({END_TOKEN, "</s>"}),
+    "unk_token": frozenset({END_TOKEN, "<unk>"}), "pad_token": frozenset({END_TOKEN, "</s>", "<|pad|>", "<pad>", "!"}),
+}  # fmt: skip
+"""Which of the usual special tokens may stand for what."""
+PADDING = frozenset({END_TOKEN, "!"})
+"""CLIP's padding, and the one that Stable Diffusion 2 was trained with; its published files name both."""
 _USUAL: dict[str, tuple[Any, ...]] = {
     "add_prefix_space": (False,),
     "backend": ("tokenizers",),
@@ -63,11 +70,20 @@ def check_config(case: Case, path: str, positions: int | None) -> dict[str, Any]
     return config
 
 
-def check_special_map(case: Case, path: str) -> None:
-    """Findings for special_tokens_map.json, which some versions read beside the config; staged."""
+def check_special_map(case: Case, path: str, config: dict[str, Any]) -> None:
+    """Findings for special_tokens_map.json, which some versions read instead of what ``config`` says; staged."""
     table = case.json(path) if case.entry(path) else None
-    if table is not None:
-        _stage(case, path, table)
+    if table is None:
+        return
+    _stage(case, path, table)
+    for key in sorted(table.keys() & config.keys()):
+        mine, other = content(table[key]), content(config[key])
+        if key.endswith("_token") and mine is not None and other is not None and mine != other:
+            fills = key == "pad_token" and {mine, other} <= PADDING
+            sentence = (
+                f"It and tokenizer_config.json name other tokens for '{show(key, 40)}', and libraries differ in which they take."
+            )
+            case.findings.add("other-padding" if fills else "tokenizer-rewrite", path, sentence)
 
 
 def check_special(findings: Findings, path: str, table: dict[str, Any]) -> None:
@@ -78,6 +94,11 @@ def check_special(findings: Findings, path: str, table: dict[str, Any]) -> None:
             findings.add("tokenizer-map", path, f"'{show(key, 40)}' is neither a token nor empty.")
         elif text is not None and (text not in STANDARD_SPECIAL or (text == "!" and key != "pad_token")):
             sentence = f"'{show(key, 40)}' is '{show(text, MAX_SHOWN)}', which a prompt may hold by itself."
+            findings.add("special-token", path, sentence)
+        elif text is not None and key in _ROLES and text not in _ROLES[key]:
+            sentence = (
+                f"'{key}' is '{text}', which has another part in CLIP's tokenizer, so that every prompt is framed otherwise."
+            )
             findings.add("special-token", path, sentence)
 
 
@@ -93,7 +114,7 @@ def _stage(case: Case, path: str, table: dict[str, Any]) -> None:
     kept = {k: v for k, v in table.items() if k in _OBEYED or k.endswith("_token")}
     if odd := sorted(k for k, v in table.items() if k not in kept and k not in _INERT and v not in (None, [], {})):
         case.findings.add("tokenizer-setting", path, f"It holds '{show(odd[0], 60)}', whose effect is not known.")
-    elif len(kept) != len(table):
+    elif table.keys() - kept.keys() - _INERT:
         case.findings.add("unknown-key", path)
     case.stage(path, path, None if len(kept) == len(table) else json.dumps(kept, indent=2, sort_keys=True).encode())
 
