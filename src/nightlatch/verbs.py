@@ -69,10 +69,10 @@ def scan(run: runs.Run, source: Path, base: Path, settings: Settings, say: Say) 
     run.drop(*RECORDS)
     run.write("manifest", manifest)
     run.write("computed", computed(suspect))
-    hints = intake.subjects(manifest)
+    hints = manifest.hints
     budget, hinted = family.Budget(seed=settings.seed), [t for h in hints for t in h.texts]
     verdict = family.scan(suspect, trusted, settings.texts(), settings.sampling, budget, say, hinted)
-    beside = tuple(f"{h.file or 'files beside the model'}: {h.attempt}" for h in hints if not h.texts)
+    beside = tuple(f"{h.file or 'files beside the model'}: {h.untried}" for h in hints if h.untried)
     verdict = verdict.model_copy(update={"not_tested": (*beside, *verdict.not_tested)})
     run.write("verdict", verdict)
     if verdict.triggers:

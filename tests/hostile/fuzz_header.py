@@ -88,7 +88,7 @@ def fuzz_tokenizer(data: bytes) -> None:
         return
     findings = Findings()
     settings.check_special(findings, "tokenizer_config.json", value)
-    for rule, sentence in normalizer.differences(value):
+    for rule, sentence, _ in normalizer.differences(value):
         findings.add(rule, "tokenizer.json", sentence)
     model = value.get("model")
     if isinstance(model, dict):

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from intake_fixtures import pack
 
-from nightlatch.intake import leftovers
+from nightlatch.intake import carriers, check, leftovers
 from nightlatch.intake.adapters import lora
-from nightlatch.intake.carriers import SubjectHint, subjects
 from nightlatch.intake.case import Case
 from nightlatch.intake.files.inventory import walk
 from nightlatch.intake.rules import MAX_PER_RULE, Findings
-from nightlatch.intake.tokenizer import mapping, normalizer, settings
-from nightlatch.records import Manifest
+from nightlatch.intake.tokenizer import mapping, settings
+from nightlatch.records import Hint, Manifest
 from nightlatch.safetext import show, unshow
+from nightlatch.terms import HintKind
 
 TEXTS = [
     "cat", "c\u0430t", "\u200b", "\U0001f600" * 5, "<b>'x'</b>", "' by '", "'. it replaces '", "a\\u{41}b", "\x1b[2J\n",
@@ -23,13 +23,12 @@ TEXTS = [
 ]  # fmt: skip
 
 
-def hints(findings: Findings) -> tuple[SubjectHint, ...]:
-    return subjects(Manifest(source="x", findings=findings.result()))
+def hints(findings: Findings) -> tuple[Hint, ...]:
+    return Manifest(source="x", findings=findings.result()).hints
 
 
-def only(findings: Findings) -> SubjectHint:
+def only(findings: Findings) -> Hint:
     (hint,) = hints(findings)
-    assert hint.attempt.endswith(".")
     return hint
 
 
@@ -57,9 +56,7 @@ def test_added_tokens(tmp_path: Path, text: str) -> None:
     case = empty_case(tmp_path)
     full: dict[str, Any] = {"added_tokens": [{"content": text, "id": 5}]}
     mapping._check_added(case, "tokenizer", full, {}, {"a": 0}, None)
-    assert only(case.findings) == SubjectHint(
-        "token", "tokenizer/tokenizer.json", "Try the token as a trigger before any other word.", (text,)
-    )
+    assert only(case.findings) == Hint(kind=HintKind.TOKEN, file="tokenizer/tokenizer.json", texts=(text,))
 
 
 def test_the_end_of_word_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
@@ -76,15 +73,24 @@ def test_special_tokens_that_are_ordinary_text(tmp_path: Path, text: str) -> Non
     assert (hint.kind, hint.texts) == ("token", (text,))
 
 
-@pytest.mark.parametrize("text", [t for t in TEXTS if "by" not in t])
-def test_a_rewriting_tokenizer(built: Path, text: str) -> None:
-    step = {"type": "Replace", "pattern": {"String": text}, "content": "dog"}
-    findings, full = Findings(), json.loads((built / "pipeline/tokenizer/tokenizer.json").read_text())
-    full["normalizer"]["normalizers"].append(step)
-    for rule, sentence in normalizer.differences(full):
-        findings.add(rule, "tokenizer/tokenizer.json", f"{sentence} This tokenizer class uses it.")
-    hint = only(findings)
-    assert (hint.kind, hint.file, hint.texts) == ("tokenizer", "tokenizer/tokenizer.json", (text, "dog"))
+@pytest.mark.parametrize(
+    ("text", "other"), [*((t, "dog") for t in TEXTS), ("cat", "a' by 'b"), ("a' by 'b", "it replaces 'x' by 'y'")]
+)
+def test_a_rewriting_tokenizer(model: Path, text: str, other: str) -> None:
+    """The strings themselves, never pieces of a sentence about them."""
+    file = model / "tokenizer/tokenizer.json"
+    full = json.loads(file.read_text())
+    full["normalizer"]["normalizers"].append({"type": "Replace", "pattern": {"String": text}, "content": other})
+    file.write_text(json.dumps(full))
+    (hint,) = check(model).hints
+    assert (hint.kind, hint.file, hint.texts) == (HintKind.TOKENIZER, "tokenizer/tokenizer.json", (text, other))
+
+
+def test_the_words_that_a_lora_says_it_is_called_by(tmp_path: Path) -> None:
+    half = {"u.to_q.lora_A.weight": ["F32", [2, 4], bytes(32)], "u.to_q.lora_B.weight": ["F32", [4, 2], bytes(32)]}
+    (tmp_path / "a.safetensors").write_bytes(pack(half, {"modelspec.trigger_phrase": "sks dog, a' by 'b,  ,sks dog"}))
+    (hint,) = check(tmp_path / "a.safetensors").hints
+    assert (hint.kind, hint.texts) == (HintKind.LORA, ("sks dog", "a' by 'b"))
 
 
 def test_further_files(tmp_path: Path) -> None:
@@ -113,9 +119,11 @@ def test_further_files(tmp_path: Path) -> None:
 
 def test_second_variants_and_odd_names() -> None:
     findings = Findings()
-    findings.add("second-variant", "unet/diffusion_pytorch_model.fp16.safetensors")
-    findings.add("ambiguous-weights", "unet/m\u0430.index.json", "A shard index lies beside a complete single file.")
-    findings.add("second-variant", "unet/" + "x" * 400)
+    for rule, file in (
+        ("second-variant", "unet/diffusion_pytorch_model.fp16.safetensors"), ("ambiguous-weights", "unet/m\u0430.index.json"),
+        ("second-variant", "unet/" + "x" * 400),
+    ):  # fmt: skip
+        findings.add(rule, file, hint=carriers.hint(HintKind.VARIANT, file))
     assert [(h.kind, h.file) for h in hints(findings)] == [
         ("variant", "unet/diffusion_pytorch_model.fp16.safetensors"), ("variant", "unet/m\u0430.index.json"), ("variant", ""),
     ]  # fmt: skip
@@ -129,7 +137,7 @@ def test_what_was_only_counted_is_said(tmp_path: Path) -> None:
     found = hints(case.findings)
     assert len(found) == MAX_PER_RULE + 1
     assert found[-1].file == ""
-    assert found[-1].attempt.startswith("More were found")
+    assert found[-1].untried.startswith("More were found")
 
 
 def test_other_findings_give_no_hint() -> None:

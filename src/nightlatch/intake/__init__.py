@@ -1,6 +1,5 @@
 """The gate in front of every model file: check what is there, then stage exactly that. No code of the model is ever run."""
 
-from nightlatch.intake.carriers import SubjectHint, subjects
 from nightlatch.intake.gate import check, exit_code
 from nightlatch.intake.hub.source import Located, locate
 from nightlatch.intake.rules import RULES, Rule
@@ -16,12 +15,10 @@ __all__ = [
     "Refused",
     "Rule",
     "Staged",
-    "SubjectHint",
     "check",
     "exit_code",
     "guarded",
     "locate",
     "require_alone",
     "stage",
-    "subjects",
 ]

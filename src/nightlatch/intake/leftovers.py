@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 
+from nightlatch.intake import layouts
 from nightlatch.intake.adapters import lora
+from nightlatch.intake.carriers import hint
 from nightlatch.intake.case import Case
 from nightlatch.intake.configs import unopened
 from nightlatch.intake.configs.classes import Pipeline
 from nightlatch.intake.files import described, header, kinds
 from nightlatch.intake.files.inventory import Entry
 from nightlatch.intake.files.weights import ends_as_archive
+from nightlatch.records import Hint
 from nightlatch.safetext import show
+from nightlatch.terms import HintKind
 
 MAX_ADAPTERS = 20
 _ADAPTER = "adapter_config.json"
@@ -27,7 +32,8 @@ def sweep(case: Case, pipeline: Pipeline | None, *, loadable: bool) -> None:
     harmless: list[str] = []
     for entry in sorted(case.inventory.entries.values(), key=lambda e: not _is_applied(e, pipeline)):
         if entry.kind == "link" and entry.name.lower() == _ADAPTER:
-            case.findings.add("hidden-adapter", entry.path, "It is a link, and loaders follow it.")
+            sentence = "It is a link, and loaders follow it."
+            case.findings.add("hidden-adapter", entry.path, sentence, hint=hint(HintKind.ADAPTER, entry.path))
         if entry.path in case.handled or entry.path in planned or entry.kind in kinds.NOT_FILES:
             continue
         if kinds.is_apple_double(entry.name, entry.kind):
@@ -53,7 +59,8 @@ def _judge(case: Case, entry: Entry, pipeline: Pipeline | None, loadable: bool) 
         known = case.findings.count("hidden-adapter") < MAX_ADAPTERS
         if known:
             lora.check_adapter_config(case, path, staged=False)
-        case.findings.add("hidden-adapter", path, "" if known else f"It is beyond the first {MAX_ADAPTERS} and was not read.")
+        sentence = "" if known else f"It is beyond the first {MAX_ADAPTERS} and was not read."
+        case.findings.add("hidden-adapter", path, sentence, hint=hint(HintKind.ADAPTER, path))
         return True
     code, pickle = kinds.is_code(name, kind), kinds.is_pickle(path, kind)
     if code:
@@ -88,19 +95,24 @@ def _judge_safetensors(case: Case, entry: Entry, pipeline: Pipeline | None) -> b
         return False
     if pipeline is not None and folder in pipeline.slots and case.findings.has("error"):
         return False
-    case.findings.add("extra-weights", entry.path, f"{_what(case, entry)} lies beside the model and is a subject of its own.")
+    words, tried = _what(case, entry)
+    case.findings.add("extra-weights", entry.path, f"{words} lies beside the model and is a subject of its own.", hint=tried)
     return True
 
 
-def _what(case: Case, entry: Entry) -> str:
-    """What a further safetensors file holds, in words."""
+def _what(case: Case, entry: Entry) -> tuple[str, Hint]:
+    """What a further safetensors file holds, in words and as something to try."""
+    usual = hint(HintKind.WEIGHTS, entry.path)
     try:
         names = case.read_header(entry).tensors
     except (header.HeaderProblem, OSError):
-        return "A safetensors file whose header is refused"
+        return "A safetensors file whose header is refused", usual
     if lora.looks_like_lora(names):
-        return "A LoRA"
-    if "emb_params" in names or (len(names) <= 2 and all(len(t.shape) <= 2 for t in names.values())):
+        return "A LoRA", hint(HintKind.LORA, entry.path)
+    if layouts.is_embedding(names) or (len(names) <= 2 and all(len(t.shape) <= 2 for t in names.values())):
         token = next((n for n in names if n not in _UNNAMED), "")
-        return f"A textual-inversion embedding for '{show(token)}'" if token else "A textual-inversion embedding"
-    return "A further set of weights"
+        words = f"A textual-inversion embedding for '{show(token)}'" if token else "A textual-inversion embedding"
+        return words, hint(HintKind.EMBEDDING, entry.path, (*([token] if token else ()), PurePosixPath(entry.name).stem))
+    found = layouts.recognise(names, layouts.TABLE)
+    words = found.words[0].upper() + found.words[1:] if found else "A further set of weights"
+    return words, usual

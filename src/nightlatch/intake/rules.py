@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from nightlatch.records import Finding, Severity
+from nightlatch.records import Finding, Hint, Severity
 from nightlatch.safetext import display_path
+from nightlatch.terms import HintKind
 
 MAX_PER_RULE = 40
 
@@ -167,17 +168,20 @@ class Findings:
     def __init__(self) -> None:
         self._found: list[Finding] = []
         self._count: Counter[str] = Counter()
+        self._hinted: dict[str, HintKind] = {}
         self._seen: set[tuple[str, str, str]] = set()
 
-    def add(self, rule: str, file: str, sentence: str = "", remedy: str = "") -> None:
-        """Record ``rule`` for ``file``; without a sentence or a remedy the rule's own is used."""
+    def add(self, rule: str, file: str, sentence: str = "", remedy: str = "", *, hint: Hint | None = None) -> None:
+        """Record ``rule`` for ``file``; without a sentence or a remedy the rule's own is used. ``hint``: what a scan should try because of it."""
         key = (rule, file, sentence)
         if key in self._seen:
             return
         self._count[rule] += 1
+        if hint is not None:
+            self._hinted.setdefault(rule, hint.kind)
         if self._count[rule] <= MAX_PER_RULE:
             self._seen.add(key)
-            self._found.append(_finding(rule, display_path(file), sentence, remedy))
+            self._found.append(_finding(rule, display_path(file), sentence, remedy, hint))
 
     def count(self, rule: str) -> int:
         """How often ``rule`` was found so far."""
@@ -194,11 +198,16 @@ class Findings:
     def result(self) -> tuple[Finding, ...]:
         """Errors first, then warnings, then notes; a last line per rule counts what was left out."""
         more = [
-            _finding(rule, "", f"{n - MAX_PER_RULE:,} further findings of this rule are not listed.")
+            _finding(rule, "", f"{n - MAX_PER_RULE:,} further findings of this rule are not listed.", hint=self._more(rule))
             for rule, n in self._count.items()
             if n > MAX_PER_RULE
         ]
         return in_order([*self._found, *more])
+
+    def _more(self, rule: str) -> Hint | None:
+        """That there is more to try than is listed."""
+        kind = self._hinted.get(rule)
+        return None if kind is None else Hint(kind=kind, untried="More were found than are listed; read them from the files.")
 
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -207,6 +216,7 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda f: order[f.severity]))
 
 
-def _finding(rule: str, file: str, sentence: str, remedy: str = "") -> Finding:
+def _finding(rule: str, file: str, sentence: str, remedy: str = "", hint: Hint | None = None) -> Finding:
     severity, description, usual = RULES[rule]
-    return Finding(rule=rule, severity=severity, file=file, sentence=sentence or description, remedy=remedy or usual)
+    said, done = sentence or description, remedy or usual
+    return Finding(rule=rule, severity=severity, file=file, sentence=said, remedy=done, payload=hint)

@@ -14,7 +14,7 @@ from hub_server import Files, Hub, etag, serving
 from intake_fixtures import pack
 
 from nightlatch.errors import UnreadableModel
-from nightlatch.intake import check, exit_code, stage, subjects
+from nightlatch.intake import check, exit_code, stage
 from nightlatch.intake.hub import source as hub
 
 LORA = pack({
@@ -255,7 +255,7 @@ def test_a_pipeline_from_the_hub_to_the_private_folder(built: Path, tmp_path: Pa
     located = locate(server, tmp_path / "cache")
     manifest = located.annotated(check(located.path))
     assert exit_code(manifest) == 1
-    assert [(h.kind, h.file) for h in subjects(manifest)] == [("adapter", "text_encoder/adapter_config.json")]
+    assert [(h.kind, h.file) for h in manifest.hints] == [("adapter", "text_encoder/adapter_config.json")]
 
 
 def test_configs_of_what_is_not_loaded_are_read(built: Path, tmp_path: Path, server: Hub) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from math import prod
 
 from nightlatch.intake.adapters import families, metadata, parts, relatives, strength
+from nightlatch.intake.carriers import hint
 from nightlatch.intake.case import Case
 from nightlatch.intake.files import numbers
 from nightlatch.intake.files.header import Header, Tensor
 from nightlatch.intake.files.weights import check_metadata, check_tail
 from nightlatch.safetext import show
+from nightlatch.terms import HintKind
 
 _DOWN = re.compile(r"^(.*?)[._](?:lora_A|lora_down|lora\.down|down)(?:\.default)?\.weight$")
 _UP = re.compile(r"^(.*?)[._](?:lora_B|lora_up|lora\.up|up)(?:\.default)?\.weight$")
@@ -73,7 +75,9 @@ def layout(case: Case, path: str, header: Header) -> bool:
     found = _check_alphas(case, path, header, alphas, down)
     strength.check(case, path, header, {n: t.shape[0] for n, t in down.items() if t.shape}, found)
     widths = {down[layer].shape[1] for layer in down if _CROSS.search(layer) and len(down[layer].shape) > 1}
-    case.findings.add("lora", path, f"It is a LoRA of {len(down)} layers and {families.fits(header.tensors, widths)}.")
+    sentence = f"It is a LoRA of {len(down)} layers and {families.fits(header.tensors, widths)}."
+    words = metadata.trigger_words(header.metadata)
+    case.findings.add("lora", path, sentence, hint=hint(HintKind.LORA, path, words) if words else None)
     return True
 
 

@@ -56,6 +56,12 @@ def settings(metadata: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
     return {part: held for part, held in found.items() if held}
 
 
+def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """What a trainer says calls the LoRA (modelspec.trigger_phrase): words between commas, at most 20 of 100 characters."""
+    words = (w.strip() for w in metadata.get("modelspec.trigger_phrase", "")[:2_000].split(","))
+    return tuple(dict.fromkeys(w for w in words if w and len(w) <= 100))[:20]
+
+
 def scale(settings: Mapping[str, Any], module: str, rank: int) -> float | None:
     """alpha over rank, or over its root (rsLoRA), that ``settings`` give to ``module``; None where they give no sane one.
 

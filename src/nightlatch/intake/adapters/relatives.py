@@ -7,10 +7,12 @@ from math import prod
 
 from nightlatch.intake.adapters import metadata, parts
 from nightlatch.intake.adapters.parts import Parts
+from nightlatch.intake.carriers import hint
 from nightlatch.intake.case import Case
 from nightlatch.intake.files import numbers
 from nightlatch.intake.files.header import Header
 from nightlatch.safetext import show
+from nightlatch.terms import HintKind
 
 WORDS = {
     "LoRA": "LoRA", "Tucker": "LoCon in Tucker form (lora_mid)", "LoHa": "LoHa (LyCORIS)", "LoKr": "LoKr (LyCORIS)", "IA3": "IA3 (LyCORIS)",
@@ -31,7 +33,7 @@ def check(case: Case, path: str, header: Header, split: Parts) -> bool:
         tokens = sorted({n.split(".")[1] for n in split.bundled if n.count(".") > 1})
         shown = ", ".join(f"'{show(t, 60)}'" for t in tokens[:5])
         sentence = f"It is a LoRA bundled with {len(tokens)} textual-inversion embeddings, whose words call them: {shown}."
-        case.findings.add("unsupported-layout", path, sentence, _APART)
+        case.findings.add("unsupported-layout", path, sentence, _APART, hint=hint(HintKind.EMBEDDING, path, tokens))
         return bool(named["LoRA"])
     if odd := next((k for k in parts.UNMERGED if named[k]), ""):
         case.findings.add(

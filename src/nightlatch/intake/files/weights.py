@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from nightlatch.intake.carriers import hint
 from nightlatch.intake.case import Case
 from nightlatch.intake.files.header import MAX_TENSORS, Header, Tensor
 from nightlatch.intake.files.kinds import ARCHIVES, is_pickle
 from nightlatch.safetext import show, steers
+from nightlatch.terms import HintKind
 
 MAX_SHARDS = 256
 MAX_DIRECTORIES = 64
@@ -32,13 +34,18 @@ def find(case: Case, folder: str, stem: str) -> Mapping[str, Tensor] | None:
     if single not in names and index not in names:
         return _variant(case, folder, stem, [*others, *lists])
     for other in (*others, *lists):
-        case.findings.add("second-variant", f"{folder}/{other}")
+        case.findings.add("second-variant", f"{folder}/{other}", hint=hint(HintKind.VARIANT, f"{folder}/{other}"))
         case.handled.update({f"{folder}/{other}"} if other in others else ())
     parts = [n for n in names if lists and _VARIANT_SHARD.fullmatch(n.removeprefix(stem)) and n.startswith(stem)]
     case.handled.update(f"{folder}/{n}" for n in parts)
     if single in names:
         if index in names:
-            case.findings.add("ambiguous-weights", f"{folder}/{index}", "A shard index lies beside a complete single file.")
+            case.findings.add(
+                "ambiguous-weights",
+                f"{folder}/{index}",
+                "A shard index lies beside a complete single file.",
+                hint=hint(HintKind.VARIANT, f"{folder}/{index}"),
+            )
         case.component_files[folder] = [f"{folder}/{single}"]
         return _one(case, f"{folder}/{single}", f"{folder}/{single}")
     return _sharded(case, folder, index, index)

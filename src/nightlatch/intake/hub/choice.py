@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from nightlatch.errors import UnreadableModel
+from nightlatch.intake.carriers import hint
 from nightlatch.intake.case import MAX_TOKENIZER_BYTES
 from nightlatch.intake.configs.classes import STABLE_DIFFUSION
 from nightlatch.intake.configs.index import INDEX
@@ -14,12 +15,16 @@ from nightlatch.intake.files.inventory import MAX_DEPTH, MAX_ENTRIES, MAX_NAME
 from nightlatch.intake.folders import LORA_NAMES
 from nightlatch.intake.rules import Findings
 from nightlatch.safetext import is_plain, show
+from nightlatch.terms import HintKind
 
 CARD = "README.md"
 MAX_CARD = 1 << 20
 MAX_UNOPENED = 60
 ADAPTER_CONFIG = "adapter_config.json"
 _TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
+_HINTS = {
+    "hidden-adapter": HintKind.ADAPTER, "second-variant": HintKind.VARIANT, "extra-weights": HintKind.WEIGHTS,
+}  # fmt: skip
 _NOT_FETCHED = "It lies on the hub beside the model; it was not fetched, so only its name is known."
 
 
@@ -150,7 +155,8 @@ def _judge_rest(paths: Sequence[str], findings: Findings) -> None:
     plain: list[str] = []
     for path in paths:
         if rule := _rule(path):
-            findings.add(rule, path, _NOT_FETCHED)
+            kind = _HINTS.get(rule)
+            findings.add(rule, path, _NOT_FETCHED, hint=hint(kind, path) if kind else None)
         else:
             plain.append(path)
     if plain:

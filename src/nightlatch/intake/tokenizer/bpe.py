@@ -8,10 +8,12 @@ from functools import cached_property
 from itertools import chain, pairwise, repeat
 from typing import Any, NamedTuple, TypeAlias, overload
 
+from nightlatch.intake.carriers import WORD_END, hint
 from nightlatch.intake.rules import Findings
 from nightlatch.safetext import show
+from nightlatch.terms import HintKind
 
-END = "</w>"
+END = WORD_END
 START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
 STANDARD_SPECIAL = frozenset({START_TOKEN, END_TOKEN, "<|pad|>", "<s>", "</s>", "<unk>", "<pad>", "!"})
 MAX_TOKEN = 512
@@ -148,7 +150,8 @@ def check(findings: Findings, table: Table, rows: int | None) -> bool:
         ("do not come from their own letters when the merges are applied", _unreachable(merges)),
     ):
         if odd:
-            findings.add("tokenizer-rewrite", path, f"{len(odd)} tokens {what}, e.g. '{show(odd[0], 200)}'.")
+            tried = hint(HintKind.TOKENIZER, path, odd)
+            findings.add("tokenizer-rewrite", path, f"{len(odd)} tokens {what}, e.g. '{show(odd[0], 200)}'.", hint=tried)
     if _nearly_standard(merges):
         findings.add(
             "tokenizer-rewrite",

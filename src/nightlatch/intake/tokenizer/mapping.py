@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from nightlatch.intake.carriers import hint
 from nightlatch.intake.case import MAX_TOKENIZER_BYTES, Case
 from nightlatch.intake.configs.classes import FAST_TOKENIZERS
 from nightlatch.intake.tokenizer import bpe, normalizer, settings
 from nightlatch.intake.tokenizer.bpe import STANDARD_SPECIAL, Pair, Table
 from nightlatch.safetext import show
+from nightlatch.terms import HintKind
 
 MAX_ADDED = 1_000
 MAX_SHOWN = 200
@@ -61,7 +63,12 @@ def _check(case: Case, folder: str, cls: str, rows: int | None, positions: int |
     if full is not None and tables and f"{folder}/merges.txt" in case.inventory.entries:
         _compare_merges(case, f"{folder}/merges.txt", tables[0].merges, merges or [])
     if len(tables) == 2 and tables[0].vocab != _without_added(tables[1].vocab, tables[0].vocab):
-        case.findings.add("tokenizer-rewrite", f"{folder}/tokenizer.json", "It disagrees with vocab.json about a token's id.")
+        case.findings.add(
+            "tokenizer-rewrite",
+            f"{folder}/tokenizer.json",
+            "It disagrees with vocab.json about a token's id.",
+            hint=hint(HintKind.TOKENIZER, folder),
+        )
     if tables:
         _check_added(case, folder, full, config, tables[0].vocab, rows)
 
@@ -88,14 +95,15 @@ def _compare_merges(case: Case, path: str, full: Sequence[Pair], text: Sequence[
         return
     odd = next((b for a, b in zip(full, text, strict=False) if a != b), (full[len(text) :] or text[len(full) :] or [("", "")])[0])
     sentence = f"It and tokenizer.json list other merges, e.g. '{show(''.join(odd), MAX_SHOWN)}'."
-    case.findings.add("tokenizer-rewrite", path, sentence)
+    case.findings.add("tokenizer-rewrite", path, sentence, hint=hint(HintKind.TOKENIZER, path, ("".join(odd),)))
 
 
 def _from_full(case: Case, path: str, full: dict[str, Any], cls: str) -> Table | None:
     """Vocabulary and merges of a tokenizer.json; everything around them is compared with CLIP's."""
     used = "This tokenizer class uses it" if cls in FAST_TOKENIZERS else f"{cls} ignores it, other programs do not"
-    for rule, difference in normalizer.differences(full):
-        case.findings.add(rule, path, f"{difference} {used}.")
+    for found in normalizer.differences(full):
+        rewrites = hint(HintKind.TOKENIZER, path, found.texts) if found.rule == "tokenizer-rewrite" else None
+        case.findings.add(found.rule, path, f"{found.sentence} {used}.", hint=rewrites)
     model = full.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
         case.findings.add("tokenizer-map", path, "Its model is not a byte-pair encoding with a vocabulary.")
@@ -108,7 +116,12 @@ def _from_full(case: Case, path: str, full: dict[str, Any], cls: str) -> Table |
         case.findings.add("config-bound", path, f"It lists {len(merges):,} merges; at most {bpe.MAX_MERGES:,} are read.")
         return None
     if any(model.get(option) for option in _NOT_CLIPS) or model.get("end_of_word_suffix") != bpe.END:
-        case.findings.add("tokenizer-rewrite", path, f"Its byte-pair encoding has options that CLIP's has not. {used}.")
+        case.findings.add(
+            "tokenizer-rewrite",
+            path,
+            f"Its byte-pair encoding has options that CLIP's has not. {used}.",
+            hint=hint(HintKind.TOKENIZER, path),
+        )
     return Table(path, model["vocab"], merges)
 
 
@@ -139,7 +152,8 @@ def _check_added(
             )
         elif text not in STANDARD_SPECIAL:
             kind = "reads like a word" if text.removesuffix("</w>").strip().isalpha() else "is not one of CLIP's"
-            case.findings.add("added-token", path, f"The added token '{show(text, MAX_SHOWN)}' {kind}.")
+            tried = hint(HintKind.TOKEN, path, (text,))
+            case.findings.add("added-token", path, f"The added token '{show(text, MAX_SHOWN)}' {kind}.", hint=tried)
     if len(set(ids.values())) != len(ids):
         case.findings.add("tokenizer-map", folder, "Two tokens share one id.")
 

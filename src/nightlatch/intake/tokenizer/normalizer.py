@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from nightlatch.intake.tokenizer import window
 from nightlatch.safetext import show
@@ -19,34 +19,46 @@ MAX_GROWTH = 1_000
 MAX_SHOWN = 200
 
 
-def differences(full: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Rule id and sentence for everything that is not as in CLIP's tokenizer; nothing for CLIP's own files."""
+class Difference(NamedTuple):
+    """A rule id and a sentence; ``texts``: what a step takes from a prompt and puts in its place, as it is."""
+
+    rule: str
+    sentence: str
+    texts: tuple[str, ...] = ()
+
+
+def differences(full: dict[str, Any]) -> Iterator[Difference]:
+    """Everything that is not as in CLIP's tokenizer; nothing for CLIP's own files."""
     for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
         patterns = list(_patterns(full.get(part)))
         if len(patterns) > MAX_STEPS:
-            yield "config-bound", f"Its {part} holds more than {MAX_STEPS} patterns."
+            yield Difference("config-bound", f"Its {part} holds more than {MAX_STEPS} patterns.")
         if odd := next((pattern for pattern in patterns if pattern not in KNOWN_PATTERNS), None):
-            yield "tokenizer-regex", f"Its {part} holds a pattern that CLIP's has not, '{show(odd, 40)}'."
+            yield Difference("tokenizer-regex", f"Its {part} holds a pattern that CLIP's has not, '{show(odd, 40)}'.")
     if _growth(full.get("normalizer")) > MAX_GROWTH:
-        yield "config-bound", f"Its normalizer may make a prompt more than {MAX_GROWTH:,} times as long."
+        yield Difference("config-bound", f"Its normalizer may make a prompt more than {MAX_GROWTH:,} times as long.")
     before = _steps(full.get("normalizer"), "normalizers")
     for step in before:
         if not (isinstance(step, dict) and (step == _WHITESPACE or step.get("type") in _HARMLESS)):
-            yield "tokenizer-rewrite", f"Its normalizer changes prompts: {_describe(step)}."
+            yield Difference("tokenizer-rewrite", f"Its normalizer changes prompts: {_describe(step)}.", _texts(step))
     if _WHITESPACE not in before or not {*_HARMLESS} <= {s.get("type") for s in before if isinstance(s, dict)}:
-        yield "tokenizer-rewrite", "Its normalizer lacks a step of CLIP's: composed characters, single spaces, lower case."
+        yield Difference(
+            "tokenizer-rewrite", "Its normalizer lacks a step of CLIP's: composed characters, single spaces, lower case."
+        )
     splits = _steps(full.get("pre_tokenizer"), "pretokenizers")
     for step in splits:
         if not (isinstance(step, dict) and (step in _SPLITS or _is_byte_level(step))):
-            yield "tokenizer-rewrite", f"Its pre-tokenizer is not CLIP's: {_describe(step)}."
+            yield Difference("tokenizer-rewrite", f"Its pre-tokenizer is not CLIP's: {_describe(step)}.", _texts(step))
     if len(splits) != 2 or splits[0] not in _SPLITS:
-        yield "tokenizer-rewrite", "Its pre-tokenizer does not cut prompts into words and then bytes, as CLIP's does."
+        yield Difference("tokenizer-rewrite", "Its pre-tokenizer does not cut prompts into words and then bytes, as CLIP's does.")
     if not _is_start_and_end(full.get("post_processor"), _ids(full)):
-        yield "tokenizer-rewrite", "Its post-processor adds other tokens than CLIP's start and end."
+        yield Difference("tokenizer-rewrite", "Its post-processor adds other tokens than CLIP's start and end.")
     decoder = full.get("decoder")
     if not isinstance(decoder, dict) or decoder.get("type") != "ByteLevel":
-        yield "tokenizer-rewrite", "Its decoder is not CLIP's, so that ids are shown as other words than they stand for."
-    yield from window.differences(full)
+        yield Difference(
+            "tokenizer-rewrite", "Its decoder is not CLIP's, so that ids are shown as other words than they stand for."
+        )
+    yield from (Difference(rule, sentence) for rule, sentence in window.differences(full))
 
 
 def _steps(value: Any, key: str) -> list[Any]:
@@ -95,6 +107,15 @@ def _describe(step: Any) -> str:
     if step.get("type") == "Replace" and isinstance(pattern, dict) and isinstance(pattern.get("String"), str):
         return f"it replaces '{show(pattern['String'], MAX_SHOWN)}' by '{show(str(step.get('content')), MAX_SHOWN)}'"
     return f"a step of type '{show(str(step.get('type')), 40)}'"
+
+
+def _texts(step: Any) -> tuple[str, ...]:
+    """The texts of a step: what it looks for, unless that is a pattern, and what it puts in its place or in front."""
+    if not isinstance(step, dict):
+        return ()
+    pattern = step.get("pattern")
+    found = (pattern.get("String") if isinstance(pattern, dict) else pattern, step.get("content"), step.get("prepend"))
+    return tuple(t for t in found if isinstance(t, str))
 
 
 def _is_byte_level(step: dict[str, Any]) -> bool:

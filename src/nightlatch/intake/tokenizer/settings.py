@@ -9,12 +9,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from nightlatch.intake.carriers import hint
 from nightlatch.intake.case import Case
 from nightlatch.intake.configs.classes import FAST_TOKENIZERS, STANDARD_TOKENIZERS
 from nightlatch.intake.configs.components import check_common
 from nightlatch.intake.rules import Findings
 from nightlatch.intake.tokenizer.bpe import END_TOKEN, STANDARD_SPECIAL, START_TOKEN
 from nightlatch.safetext import show
+from nightlatch.terms import HintKind
 
 MAX_LENGTH = 100_000
 MAX_SHOWN = 200
@@ -94,7 +96,7 @@ def check_special(findings: Findings, path: str, table: dict[str, Any]) -> None:
             findings.add("tokenizer-map", path, f"'{show(key, 40)}' is neither a token nor empty.")
         elif text is not None and (text not in STANDARD_SPECIAL or (text == "!" and key != "pad_token")):
             sentence = f"'{show(key, 40)}' is '{show(text, MAX_SHOWN)}', which a prompt may hold by itself."
-            findings.add("special-token", path, sentence)
+            findings.add("special-token", path, sentence, hint=hint(HintKind.TOKEN, path, (text,)))
         elif text is not None and key in _ROLES and text not in _ROLES[key]:
             sentence = (
                 f"'{key}' is '{text}', which has another part in CLIP's tokenizer, so that every prompt is framed otherwise."
