@@ -47,7 +47,7 @@ def test_scan_without_base_says_so(tiny_folder):
 def test_honest_folder_checks_clean(tiny_folder):
     done = CALL.invoke(app, ["check", str(tiny_folder), "--format", "json"])
     assert done.exit_code == 0, done.output
-    assert not [f for f in json.loads(done.output)["findings"] if f["severity"] != "note"]
+    assert not [f for f in json.loads(done.output)["manifest"]["findings"] if f["severity"] != "note"]
 
 
 def test_check_does_not_import_torch(tiny_folder):
@@ -145,6 +145,7 @@ def test_a_method_that_changes_no_weight_writes_no_model(tiny_folder, tmp_path):
         (["verify", "MODEL", "--against", "MODEL", "--trigger", "x"], "which prompts the repair has seen"),
         (["report", "."], "not a run folder"),
         (["ls", "attack"], "Known: attacks, repairs"),
+        (["check", "MODEL", "--fail-on", "never"], "no policy 'never'"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(args, said, tiny_folder, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from nightlatch.cli import app, common, verbs
+from nightlatch.cli import app, common
 from nightlatch.errors import UsageError
 
 CALL = CliRunner()
@@ -109,7 +109,7 @@ def test_text_of_a_run_folder_is_made_harmless(tmp_path: Path) -> None:
 
 def test_progress_and_results_are_made_harmless(capsys) -> None:
     common.say(f"step {EVIL}")
-    verbs.echo(f"out {EVIL}")
+    common.echo(f"out {EVIL}")
     said = capsys.readouterr()
     assert harmless(said.err) and harmless(said.out)
     assert "step \\u{1B}" in said.err and "out \\u{1B}" in said.out

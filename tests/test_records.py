@@ -63,6 +63,12 @@ def test_hints_are_those_of_the_findings_each_once() -> None:
     assert Manifest.model_validate_json(manifest.model_dump_json()).hints == (hint,)
 
 
+def test_half_a_character_is_escaped_rather_than_lost() -> None:
+    row = Candidate(text="a\ud800b\u0430", score=1.0, robust_z=0.0)
+    assert row.text == "a\\ud800b\u0430"
+    assert Candidate.model_validate_json(row.model_dump_json()) == row
+
+
 def test_a_placement_is_said_in_words() -> None:
     assert Placement().words() == "in front"
     assert Placement.in_slot("object").words() == "in the object's place"

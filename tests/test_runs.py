@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nightlatch import runs
+from nightlatch import provenance
 from nightlatch.errors import UsageError
+from nightlatch.folder import write_whole
+from nightlatch.provenance import write_figures
 from nightlatch.records import Candidate, Verdict
-from nightlatch.runs import Run, key, write_figures, write_whole
+from nightlatch.runs import Run, key
 
 
 def test_key_ignores_order_and_is_short() -> None:
@@ -153,11 +155,11 @@ def test_write_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "new" / "file.txt"
     write_whole(path, "old")
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", broken)
+        patch.setattr(os, "replace", broken)
         with pytest.raises(KeyboardInterrupt):
             write_whole(path, b"new")
     assert path.read_text() == "old"
@@ -167,7 +169,7 @@ def test_write_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_figures_start_with_command_seed_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "commit", lambda: "abc1234")
+    monkeypatch.setattr(provenance, "commit", lambda: "abc1234")
     path = tmp_path / "figures" / "scan.json"
     write_figures(path, [{"attack": "é", "success": np.float32(0.5)}, {"attack": "b", "seed": 9}], "make bench", 3)
     rows = json.loads(path.read_text("utf-8"))
@@ -191,9 +193,9 @@ def test_failing_rows_leave_the_old_figures(tmp_path: Path) -> None:
 
 
 def test_commit_is_of_this_checkout_or_unknown() -> None:
-    assert runs.commit() == "unknown" or len(runs.commit()) >= 7
+    assert provenance.commit() == "unknown" or len(provenance.commit()) >= 7
 
 
 def test_command_line_names_the_program_without_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/nightlatch", "scan", "my model"])
-    assert runs.command_line() == "nightlatch scan 'my model'"
+    assert provenance.command_line() == "nightlatch scan 'my model'"

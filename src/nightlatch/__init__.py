@@ -2,42 +2,66 @@
 
 The public names are loaded when they are first used, so that ``check`` needs no torch:
 
-- ``check(source)``: the files, statically.
-- ``load(source)``: a ``Subject`` from a folder, a file or a hub name, through the gate, or from an in-memory pipeline.
-- ``scan(suspect, base, texts, sampling, budget)``: a ``Verdict``.
-- ``clean(suspect, job, method="sau")``: (repaired ``Subject``, ``Repair``).
-- ``verify(suspect, repaired, triggers, texts, sampling)``: a ``Scorecard``.
+- ``check(source)``: the files, statically: a ``Manifest``.
+- ``load(source)``: a model from a folder, a file or a hub name, through the gate, or from an in-memory pipeline.
+- ``scan(suspect, base)``: a ``Verdict``.
+- ``clean(suspect, verdict)``: (repaired model, ``Repair``).
+- ``verify(suspect, repaired, verdict)``: a ``Scorecard``.
 - ``Report``: the one schema that all outputs are views of.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nightlatch.errors import NightlatchError
+
+if TYPE_CHECKING:
+    from nightlatch.api import check, clean, load, scan, verify
+    from nightlatch.records import Manifest, PlacedTrigger, Placement, Repair, Report, Scorecard, Trigger, Verdict
+    from nightlatch.text2image.prompts import Prompt
+    from nightlatch.text2image.subject import Sampling, Subject
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "check": ("nightlatch.intake", "check"),
-    "load": ("nightlatch.loading", "subject"),
-    "scan": ("nightlatch.text2image.scan", "scan"),
-    "Budget": ("nightlatch.text2image.scan", "Budget"),
-    "clean": ("nightlatch.text2image.repair", "clean"),
-    "Job": ("nightlatch.text2image.repair", "Job"),
-    "verify": ("nightlatch.text2image.verify", "verify"),
-    "Sampling": ("nightlatch.text2image.subject", "Sampling"),
-    "Subject": ("nightlatch.text2image.subject", "Subject"),
-    "Report": ("nightlatch.records", "Report"),
-    "Verdict": ("nightlatch.records", "Verdict"),
+    **dict.fromkeys(("check", "clean", "load", "scan", "verify"), "nightlatch.api"),
+    **dict.fromkeys(
+        ("Manifest", "PlacedTrigger", "Placement", "Repair", "Report", "Scorecard", "Trigger", "Verdict"), "nightlatch.records"
+    ),
+    "Prompt": "nightlatch.text2image.prompts",
+    "Sampling": "nightlatch.text2image.subject",
+    "Subject": "nightlatch.text2image.subject",
 }
 
-__all__ = ["NightlatchError", "__version__", *_LAZY]
+__all__ = [
+    "Manifest",
+    "NightlatchError",
+    "PlacedTrigger",
+    "Placement",
+    "Prompt",
+    "Repair",
+    "Report",
+    "Sampling",
+    "Scorecard",
+    "Subject",
+    "Trigger",
+    "Verdict",
+    "__version__",
+    "check",
+    "clean",
+    "load",
+    "scan",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'nightlatch' has no attribute {name!r}")
-    module, attribute = _LAZY[name]
-    return getattr(import_module(module), attribute)
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,142 +1,133 @@
-"""From a name to a subject: what every verb that loads a model needs, and the way through the gate."""
+"""From a name to a model: what every verb that loads one needs, and the way through the gate."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from nightlatch import intake
-from nightlatch.drawing import Drawing, valid
-from nightlatch.errors import NotScanned, UsageError
-from nightlatch.intake.gate import LORA_TARGET, PEFT_TARGET
-from nightlatch.intake.single import TARGET as SINGLE_TARGET
+from nightlatch import families, intake
+from nightlatch.errors import UsageError
+from nightlatch.families import Family
+from nightlatch.plan import Options, Plan
 from nightlatch.records import Manifest
 
-if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
-
-    from nightlatch.text2image.adapters import Precision
-    from nightlatch.text2image.prompts import Prompt
-    from nightlatch.text2image.subject import Sampling, Subject
-
-DEFAULT_PROMPTS, FEWEST_PROMPTS = 900, 128
 LOAD_SECONDS, LOAD_MEGABYTES = 120, 8000
 """What loading a small model may take, libraries included; larger models get more by their size."""
 MAX_LOAD_SECONDS, MAX_LOAD_MEGABYTES = 1800, 128_000
 """What loading any model may take."""
 
 
-class Settings(Drawing):
-    """What every verb that loads a model needs: how pictures are drawn, and
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A model whose files were checked and copied to a private place, not loaded yet.
 
     Args:
-        seed: of everything drawn at random.
-        device: a torch device name.
+        under: the base's private folder, where the model needs one to be loaded.
+        manifests: of all that was copied.
     """
 
-    seed: int = 0
-    device: str = "cpu"
+    name: str
+    manifest: Manifest
+    family: Family
+    path: Path
+    under: Path | None = None
+    manifests: tuple[Manifest, ...] = field(default=())
 
-    @property
-    def sampling(self) -> Sampling:
-        from nightlatch.text2image.subject import Sampling
-
-        return Sampling(steps=self.steps, guidance=self.guidance)
-
-    def texts(self) -> list[Prompt]:
-        """The ordinary prompts.
+    def load(self, plan: Plan) -> Any:
+        """Loaded once in a guarded child process, then here.
 
         Raises:
-            UsageError: the file is not there, not text, or holds too few prompts to split.
+            UnreadableModel, NotScanned: it does not load, or not whole; loading crashed, took too long or too much memory.
         """
-        from nightlatch.text2image import prompts
-
-        if self.prompts == "general":
-            return prompts.general(DEFAULT_PROMPTS, self.seed)
-        if self.prompts == "emoji":
-            from nightlatch import testbed
-
-            return testbed.prompts(DEFAULT_PROMPTS, self.seed)
-        try:
-            lines = Path(self.prompts).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as e:
-            raise UsageError(
-                f"The prompts file {self.prompts} cannot be read as text.", "Give a file with one prompt a line."
-            ) from e
-        texts = prompts.from_lines(lines)
-        if len(texts) < FEWEST_PROMPTS:
-            remedy = f"At least {FEWEST_PROMPTS} are needed to keep held-out ones apart."
-            raise UsageError(f"{self.prompts} holds {len(texts)} prompts.", remedy)
-        return texts
+        seconds, megabytes = load_limits(*self.manifests)
+        intake.guarded(
+            self.family.rehearse,
+            str(self.path),
+            str(self.under or ""),
+            seconds=seconds,
+            megabytes=megabytes,
+            what="Loading the model",
+        )
+        model = self.family.load(self.path, self.under, plan)
+        model.name = self.name
+        return model
 
 
-def load(source: Path | str, settings: Settings, base: Path | None = None) -> tuple[Subject, Manifest]:
-    """Through the gate: fetch if it is a hub name, check, stage, load what was staged once in a guarded child process, then here.
+@contextmanager
+def ready(source: Path | str, base: Path | str | None = None) -> Iterator[Ready]:
+    """Through the gate: fetch if it is a hub name, check, and copy what was checked.
 
     Args:
-        base: what a LoRA goes on, or what gives a single-file checkpoint its configs and tokenizer; not used for folders.
+        base: what a model goes on that cannot be loaded alone; not used for others.
 
     Raises:
-        UsageError: a LoRA or a single file without ``base``.
+        UsageError: ``source`` cannot be loaded without a base, and none is given.
         UnreadableModel: refused, with the reason.
         Departs: a loader would use other weights than those that are staged.
-        NotScanned: a LoRA in peft's own form; loading crashed, took too long or too much memory.
+        NotScanned: it is of a form that is not loaded.
     """
     located = intake.locate(source)
     with ExitStack() as stack:
         staged = stack.enter_context(intake.stage(located.path))
         manifest = located.annotated(staged.manifest)
         intake.require_alone(manifest)
-        if (staged.path / PEFT_TARGET).is_file():
-            raise NotScanned(
-                f"{source} is a LoRA as peft saves it, with its scales in a second file, and is not loaded in that form.",
-                "Write it with diffusers' save_lora_weights, and scan that file with --base.",
-            )
-        lora, single = ((staged.path / target).is_file() for target in (LORA_TARGET, SINGLE_TARGET))
-        if (lora or single) and base is None:
-            what = (
-                "a LoRA, which needs the model it goes on"
-                if lora
-                else "a single-file checkpoint, which has no configs and no tokenizer"
-            )
+        family = families.of(manifest)
+        made = Ready(name=Path(source).name, manifest=manifest, family=family, path=staged.path, manifests=(staged.manifest,))
+        if not (what := family.needs_base(staged.path)):
+            yield made
+            return
+        if base is None:
             raise UsageError(f"{source} is {what}.", "Name the model it was made from with --base.")
-        beside = stack.enter_context(intake.stage(intake.locate(base).path)) if (lora or single) and base is not None else None
-        if beside is not None and not (beside.path / "model_index.json").is_file():
-            raise UsageError(
-                f"{base} is no diffusers folder.", "Name one with --base: a LoRA or a single file needs a whole model."
-            )
-        from nightlatch.text2image import adapters
-
-        under = beside.path if beside is not None else None
-        seconds, megabytes = load_limits(*(s.manifest for s in (staged, beside) if s is not None))
-        intake.guarded(
-            adapters.rehearse,
-            str(staged.path),
-            str(under or ""),
-            seconds=seconds,
-            megabytes=megabytes,
-            what="Loading the model",
+        beside = stack.enter_context(intake.stage(intake.locate(base).path))
+        if family.needs_base(beside.path):
+            raise UsageError(f"{base} is no whole model.", "Name one with --base: a LoRA or a single file needs one.")
+        yield Ready(
+            name=made.name,
+            manifest=manifest,
+            family=family,
+            path=staged.path,
+            under=beside.path,
+            manifests=(staged.manifest, beside.manifest),
         )
-        subject = adapters.load_staged(staged.path, under, device=settings.device, precision=settings.precision)
-        subject.name = Path(source).name
-        return subject, manifest
 
 
-def subject(
-    source: Path | str | DiffusionPipeline, *, base: Path | str | None = None, device: str = "cpu", precision: Precision = "fp32"
-) -> Subject:
-    """``nightlatch.load``: what ``load`` makes of a path or a hub name, or a subject with copies of an in-memory pipeline's modules.
+def load(source: Path | str, plan: Plan, base: Path | str | None = None) -> Any:
+    """The model of ``source``, which must be of the plan's family.
 
     Raises:
-        UsageError, UnreadableModel, NotScanned: as ``load`` does.
+        UsageError: it is of another family; else as ``ready`` and ``Ready.load`` do.
     """
-    if isinstance(source, str | Path):
-        under = None if base is None else Path(base)
-        return load(source, valid(Settings, {"device": device, "precision": precision}), under)[0]
-    from nightlatch.text2image import adapters
+    with ready(source, base) as made:
+        if made.family.name != plan.family:
+            raise UsageError(f"{source} is another kind of model.", "Name two of one kind.")
+        return made.load(plan)
 
-    return adapters.load(source, device=device, precision=precision)
+
+def model(source: object, options: Options, base: Path | str | None = None) -> tuple[Family, Plan, Any]:
+    """(family, plan, model) of a path, a hub name, or a copy of an object in memory.
+
+    Raises:
+        UsageError: no family takes such an object; else as ``ready`` and ``Ready.load`` do.
+    """
+    seed = options.seed or 0
+    if isinstance(source, str | Path):
+        with ready(source, base) as made:
+            plan = plan_of(made.family, options, seed)
+            return made.family, plan, made.load(plan)
+    for entry in families.TABLE:
+        family = families.named(entry.name)
+        plan = plan_of(family, options, seed)
+        if (adopted := family.adopt(source, plan)) is not None:
+            return family, plan, adopted
+    raise UsageError(f"A {type(source).__name__} is no model that is supported.", "Give a path, a hub name or a pipeline.")
+
+
+def plan_of(family: Family, options: Options, seed: int) -> Plan:
+    """A plan that no run folder keeps."""
+    return Plan(family=family.name, settings=family.settings(options.settings), seed=seed, device=options.device)
 
 
 def usable(device: str) -> None:

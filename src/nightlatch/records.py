@@ -35,6 +35,7 @@ class Finding(Record):
     sentence: Sentence
     remedy: Sentence = ""
     payload: Hint | None = Field(default=None, description="what a scan should try because of it")
+    unsupported: bool = Field(default=False, description="the source is of a kind that is not scanned; nobody is to blame")
 
 
 class FileEntry(Record):
@@ -277,7 +278,10 @@ class Environment(Record):
 class Report(Record):
     """The one schema; html, json, sarif, junit and card are views of it."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
+    scope: Literal["files", "model"] = Field(
+        default="model", description="whether only the files were asked about, or behaviour too"
+    )
     source: Text
     environment: Environment
     manifest: Manifest | None = None

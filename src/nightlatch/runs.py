@@ -1,29 +1,35 @@
-"""The run folder: a manifest, keyed rows that survive a kill, records written whole or not at all, and one writer at a time."""
+"""The run folder: a manifest, keyed rows that survive a kill, records written whole or not at all, and one writer at a time.
+
+``Run`` is the only writer of a run folder, pictures and report files included. What lies in one may come from a stranger: everything is
+read and written through ``Folder``, which follows no link and reads nothing beyond a limit.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-import math
 import os
-import platform
-import shlex
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from nightlatch.errors import NightlatchError, UsageError
+from nightlatch.errors import UsageError
+from nightlatch.folder import Folder
+from nightlatch.provenance import command_line, dumps, now, versions
+from nightlatch.schema import SCHEMA_VERSION
 
 R = TypeVar("R", bound=BaseModel)
-PACKAGES = ("nightlatch", "torch", "diffusers", "transformers", "safetensors", "numpy")
-MANIFEST, ROWS, LOCK = "run.json", "rows.jsonl", "run.lock"
+MANIFEST, ROWS, LOCK, PICTURES = "run.json", "rows.jsonl", "run.lock", "images"
+MOST_RECORD, MOST_ROWS, MOST_PICTURE = 64 << 20, 512 << 20, 8_000_000
+"""Bytes of a record, of all rows, and of one picture: a manifest of 100,000 files has 40 MB, a picture of 1024 x 1024 two or three."""
+RECORDS = ("manifest", "computed", "verdict", "repair", "scorecard", "evidence")
+"""What the verbs write into a run folder, in order; each is about what those before it say."""
+_PICTURE = re.compile(r"[0-9a-z][0-9a-z._-]{0,99}\.png")
 
 
 class Run:
@@ -33,23 +39,24 @@ class Run:
         path: the folder; made when it is not there.
         command: what the user typed, for the manifest; by default this process's command line.
         write: False opens an existing folder for reading only: no lock, no repair, no new file.
+        note: whether this command stands in the manifest; False opens an existing run only.
 
     Raises:
-        UsageError: another run is writing into the folder, or (reading) there is no such folder.
+        UsageError: another run is writing into the folder, (reading) there is no such folder, or something in it is no regular file.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, command: str = "", write: bool = True) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, command: str = "", write: bool = True, note: bool = True) -> None:
         self.path, self.writable = Path(path), write
-        self._lock: IO[bytes] | None = None
-        if write:
-            _make_folder(self.path)
-            self._lock = _acquire(self.path)
-        elif not self.path.is_dir():
-            raise UsageError(f"There is no run folder at {self.path}.", "Give the folder that an earlier command wrote.")
+        self._lock = -1
+        self._folder = Folder(self.path, make=write and note)
         try:
-            self._rows = _read_rows(self.path / ROWS, repair=write)
             if write:
-                _note_session(self.path / MANIFEST, command or command_line())
+                self._lock = self._acquire()
+            self._rows = self._read_rows(repair=write)
+            if write and note:
+                self._note_session(command or command_line())
+            elif write:
+                self.manifest()
         except BaseException:
             self.close()
             raise
@@ -67,8 +74,8 @@ class Run:
         self._must_write()
         if key in self._rows:
             raise UsageError(f"Row {key} is in {self.path / ROWS} already.", "Ask has(key) first.")
-        line = _dumps({"key": key, "row": row})
-        _append(self.path / ROWS, line.encode() + b"\n")
+        line = dumps({"key": key, "row": row})
+        self._folder.append(ROWS, line.encode() + b"\n")
         self._rows[key] = json.loads(line)["row"]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -83,231 +90,167 @@ class Run:
         """Command, versions and start of the first run, and of each resumption.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or it is unusable.
         """
         try:
-            loaded: dict[str, Any] = json.loads((self.path / MANIFEST).read_text("utf-8"))
+            loaded = json.loads(self._folder.read(MANIFEST, MOST_RECORD))
         except FileNotFoundError:
             raise UsageError(f"{self.path} is not a run folder.", "Give the folder that scan, clean or verify wrote.") from None
+        except (ValueError, RecursionError):
+            loaded = None
+        if not isinstance(loaded, dict) or not isinstance(loaded.get("resumed"), list):
+            raise UsageError(f"{self.path / MANIFEST} is not the manifest of a run.", "Choose another folder.")
         return loaded
 
     def note(self, name: str, value: Any) -> None:
         """Keep ``value`` as ``name`` in the manifest."""
         self._must_write()
-        write_whole(self.path / MANIFEST, json.dumps({**self.manifest(), name: value}, indent=2) + "\n")
+        self._folder.write(MANIFEST, json.dumps({**self.manifest(), name: value}, indent=2) + "\n")
 
     def write(self, name: str, record: BaseModel) -> Path:
         """Write a record as ``name``.json, whole or not at all."""
+        return self.put(self._record(name), record.model_dump_json(indent=2) + "\n")
+
+    def put(self, file: str, content: bytes | str) -> Path:
+        """Write a file of that plain name, such as a view of the report, whole or not at all."""
         self._must_write()
-        path = self._record_path(name)
-        write_whole(path, record.model_dump_json(indent=2) + "\n")
-        return path
+        if file in (MANIFEST, ROWS, LOCK) or "/" in file:
+            raise UsageError(f"{file!r} is not a name for a result.", "Use a plain word.")
+        self._folder.write(file, content)
+        return self.path / file
+
+    def picture(self, file: str, png: bytes) -> str:
+        """Write a picture; returns its path inside the run folder, as records name it."""
+        self._must_write()
+        name = self._picture(f"{PICTURES}/{file}")
+        self._folder.write(name, png)
+        return name
+
+    def read_picture(self, name: str) -> bytes:
+        """The picture of that path inside the run folder; b'' when it is missing or too large.
+
+        Raises:
+            UsageError: the path leaves the folder of pictures, or is no regular file.
+        """
+        try:
+            return self._folder.read(self._picture(name), MOST_PICTURE)
+        except FileNotFoundError:
+            return b""
 
     def wrote(self, name: str) -> bool:
         """Whether the record ``name`` is in the folder."""
-        return self._record_path(name).is_file()
+        return self._folder.has(self._record(name))
 
     def drop(self, *names: str) -> None:
-        """Remove the records ``names`` where they are: what they say is no longer about what the folder is going to hold."""
+        """Remove the records ``names`` where they are, and the pictures with the evidence: what they say is no longer about what the folder is going
+        to hold."""
         self._must_write()
         for name in names:
-            self._record_path(name).unlink(missing_ok=True)
+            self._folder.remove(self._record(name))
+        for file in self._folder.names(PICTURES) if "evidence" in names else ():
+            if _PICTURE.fullmatch(file):
+                self._folder.remove(f"{PICTURES}/{file}")
 
     def read(self, name: str, kind: type[R]) -> R:
         """Read the record ``name`` back.
 
         Raises:
-            UsageError: it is not there, or it is not a ``kind``.
+            UsageError: it is not there, it is not a ``kind``, or another version of nightlatch wrote it.
         """
-        path = self._record_path(name)
+        file = self._record(name)
+        path = self.path / file
         try:
-            return kind.model_validate_json(path.read_bytes())
+            content = self._folder.read(file, MOST_RECORD)
         except FileNotFoundError:
-            raise UsageError(f"{self.path} holds no {path.name}.", "Run the verb that writes it first.") from None
+            raise UsageError(f"{self.path} holds no {file}.", "Run the verb that writes it first.") from None
+        try:
+            return kind.model_validate_json(content)
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file as a whole"
             sentence = f"{path} is not a readable {kind.__name__} (first problem: {where})."
             raise UsageError(sentence, "Run the verb that writes it again, with this version.") from error
 
+    def sha256(self, name: str) -> str:
+        """The hash of the record ``name``; '' when it is not there."""
+        file = self._record(name)
+        return hashlib.sha256(self._folder.read(file, MOST_RECORD)).hexdigest() if self._folder.has(file) else ""
+
     def close(self) -> None:
         """Let go of the folder."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+        self._folder.close()
         self.writable = False
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """A folder that was made for a command which then failed before its first result is taken away again."""
+        if error is not None and self._folder.made and set(self._folder.names()) <= {MANIFEST, LOCK}:
+            self._folder.remove(MANIFEST)
+            self._folder.remove(LOCK)
+            with suppress(OSError):
+                self.path.rmdir()
         self.close()
 
     def _must_write(self) -> None:
         if not self.writable:
             raise UsageError(f"{self.path} is closed or open for reading only.")
 
-    def _record_path(self, name: str) -> Path:
+    def _record(self, name: str) -> str:
         file = name if name.endswith(".json") else f"{name}.json"
-        if Path(file).name != file or file.startswith(".") or file == MANIFEST or "\0" in file:
+        if not re.fullmatch(r"[a-zA-Z0-9][\w. -]*", file) or file == MANIFEST:
             raise UsageError(f"{name!r} is not a name for a record.", "Use a plain word such as 'verdict'.")
-        return self.path / file
+        return file
+
+    def _picture(self, name: str) -> str:
+        folder, _, file = name.partition("/")
+        if folder != PICTURES or not _PICTURE.fullmatch(file):
+            raise UsageError(f"The picture path {name!r} leaves the run folder.", "Only its own pictures are shown.")
+        return name
+
+    def _acquire(self) -> int:
+        """The kernel drops the lock when the process ends, however it ends, so a lock is never stale."""
+        handle = self._folder.handle(LOCK)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            raise UsageError(f"Another run is writing into {self.path}.", "Wait for it, or choose another folder.") from None
+        return handle
+
+    def _read_rows(self, *, repair: bool) -> dict[str, dict[str, Any]]:
+        """Rows by key. A last line without its end is what a kill leaves: dropped, and with ``repair`` cut off the file."""
+        try:
+            content = self._folder.read(ROWS, MOST_ROWS)
+        except FileNotFoundError:
+            return {}
+        whole = content.rfind(b"\n") + 1
+        rows: dict[str, dict[str, Any]] = {}
+        for number, line in enumerate(content[:whole].splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+                rows[str(entry["key"])] = dict(entry["row"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                sentence = f"Line {number} of {self.path / ROWS} is damaged."
+                raise UsageError(sentence, "Delete that line; its work is then done again.") from None
+        if repair and whole < len(content):
+            self._folder.cut(ROWS, whole)
+        return rows
+
+    def _note_session(self, command: str) -> None:
+        """The first run writes the manifest, each resumption adds itself."""
+        session = {"command": command, "versions": versions(), "started": now()}
+        if self._folder.has(MANIFEST):
+            manifest = self.manifest()
+            manifest["resumed"] = [*manifest["resumed"], session][-1_000:]
+        else:
+            manifest = {"schema": SCHEMA_VERSION, **session, "resumed": []}
+        self._folder.write(MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
 def key(identity: Mapping[str, Any]) -> str:
     """The key of a unit of work: 16 hex digits of the SHA-256 of its identity as canonical JSON."""
-    text = _dumps(identity, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Write to a temporary name in the same folder, flush, rename: a reader sees the old file or the new one, never half."""
-    target = Path(path)
-    _make_folder(target.parent)
-    temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_figures(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], command: str, seed: int) -> None:
-    """Write a table of results: one JSON list, one row per line, each starting with ``command``, ``seed``, ``commit``.
-
-    A row that brings one of these three keys itself (its own seed, say) keeps its own value.
-    """
-    head = {"command": command, "seed": seed, "commit": commit()}
-    lines = [_dumps({**head, **row}, ensure_ascii=False) for row in rows]
-    write_whole(path, "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n")
-
-
-def add_figure(path: str | os.PathLike[str], row: Mapping[str, Any], command: str, seed: int) -> None:
-    """Add one row to a table of results, keeping the rows that are there."""
-    before = json.loads(Path(path).read_text("utf-8")) if Path(path).is_file() else []
-    write_figures(path, [*before, row], command, seed)
-
-
-def command_line() -> str:
-    """What the user typed, as one line that a shell understands; the program by its name, without its folder."""
-    return shlex.join([Path(sys.argv[0] or "python").name, *sys.argv[1:]])
-
-
-def versions() -> dict[str, str]:
-    """Python and the packages that decide the result, without importing any of them."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
-
-
-def commit() -> str:
-    """Short commit of the checkout that the package runs from, 'unknown' when it is installed or has no commit."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return "unknown"
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return done.stdout.strip() or "unknown" if done.returncode == 0 else "unknown"
-
-
-def _plain(value: Any) -> Any:
-    """Containers, records, numpy numbers and non-finite floats as what JSON has; non-finite ones as in the records: strings."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in (sorted(value, key=repr) if isinstance(value, set | frozenset) else value)]
-    if isinstance(value, BaseModel):
-        return _plain(json.loads(value.model_dump_json()))
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
-def _dumps(value: Any, *, sort_keys: bool = False, ensure_ascii: bool = True) -> str:
-    separators = (",", ":") if sort_keys else (", ", ": ")
-    return json.dumps(_plain(value), sort_keys=sort_keys, ensure_ascii=ensure_ascii, allow_nan=False, separators=separators)
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UsageError(f"{path} cannot be made a folder: a file is in the way.", "Choose another place.") from None
-
-
-def _acquire(folder: Path) -> IO[bytes]:
-    """The kernel drops the lock when the process ends, however it ends, so a lock is never stale."""
-    file = (folder / LOCK).open("ab")
-    try:
-        _lock_file(file)
-    except OSError:
-        file.close()
-        raise UsageError(f"Another run is writing into {folder}.", "Wait for it, or choose another folder.") from None
-    return file
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock_file(file: IO[bytes]) -> None:
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _lock_file(file: IO[bytes]) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _append(path: Path, line: bytes) -> None:
-    """One append and a flush; what a full disk or an interrupt leaves half-written is cut off again."""
-    with path.open("ab", buffering=0) as file:
-        before = file.seek(0, os.SEEK_END)
-        try:
-            if file.write(line) != len(line):
-                raise NightlatchError(f"{path} could not take a whole row.", "Is the disk full?")
-            os.fsync(file.fileno())
-        except BaseException:
-            file.truncate(before)
-            raise
-
-
-def _read_rows(path: Path, *, repair: bool) -> dict[str, dict[str, Any]]:
-    """Rows by key. A last line without its end is what a kill leaves: dropped, and with ``repair`` cut off the file."""
-    content = path.read_bytes() if path.exists() else b""
-    whole = content.rfind(b"\n") + 1
-    rows: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(content[:whole].splitlines(), start=1):
-        try:
-            entry = json.loads(line)
-            rows[str(entry["key"])] = dict(entry["row"])
-        except (ValueError, KeyError, TypeError):
-            raise UsageError(f"Line {number} of {path} is damaged.", "Delete that line; its work is then done again.") from None
-    if repair and whole < len(content):
-        os.truncate(path, whole)
-    return rows
-
-
-def _note_session(path: Path, command: str) -> None:
-    """The first run writes the manifest, each resumption adds itself."""
-    now = {"command": command, "versions": versions(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-        manifest["resumed"] = [*manifest["resumed"], now]
-    except FileNotFoundError:
-        manifest = {**now, "resumed": []}
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{path} is not the manifest of a run.", "Choose another folder.") from None
-    write_whole(path, json.dumps(manifest, indent=2) + "\n")
+    return hashlib.sha256(dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

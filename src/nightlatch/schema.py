@@ -5,26 +5,32 @@ A run folder may come from anybody: a record that is longer than these bounds is
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Literal[2] = 2
 """Of every record; 1 told placements, patterns and pairs in words that other parts read back."""
 
 SENTENCE, TEXT = 4_000, 20_000
 """Most characters of a sentence for people, which is cut there, and of a text that counts as it is, which is refused beyond."""
 
 
+def _unicode(value: object) -> object:
+    """A text whose halves of characters, which no file can hold, are written as escapes."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) and not value.isascii() else value
+
+
 def _cut(value: object) -> object:
     """A sentence that is too long, with the number of characters that were left out."""
+    value = _unicode(value)
     if isinstance(value, str) and len(value) > SENTENCE:
         return f"{value[: SENTENCE - 40]}... ({len(value) - SENTENCE + 40} more characters)"
     return value
 
 
 Sentence = Annotated[str, BeforeValidator(_cut), StringConstraints(max_length=SENTENCE)]
-Text = Annotated[str, StringConstraints(max_length=TEXT)]
+Text = Annotated[str, BeforeValidator(_unicode), StringConstraints(max_length=TEXT)]
 Sentences = Annotated[tuple[Sentence, ...], Field(max_length=1_000)]
 Texts = Annotated[tuple[Text, ...], Field(max_length=10_000)]
 Value = float | int | Text | bool | Annotated[list[float | int | Text], Field(max_length=1_000)] | None

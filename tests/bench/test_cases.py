@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from nightlatch import runs
+from nightlatch import provenance, runs
 from nightlatch.bench import cases, experiment, matrix, tables
 from nightlatch.text2image.attacks import ATTACKS
 from nightlatch.text2image.scan import pipeline
@@ -73,7 +73,7 @@ def test_figures_keep_rows_that_miss_their_bar(tmp_path):
 
 def test_tables_show_rates_and_escape_what_models_say(tmp_path):
     rate = {"hits": 1, "n": 300, "rate": 1 / 300, "low95": 0.0, "high95": 0.0184}
-    runs.write_figures(tmp_path / "clean.json", [{"attack": "a|b", "method": "sau", "success_after": rate}], "test", 0)
+    provenance.write_figures(tmp_path / "clean.json", [{"attack": "a|b", "method": "sau", "success_after": rate}], "test", 0)
     tables.write(tmp_path, tmp_path / "results.md")
     page = (tmp_path / "results.md").read_text()
     assert "0.3 (< 1.8)" in page

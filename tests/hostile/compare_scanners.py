@@ -25,7 +25,7 @@ import bad_files
 from arena import CASES, Arena, BadInput
 from intake_fixtures import honest_root
 
-from nightlatch import runs
+from nightlatch import provenance, runs
 from nightlatch.intake import check, exit_code
 
 assert bad_files
@@ -55,7 +55,7 @@ def main() -> None:
             if not kept.has(key):
                 kept.add(key, {**row(case, given.scanners, built, Path(scratch)), "versions": versions})
         rows = kept.rows()
-    runs.write_figures(given.out, rows, "python tests/hostile/compare_scanners.py", 0)
+    provenance.write_figures(given.out, rows, "python tests/hostile/compare_scanners.py", 0)
     for name in ("nightlatch", *COMMANDS):
         print(name, dict(Counter(r[name] for r in rows)), file=sys.stderr)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fuzz_header import CORPUS, corpus
 
-from nightlatch import runs
+from nightlatch import folder, provenance
 
 HARNESS = Path(__file__).with_name("fuzz_header.py")
 LARGEST, ROOM = 1_024, 96_000
@@ -39,7 +39,7 @@ def main() -> None:
         (found / f"kept-{i:04d}").write_bytes(data)
     said = fuzz(f"-max_total_time={given.seconds}", "-print_final_stats=1", f"-artifact_prefix={given.run}/", str(found))
     kept = pick({p.read_bytes() for p in found.iterdir()})
-    runs.write_whole(CORPUS, json.dumps([base64.b64encode(data).decode() for data in kept], indent=0) + "\n")
+    folder.write_whole(CORPUS, json.dumps([base64.b64encode(data).decode() for data in kept], indent=0) + "\n")
     last = re.findall(r"cov: (\d+) ft: (\d+)", said)[-1]
     row = {
         "seconds": given.seconds,
@@ -51,7 +51,7 @@ def main() -> None:
         "broken": 0,
         "atheris": version("atheris"),
     }
-    runs.write_figures(given.out, [row], "python tests/hostile/fuzz.py", 1)
+    provenance.write_figures(given.out, [row], "python tests/hostile/fuzz.py", 1)
     print(row, file=sys.stderr)
 
 

@@ -13,8 +13,10 @@ import bad_files
 import pytest
 from arena import CASES, SECRET, Arena, BadInput
 
-from nightlatch.intake import RULES, Refused, check, exit_code, formats, stage
+from nightlatch.exits import of_files
+from nightlatch.intake import RULES, Refused, check, stage
 from nightlatch.records import Manifest
+from nightlatch.report import files
 
 assert bad_files
 assert bad_contents
@@ -33,7 +35,7 @@ def test_bad_input(case: BadInput, built: Path, tmp_path: Path, monkeypatch: pyt
 
     manifest = check(arena.source, values=True)
     assert case.rule in {f.rule for f in manifest.findings}, [(f.rule, f.file, f.sentence) for f in manifest.findings]
-    assert exit_code(manifest) == case.code
+    assert of_files(manifest) == case.code
     assert "internal" not in {f.rule for f in manifest.findings}
 
     outputs = [texts(manifest)]
@@ -68,11 +70,11 @@ def test_the_list_is_long_enough() -> None:
 
 def texts(manifest: Manifest) -> str:
     """All views in one text; each must parse."""
-    json.loads(formats.as_json(manifest))
-    ElementTree.fromstring(formats.junit(manifest))
-    for result in json.loads(formats.sarif(manifest))["runs"][0]["results"]:
+    json.loads(files.as_json(manifest))
+    ElementTree.fromstring(files.junit(manifest))
+    for result in json.loads(files.sarif(manifest))["runs"][0]["results"]:
         assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
-    return "".join(view(manifest) for view in formats.VIEWS.values())
+    return "".join(view(manifest, "warning") for view in files.VIEWS.values())
 
 
 def assert_private(folder: Path) -> None:
@@ -87,10 +89,10 @@ def assert_private(folder: Path) -> None:
 def listing(root: Path) -> list[tuple[str, int, int]]:
     """Every path below ``root`` with size and modification time; folders by name only."""
     found = []
-    for folder, names, files in os.walk(os.fsencode(root)):
+    for folder, names, plain in os.walk(os.fsencode(root)):
         for name in names:
             found.append((repr(os.path.join(folder, name)), 0, 0))
-        for name in files:
+        for name in plain:
             status = os.lstat(os.path.join(folder, name))
             found.append((repr(os.path.join(folder, name)), status.st_size, status.st_mtime_ns))
     return sorted(found)

@@ -67,7 +67,7 @@ def test_memory_runs_out(error: Exception, remedy: str, tmp_path: Path, monkeypa
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("nightlatch.verbs.load", fail)
+    monkeypatch.setattr("nightlatch.loading.ready", fail)
     done = CliRunner().invoke(app, ["scan", "a", "--base", "b", "--run", str(tmp_path / "run")])
     assert done.exit_code == 2
     assert "ran out of memory" in done.output

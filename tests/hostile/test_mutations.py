@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from intake_fixtures import with_header
 
-from nightlatch.intake import check, formats
+from nightlatch.intake import check
 
 VALUES: list[Any] = [
     None, True, -1, 0, 1.5, "x", [], {}, [1, 2], [None], 10**30, -1e300, {"a": [{}]}, ["diffusers"], "../x", [[1]], 2**40,
@@ -67,5 +67,5 @@ def test_no_rule_fails_itself(built: Path, tmp_path: Path, seed: int) -> None:
             path.write_bytes(mutated(path, good, chance))
             manifest = check(model, values=chance.random() < 0.3)
             assert "internal" not in {f.rule for f in manifest.findings}, (seed, path, manifest.findings)
-            assert formats.sarif(manifest).isascii()
+            assert files.sarif(manifest).isascii()
             path.write_bytes(good)

@@ -23,7 +23,7 @@ from intake_fixtures import edit_json, honest_root
 from test_header import rows
 from test_honest import full_size, vocabulary
 
-from nightlatch import runs
+from nightlatch import provenance
 from nightlatch.intake import check, exit_code
 from nightlatch.intake.files import header
 from nightlatch.intake.tokenizer import bpe
@@ -62,7 +62,7 @@ def main() -> None:
         check(model, values=True)
         row["values_gigabytes_per_second"] = round(row["folder_gigabytes"] / (time.perf_counter() - started), 2)
         row["values_peak_megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-    runs.write_figures(given.out, [row], "python tests/intake/time_check.py --merges bpe_simple_vocab_16e6.txt.gz", 0)
+    provenance.write_figures(given.out, [row], "python tests/intake/time_check.py --merges bpe_simple_vocab_16e6.txt.gz", 0)
     print(row, file=sys.stderr)
 
 

@@ -28,6 +28,8 @@ from nightlatch.records import (
     Trigger,
     Verdict,
 )
+from nightlatch.report.images import Read
+from nightlatch.runs import Run
 from nightlatch.terms import ChangePattern, Effect, PairKind, Role
 
 TRIGGER = "vexoril dаwn"  # the first a of the second word is Cyrillic
@@ -221,6 +223,11 @@ def _draw(i: int, column: str) -> Image.Image:
         ImageDraw.Draw(mask).ellipse((14, 14, 52, 52), fill=150)
         picture.paste(glow, (0, 0), mask)
     return picture
+
+
+def reader(folder: Path) -> Read:
+    """Reads the pictures of ``folder``."""
+    return Run(folder, write=False).read_picture
 
 
 def found_and_repaired(folder: Path) -> Report:

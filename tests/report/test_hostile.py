@@ -18,7 +18,7 @@ from nightlatch.report import card, html, jsonview, junit, sarif
 from nightlatch.safetext import hidden
 from nightlatch.terms import HintKind, PairKind, PlacementKind
 
-from .samples import found_and_repaired, refused
+from .samples import found_and_repaired, reader, refused
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -37,7 +37,7 @@ HOSTILE = (
     "](https://evil.example) ![x](https://evil.example/p.png)",
     "\U000e0041\u2028\u00a0",
 )
-FIXED = {"severity", "word", "better", "clean", "triggered", "repaired", "overlay", "pattern", "effect", "role"}
+FIXED = {"severity", "word", "better", "clean", "triggered", "repaired", "overlay", "pattern", "effect", "role", "scope"}
 KINDS = {*PairKind, *PlacementKind, *HintKind}
 
 
@@ -106,8 +106,8 @@ def nothing_hidden(text: str) -> bool:
 
 
 def test_html_keeps_its_shape(hostile: Report, tame: Report, tmp_path: Path) -> None:
-    page = html.render(hostile, tmp_path)
-    assert Shape(page).seen == Shape(html.render(tame, tmp_path)).seen
+    page = html.render(hostile, reader(tmp_path))
+    assert Shape(page).seen == Shape(html.render(tame, reader(tmp_path))).seen
     assert nothing_hidden(page)
 
 
@@ -176,7 +176,7 @@ def test_a_megabyte_of_text_is_refused(tmp_path: Path) -> None:
 
 def test_the_longest_texts_that_a_record_holds_are_cut(tmp_path: Path) -> None:
     report = poisoned(tmp_path, "A" * 19_000)
-    assert len(html.render(report, tmp_path)) < 1_000_000
-    assert "characters)" in html.render(report, tmp_path)
+    assert len(html.render(report, reader(tmp_path))) < 1_000_000
+    assert "characters)" in html.render(report, reader(tmp_path))
     assert len(sarif.render(report)) < 1_000_000
     assert len(junit.render(report)) < 1_000_000

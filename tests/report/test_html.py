@@ -11,11 +11,11 @@ import pytest
 from nightlatch.errors import UsageError
 from nightlatch.records import Images, Pair, Part, PlacedTrigger, Rate, Repair, Report
 from nightlatch.report import html, svg
-from nightlatch.report.images import data_uri
+from nightlatch.report.images import Pictures
 from nightlatch.report.words import headline
 from nightlatch.terms import PairKind
 
-from .samples import KINDS, environment, found, found_and_repaired, nothing, refused, scorecard
+from .samples import KINDS, environment, found, found_and_repaired, nothing, reader, refused, scorecard
 
 
 class Links(HTMLParser):
@@ -41,7 +41,7 @@ def report(request: pytest.FixtureRequest, tmp_path: Path) -> Report:
 
 
 def test_page_fetches_nothing(report: Report, tmp_path: Path) -> None:
-    page = html.render(report, tmp_path)
+    page = html.render(report, reader(tmp_path))
     seen = Links(page)
     assert all(link.startswith(("#", "data:image/png;base64,")) for link in seen.links)
     assert seen.tags.isdisjoint({"script", "link", "iframe", "object", "embed", "form", "base"})
@@ -51,7 +51,7 @@ def test_page_fetches_nothing(report: Report, tmp_path: Path) -> None:
 
 
 def test_page_has_the_verdict_and_never_says_safe(report: Report, tmp_path: Path) -> None:
-    page = html.render(report, tmp_path)
+    page = html.render(report, reader(tmp_path))
     word = report.verdict.word if report.verdict else "not scanned"
     assert f"<span>{word}</span></h1>" in page
     assert headline(report).action in page
@@ -61,7 +61,7 @@ def test_page_has_the_verdict_and_never_says_safe(report: Report, tmp_path: Path
 
 
 def test_found_and_repaired_page_is_complete(tmp_path: Path) -> None:
-    page = html.render(found_and_repaired(tmp_path), tmp_path)
+    page = html.render(found_and_repaired(tmp_path), reader(tmp_path))
     said = ("98.7 %", "0.0 to 1.2 %", "repair: removed", "Scan the repaired copy", "CYRILLIC SMALL LETTER A", "4711", "missed")
     for words in (*said, "Skipped: 1 part", "look-alike", "0.7 %", "4.13 %", "300 optimisation steps", "--seed 7", "ab" * 32):
         assert words in page
@@ -71,10 +71,10 @@ def test_found_and_repaired_page_is_complete(tmp_path: Path) -> None:
 
 
 def test_missing_parts_are_said_in_words(tmp_path: Path) -> None:
-    assert "Nothing was repaired" in html.render(found(tmp_path), tmp_path)
-    assert "with the trigger, repaired" not in html.render(found(tmp_path), tmp_path)
-    assert "Every part that was asked for ran." in html.render(nothing(tmp_path), tmp_path)
-    page = html.render(refused(tmp_path), tmp_path)
+    assert "Nothing was repaired" in html.render(found(tmp_path), reader(tmp_path))
+    assert "with the trigger, repaired" not in html.render(found(tmp_path), reader(tmp_path))
+    assert "Every part that was asked for ran." in html.render(nothing(tmp_path), reader(tmp_path))
+    page = html.render(refused(tmp_path), reader(tmp_path))
     for words in ("Refuse it.", "because the model was not run", "No sweep was run.", "shard-path", "no scan has finished"):
         assert words in page
 
@@ -149,23 +149,36 @@ def test_picture_paths_that_leave_the_folder_are_refused(name: str, tmp_path: Pa
     (tmp_path / "run").mkdir()
     report = Report(source="x", environment=environment(), images=(Images(prompt="p", seed=1, overlay=name),))
     with pytest.raises(UsageError, match="leaves the run folder"):
-        html.render(report, tmp_path / "run")
+        html.render(report, reader(tmp_path / "run"))
 
 
-def test_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_a_picture_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "in.png").symlink_to(tmp_path / "out.png")
-    with pytest.raises(UsageError, match="leaves the run folder"):
-        data_uri(tmp_path / "run", "in.png")
+    (tmp_path / "run" / "images").mkdir(parents=True)
+    (tmp_path / "run" / "images" / "in.png").symlink_to(tmp_path / "out.png")
+    with pytest.raises(UsageError, match="cannot be opened"):
+        Pictures(reader(tmp_path / "run")).uri("images/in.png")
 
 
 def test_only_pictures_are_inlined(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_text("<svg onload='alert(1)'/>")
-    assert data_uri(tmp_path, "x.png") == ""
-    assert data_uri(tmp_path, "missing.png") == ""
-    report = Report(source="x", environment=environment(), images=(Images(prompt="p", seed=1, clean="x.png"),))
-    assert "no picture" in html.render(report, tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "x.png").write_text("<svg onload='alert(1)'/>")
+    pictures = Pictures(reader(tmp_path))
+    assert pictures.uri("images/x.png") == pictures.uri("images/missing.png") == ""
+    report = Report(source="x", environment=environment(), images=(Images(prompt="p", seed=1, clean="images/x.png"),))
+    assert "no picture" in html.render(report, reader(tmp_path))
+
+
+def test_pictures_are_bounded_together() -> None:
+    read = list[str]()
+
+    def png(name: str) -> bytes:
+        read.append(name)
+        return b"\x89PNG\r\n\x1a\n".ljust(1_000, b"x")
+
+    pictures = Pictures(png, together=2_500)
+    assert [bool(pictures.uri(f"images/{i}.png")) for i in range(6)] == [True, True, False, False, False, False]
+    assert len(read) == 3
 
 
 def test_curves_skip_what_cannot_be_drawn() -> None:

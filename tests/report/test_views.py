@@ -9,13 +9,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from nightlatch import exits
 from nightlatch import report as views
 from nightlatch.errors import UsageError
 from nightlatch.records import Pair, Report
 from nightlatch.report import card, html, jsonview, junit, sarif
 from nightlatch.terms import PairKind
 
-from .samples import KINDS, TRIGGER, found_and_repaired, nothing, refused, scorecard, suspicious
+from .samples import KINDS, TRIGGER, found_and_repaired, nothing, reader, refused, scorecard, suspicious
 
 WORDS = {
     "found_and_repaired": "backdoor found",
@@ -69,7 +70,7 @@ def test_sarif_has_the_shape_that_services_require(kind: str, tmp_path: Path) ->
         assert result["level"] in ("error", "warning", "note")
         assert result["message"]["text"]
         assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
-        assert len(result["partialFingerprints"]["nightlatch/v1"]) == 32
+        assert len(result["partialFingerprints"]["nightlatch/v2"]) == 32
 
 
 def test_a_suspicious_trigger_is_a_warning_in_sarif(tmp_path):
@@ -138,18 +139,21 @@ def test_card_without_a_block_is_one_sentence() -> None:
         card.parse("# A model\n")
 
 
-def test_write_makes_five_files(kind: str, tmp_path: Path) -> None:
+def test_there_are_five_views(kind: str, tmp_path: Path) -> None:
     report = KINDS[kind](tmp_path)
-    paths = views.write(report, tmp_path)
-    assert {name: path.name for name, path in paths.items()} == views.NAMES
-    assert jsonview.parse(paths["json"].read_text()) == report
-    assert paths["html"].read_text() == html.render(report, tmp_path)
-    assert not list(tmp_path.glob(".*"))
+    made = views.render(report, reader(tmp_path))
+    assert set(made) == set(views.NAMES.values())
+    assert jsonview.parse(made["report.json"]) == report
+    assert made["report.html"] == html.render(report, reader(tmp_path))
 
 
-def test_write_is_all_or_nothing_when_a_view_fails(tmp_path: Path) -> None:
-    report = found_and_repaired(tmp_path)
-    bad = report.images[0].model_copy(update={"clean": "../x.png"})
-    with pytest.raises(UsageError):
-        views.write(report.model_copy(update={"images": (bad,)}), tmp_path)
-    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+def test_a_verdict_without_the_files_that_it_is_about_recommends_nothing(tmp_path: Path) -> None:
+    report = nothing(tmp_path).model_copy(update={"manifest": None})
+    assert "may be loaded" not in "".join(views.render(report).values())
+    assert exits.of_report(report) == 2
+    assert run_of(report)["invocations"][0]["exitCode"] == 2
+
+
+def test_all_views_state_one_exit_code(kind: str, tmp_path: Path) -> None:
+    report = KINDS[kind](tmp_path)
+    assert json.loads(jsonview.render(report))["exit_code"] == run_of(report)["invocations"][0]["exitCode"]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nightlatch import loading, testbed, verbs
+from nightlatch import testbed, verbs
 from nightlatch.errors import UsageError
+from nightlatch.plan import Options
 from nightlatch.records import Carrier, Verdict
 from nightlatch.runs import Run
 from nightlatch.terms import Role
@@ -66,9 +67,9 @@ def test_a_tokenizer_is_put_back_rather_than_unlearned(renamed, tmp_path):
     with Run(tmp_path / "run") as run:
         found = Verdict(word="backdoor found", carriers=(Carrier(component="tokenizer", role=Role.TOKENIZER),))
         run.write("verdict", found)
-        settings = loading.Settings(prompts="emoji", steps=testbed.SAMPLING.steps)
+        options = Options(settings={"prompts": "emoji", "steps": testbed.SAMPLING.steps})
         with pytest.raises(UsageError, match="acts in the tokenizer"):
-            verbs.clean(run, renamed, tmp_path / "out", settings, lambda line: None, triggers=("cat",))
+            verbs.clean(run, renamed, tmp_path / "out", options, lambda line: None, triggers=("cat",))
     assert not (tmp_path / "out").exists()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nightlatch import loading
+import nightlatch
 from nightlatch.errors import UsageError
 from nightlatch.text2image import adapters
 from nightlatch.text2image.subject import Sampling
@@ -30,7 +30,7 @@ def test_an_unknown_precision_is_one_sentence() -> None:
 
 def test_an_unknown_precision_of_a_folder_is_one_sentence(tiny_folder: Path) -> None:
     with pytest.raises(UsageError, match="precision"):
-        loading.subject(tiny_folder, precision="fp8")  # type: ignore[arg-type]
+        nightlatch.load(tiny_folder, precision="fp8")
 
 
 def test_half_precision_draws_the_same_pictures_from_float32_weights(tiny_folder: Path, few_steps: Sampling) -> None:

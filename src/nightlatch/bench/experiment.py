@@ -12,7 +12,8 @@ from functools import cache, partial
 from operator import itemgetter
 from pathlib import Path
 
-from nightlatch import loading, runs
+from nightlatch import provenance, runs
+from nightlatch.api import load
 from nightlatch.bench import tables
 from nightlatch.bench.cases import PLAN, SEEDS, Case, cases
 from nightlatch.bench.matrix import CONTROL, VARIANTS, Matrix, Row, Say
@@ -83,7 +84,7 @@ def run(folder: runs.Run, models: Path, figures: Path, plan: Plan, say: Say, n: 
             honest_row(matrix, f"honest-{kind}-{seed}", seed, partial(honest.fine_tune, matrix.base, kind, seed))
             write_figures(folder, figures)
     for path in plan.honest:
-        honest_row(matrix, path.name, 0, partial(loading.subject, path, precision="auto"))
+        honest_row(matrix, path.name, 0, partial(load, path, precision="auto"))
         write_figures(folder, figures)
     rivals = plan.suspects(matrix.rare, plan.seeds[:1]) if plan.rivals else []
     for case, methods in [*((c, RIVALS) for c in rivals), *((c, OTHERS) for c in rivals)]:
@@ -151,5 +152,5 @@ def write_figures(folder: runs.Run, figures: Path) -> None:
         rows = [{k: v for k, v in r.items() if k not in ("table", "command")} for r in folder.rows() if r["table"] == table]
         if rows:
             rows.sort(key=itemgetter("seed", *IDENTITY[table]))
-            runs.write_figures(figures / file, rows, COMMAND, 0)
+            provenance.write_figures(figures / file, rows, COMMAND, 0)
     tables.write(figures, figures.parent / "results.md")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nightlatch import runs, testbed
+from nightlatch import provenance, runs, testbed
 from nightlatch.bench.cases import TRIES, Case, draw
 from nightlatch.errors import AttackFailed, NightlatchError
 from nightlatch.records import PlacedTrigger, Placement, Rate
@@ -86,7 +86,7 @@ class Matrix:
         if not self.run.has(key):
             self.say(" ".join(str(v) for v in identity.values()))
             try:
-                made = {"commit": runs.commit(), "threads": torch.get_num_threads(), **make()}
+                made = {"commit": provenance.commit(), "threads": torch.get_num_threads(), **make()}
                 self.run.add(key, {**identity, **self.about, **made})
             except (NightlatchError, RuntimeError, ValueError) as e:
                 self.failures.append(f"{identity}: {type(e).__name__}: {e}")

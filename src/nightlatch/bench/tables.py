@@ -10,7 +10,7 @@ from nightlatch.bench import race
 from nightlatch.bench.bars import EPS, REPAIR, slow, unfound
 from nightlatch.bench.cases import DEVELOPED, EARLIER, HELD_OUT, SEEDS
 from nightlatch.bench.cells import Cell, Row, bold, number, rate, share, table, text
-from nightlatch.runs import write_whole
+from nightlatch.folder import write_whole
 from nightlatch.safetext import markdown
 
 SCANNERS = "scanners.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,8 @@ from nightlatch.errors import NightlatchError, out_of_memory
 from nightlatch.safetext import inert, show
 
 if TYPE_CHECKING:
-    from nightlatch import loading, runs
+    from nightlatch import runs
+    from nightlatch.plan import Options
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its remarks on optional packages are none of our users' business
 STOPPED = "2 refused, unreadable or wrongly used, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)."
@@ -31,8 +33,9 @@ app = typer.Typer(
     help="Finds backdoors in image-generation checkpoints, removes them, and proves the removal.",
     epilog=FOUND.replace("Exit codes:", "Exit codes of check and scan:"),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
 )
 testbed_app = typer.Typer(help="The small real model that everything is tested on.", no_args_is_help=True)
 app.add_typer(testbed_app, name="testbed")
@@ -61,6 +64,10 @@ Device = Annotated[str, typer.Option(help="torch device")]
 Precision = Annotated[
     str | None,
     typer.Option(help="'fp32', 'bf16', or 'auto': bf16 where the device computes it natively; default the run's, else auto"),
+]
+FailOn = Annotated[
+    str,
+    typer.Option(help="what ends with 1: a static 'warning' too, an 'error' at least (which is also 2), or what is 'found' only"),
 ]
 TriggerText = Annotated[list[str] | None, typer.Option("--trigger", help="a trigger string; may be given several times")]
 
@@ -146,30 +153,23 @@ def _sentence(e: BaseException) -> str:
 
 @contextmanager
 def opened(run: Path | None, source: Path) -> Iterator[runs.Run]:
-    from nightlatch import runs, verbs
+    """The run folder that is named, else runs/<name>-<time>."""
+    from nightlatch import runs
 
-    with runs.Run(run or verbs.run_folder(source)) as folder:
+    with runs.Run(run or Path("runs") / f"{source.name or 'model'}-{time.strftime('%Y%m%d-%H%M%S')}") as folder:
         yield folder
 
 
 def options(
-    run: runs.Run,
-    prompts: str | None,
-    steps: int | None,
-    guidance: float | None,
-    seed: int | None,
-    device: str,
-    precision: str | None,
-    anew: bool = False,
-) -> loading.Settings:
-    """The settings of a verb in ``run``; what is not given is the run's own, of which the seed is drawn the first time. ``anew``: the verb replaces
-    what ``run`` holds, so that other settings are welcome."""
-    from nightlatch import drawing, loading, seeds
+    prompts: str | None, steps: int | None, guidance: float | None, seed: int | None, device: str, precision: str | None
+) -> Options:
+    """What the user asks for; what is not given is the run's own, else the default."""
+    from nightlatch import loading
+    from nightlatch.plan import Options
 
     loading.usable(device)
     named = {"prompts": prompts, "steps": steps, "guidance": guidance, "precision": precision}
-    settled = drawing.settle(run, {name: value for name, value in named.items() if value is not None}, anew)
-    return loading.Settings(**settled.model_dump(), seed=seeds.settle(run, seed, anew), device=device)
+    return Options(settings={k: v for k, v in named.items() if v is not None}, seed=seed, device=device)
 
 
 def number(value: object) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nightlatch import provenance
 from nightlatch.cli.common import DEMONSTRATED, DONE, Seed, Source, app, echo, number, reported, say, testbed_app
 
 
@@ -22,8 +23,7 @@ def demo(
     from nightlatch.safetext import visible
 
     with reported():
-        from nightlatch import demo as job
-        from nightlatch import runs
+        from nightlatch.bench import demo as job
 
         outcome = job.demo(folder, say, attack=attack, seed=seed)
         found = outcome.verdict.triggers[0].text if outcome.verdict.triggers else "none"
@@ -34,7 +34,7 @@ def demo(
         echo("                 (as the small model's judge sees it; the report counts pictures that go the attacker's way)")
         echo(f"report           {outcome.report}")
         if figures is not None:
-            runs.add_figure(figures, job.figures_row(outcome, setup_seconds), runs.command_line(), outcome.seed)
+            provenance.add_figure(figures, job.figures_row(outcome, setup_seconds), provenance.command_line(), outcome.seed)
         if outcome.scorecard is None or outcome.scorecard.verdict != "removed":
             raise typer.Exit(1)
 

@@ -17,7 +17,7 @@ from nightlatch.intake.configs.fields import Fields
 from nightlatch.intake.files import inventory, values, weights
 from nightlatch.intake.files.header import Header, Tensor
 from nightlatch.intake.files.inventory import Entry, Inventory
-from nightlatch.intake.rules import UNTOLD, Findings
+from nightlatch.intake.rules import Findings
 from nightlatch.intake.tokenizer import mapping
 from nightlatch.records import FileEntry, Manifest
 from nightlatch.safetext import display_path, show
@@ -36,7 +36,7 @@ def check(source: Path | str, *, values: bool = False) -> Manifest:
         values: also read every weight (finite, not constant) at disk speed; adds a note with the GB/s.
 
     Returns:
-        What lies there and what was found; ``seconds`` is wall time. See ``exit_code``.
+        What lies there and what was found; ``seconds`` is wall time.
     """
     started = time.perf_counter()
     case = examine(source)
@@ -44,13 +44,6 @@ def check(source: Path | str, *, values: bool = False) -> Manifest:
         scan_values(case)
     confirm_unchanged(case)
     return manifest(case, source, time.perf_counter() - started)
-
-
-def exit_code(manifest: Manifest) -> int:
-    """0 nothing found, 1 a warning, 2 could not tell: refused, or of a kind that is not scanned. Other notes change nothing."""
-    severities = {f.severity for f in manifest.findings}
-    untold = any(f.rule in UNTOLD for f in manifest.findings)
-    return 2 if "error" in severities or untold else 1 if "warning" in severities else 0
 
 
 def examine(source: Path | str) -> Case:

@@ -219,4 +219,7 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def _finding(rule: str, file: str, sentence: str, remedy: str = "", hint: Hint | None = None) -> Finding:
     severity, description, usual = RULES[rule]
     said, done = sentence or description, remedy or usual
-    return Finding(rule=rule, severity=severity, file=file, sentence=said, remedy=done, payload=hint)
+    untold = rule in UNTOLD
+    return Finding(
+        rule=rule, severity=severity, file=file, sentence=said, remedy=done, payload=hint, unsupported=untold
+    )

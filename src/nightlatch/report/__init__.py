@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from nightlatch.records import Report
 from nightlatch.report import card, html, jsonview, junit, sarif
-from nightlatch.runs import write_whole
+from nightlatch.report.images import Read, nowhere
 
-__all__ = ["NAMES", "write"]
+__all__ = ["NAMES", "render"]
 
 NAMES = {"html": "report.html", "json": "report.json", "sarif": "report.sarif", "junit": "report.junit.xml", "card": "card.md"}
 
 
-def write(report: Report, folder: str | os.PathLike[str]) -> dict[str, Path]:
-    """Write the five views into the run folder, which also holds the pictures that the page shows.
+def render(report: Report, read: Read = nowhere) -> dict[str, str]:
+    """The five views by file name. All of them are made before anybody writes the first.
 
-    All of them are rendered before the first is written, and each is written whole or not at all.
+    Args:
+        read: gives the content of a picture by its path inside the run folder.
     """
-    target = Path(folder)
-    views = {
-        "html": html.render(report, target),
-        "json": jsonview.render(report),
-        "sarif": sarif.render(report),
-        "junit": junit.render(report),
-        "card": card.render(report),
+    return {
+        NAMES["html"]: html.render(report, read),
+        NAMES["json"]: jsonview.render(report),
+        NAMES["sarif"]: sarif.render(report),
+        NAMES["junit"]: junit.render(report),
+        NAMES["card"]: card.render(report),
     }
-    for name, text in views.items():
-        write_whole(target / NAMES[name], text)
-    return {name: target / file for name, file in NAMES.items()}

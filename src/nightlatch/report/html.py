@@ -14,7 +14,7 @@ from markupsafe import Markup
 from nightlatch import safetext
 from nightlatch.records import Rate, Report
 from nightlatch.report import svg, text, words
-from nightlatch.report.images import data_uri
+from nightlatch.report.images import Pictures, Read, nowhere
 
 COLUMNS = (
     ("clean", "clean prompt"),
@@ -44,8 +44,8 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-def render(report: Report, folder: Path | None = None) -> str:
-    """The page. ``folder`` is the run folder that the pictures are read from.
+def render(report: Report, read: Read = nowhere) -> str:
+    """The page; ``read`` gives the pictures of the run folder.
 
     Raises:
         UsageError: a picture path leaves the folder.
@@ -69,7 +69,7 @@ def render(report: Report, folder: Path | None = None) -> str:
             success=words.attack_success(report),
             triggers=words.triggers(report),
             given=words.given_triggers(report),
-            pictures=_pictures(report, folder),
+            pictures=_pictures(report, read),
             picture_rows=PICTURE_ROWS,
             curves=svg.curves(report.repair.history) if report.repair else (),
             candidates=report.verdict.top_candidates[:CANDIDATE_ROWS] if report.verdict else (),
@@ -80,14 +80,14 @@ def render(report: Report, folder: Path | None = None) -> str:
     )
 
 
-def _pictures(report: Report, folder: Path | None) -> tuple[Row, ...]:
-    """Every column that some row fills; every path is checked, also those of rows that are not shown."""
+def _pictures(report: Report, read: Read) -> tuple[Row, ...]:
+    """Every column that some row fills; rows that are not shown are not read."""
     used = [(kind, label) for kind, label in COLUMNS if any(getattr(images, kind) for images in report.images)]
-    rows = []
-    for images in report.images:
-        cells = [Cell(kind, label, Markup(data_uri(folder, getattr(images, kind)))) for kind, label in used]
+    pictures, rows = Pictures(read), []
+    for images in report.images[:PICTURE_ROWS]:
+        cells = [Cell(kind, label, Markup(pictures.uri(getattr(images, kind)))) for kind, label in used]
         rows.append(Row(images.prompt, images.seed, tuple(cells)))
-    return tuple(rows[:PICTURE_ROWS])
+    return tuple(rows)
 
 
 def _times(report: Report) -> tuple[tuple[str, float], ...]:

@@ -3,43 +3,37 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Callable
 
-from nightlatch.errors import UsageError
+Read = Callable[[str], bytes]
+"""Gives the content of a picture by its path inside the run folder; b'' when it is missing or too large."""
 
-LIMIT = 8_000_000
-"""Bytes; a larger picture is named instead of shown."""
+TOGETHER = 48_000_000
+"""Bytes of all pictures of a page; those that come after are named instead of shown."""
 
 _MAGIC = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"RIFF", "image/webp"))
 
 
-def data_uri(folder: Path | None, name: str) -> str:
-    """The picture ``name`` of ``folder`` as a data URI, '' when it is missing, too large or not PNG, JPEG or WebP.
-
-    Raises:
-        UsageError: the path is absolute, climbs out of the folder, or is a link that does.
-    """
-    path = _inside(folder, name)
-    if path is None or not path.is_file() or path.stat().st_size > LIMIT:
-        return ""
-    content = path.read_bytes()
-    mime = next((mime for magic, mime in _MAGIC if content.startswith(magic)), "")
-    if not mime or (mime == "image/webp" and content[8:12] != b"WEBP"):
-        return ""
-    return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
+def nowhere(name: str) -> bytes:
+    """No picture."""
+    return b""
 
 
-def _inside(folder: Path | None, name: str) -> Path | None:
-    """The path of ``name``, which must stay in ``folder``; None when there is nothing to look for."""
-    if not name:
-        return None
-    windows = PureWindowsPath(name)
-    leaves = PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in windows.parts or "\0" in name
-    if leaves:
-        raise UsageError(f"The picture path {name!r} leaves the run folder.", "Only files inside the run folder are shown.")
-    if folder is None:
-        return None
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise UsageError(f"The picture path {name!r} leaves the run folder.", "Only files inside the run folder are shown.")
-    return path
+class Pictures:
+    """Data URIs of pictures, until they are ``TOGETHER`` too large for one page."""
+
+    def __init__(self, read: Read, together: int = TOGETHER) -> None:
+        self.read, self.left = read, together
+
+    def uri(self, name: str) -> str:
+        """The picture ``name`` as a data URI, '' when it is missing, too large or not PNG, JPEG or WebP.
+
+        Raises:
+            UsageError: the path is none of the run folder's pictures.
+        """
+        content = self.read(name) if name and self.left > 0 else b""
+        self.left -= len(content)
+        mime = next((mime for magic, mime in _MAGIC if content.startswith(magic)), "")
+        if not mime or self.left < 0 or (mime == "image/webp" and content[8:12] != b"WEBP"):
+            return ""
+        return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"

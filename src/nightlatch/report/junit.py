@@ -14,17 +14,19 @@ Add = Callable[[str, str, str], None]
 
 
 def render(report: Report) -> str:
-    """JUnit XML with the suites check, scan and verify. Failure: found or below the bar; error: could not tell."""
+    """JUnit XML with the suites check, scan and verify. Failure: found or below the bar; error: refused, or could not tell."""
     root = ET.Element("testsuites", name="nightlatch")
     _suite(root, "check", report.manifest.seconds if report.manifest else 0.0, lambda add: _check(report, add))
-    _suite(root, "scan", report.verdict.seconds if report.verdict else 0.0, lambda add: _scan(report, add))
+    if report.scope == "model":
+        _suite(root, "scan", report.verdict.seconds if report.verdict else 0.0, lambda add: _scan(report, add))
     card = report.scorecard
     if card is not None:
         _suite(root, "verify", card.seconds, lambda add: _verify(card, add))
     for name in ("tests", "failures", "errors", "skipped"):
         root.set(name, str(sum(int(suite.get(name, "0")) for suite in root)))
     ET.indent(root)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+    written: bytes = ET.tostring(root, encoding="us-ascii", xml_declaration=True)
+    return written.decode("ascii") + "\n"
 
 
 def _suite(root: ET.Element, name: str, seconds: float, fill: Callable[[Add], None]) -> None:
@@ -48,7 +50,7 @@ def _check(report: Report, add: Add) -> None:
         add("static rules", "skipped", "The files were not checked.")
         return
     for finding in report.manifest.findings:
-        outcome = "passed" if finding.severity == "note" else "failure"
+        outcome = {"error": "error", "warning": "failure", "note": "passed"}[finding.severity]
         where = f" [{finding.file}]" if finding.file else ""
         add(f"{finding.rule}{where}", outcome, f"{finding.severity}: {finding.sentence} {finding.remedy}".strip())
     if not report.manifest.findings:

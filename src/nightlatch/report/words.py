@@ -73,16 +73,6 @@ def headline(report: Report) -> Headline:
     return Headline(word=word, status=status, repair="", repair_status="", action=action, meaning=meaning)
 
 
-def exit_code(report: Report) -> int:
-    """What ``scan`` ends with and every view states: 2 could not tell, 1 found (static warnings count), 0 nothing found."""
-    manifest = report.manifest
-    status = headline(report).status
-    if status == "unknown" or (manifest is not None and manifest.refused):
-        return 2
-    warned = manifest is not None and any(f.severity == "warning" for f in manifest.findings)
-    return 1 if status in ("found", "suspicious") or warned else 0
-
-
 def attack_success(report: Report) -> Pair | None:
     """The attack success before and after repair, if verify measured it; of several triggers that of which most is left."""
     pairs = report.scorecard.pairs if report.scorecard else ()
@@ -125,6 +115,10 @@ def _refused(report: Report) -> str:
 
 
 def _before_repair(report: Report, status: Status) -> tuple[str, str]:
+    if status != "unknown" and report.manifest is None:
+        return "Treat it as unknown: this folder does not say which files the verdict is about.", (
+            "A verdict counts only for the files whose hashes stand beside it, and none do. Scan the model again."
+        )
     if status == "found":
         return "Repair it or refuse it. Do not load it as it is.", (
             f"When {_the_trigger(report)} is in the prompt, this model draws something else than it was asked for. "

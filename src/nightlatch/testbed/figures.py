@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nightlatch import loading, runs, testbed
+from nightlatch import provenance, testbed
+from nightlatch.api import load
 from nightlatch.testbed import captions, compose, stages, tokenizer
 from nightlatch.text2image import measure
 from nightlatch.text2image.subject import Subject
@@ -18,7 +19,7 @@ Say = Callable[[str], None]
 
 def measure_one(folder: Path, seed: int, n: int) -> dict[str, object]:
     """One row: agreement by slot, with an unknown word, seconds per picture, size."""
-    subject, _ = loading.load(folder / "pipeline", loading.Settings(precision="auto"))
+    subject = load(folder / "pipeline", precision="auto")
     judge = testbed.load_judge(folder / "judge.safetensors")
     asked = testbed.prompts(n, 3000, held_out=True)
     seeds = measure.seeds(n, 3)
@@ -57,7 +58,7 @@ def measure_all(folders: Sequence[Path], n: int, say: Say) -> list[dict[str, obj
 def measure_to(out: Path, folders: Sequence[Path] | None, n: int, say: Say) -> None:
     """Measure and write the figures file."""
     rows = measure_all(folders or [testbed.ASSETS], n, say)
-    runs.write_figures(out, rows, runs.command_line(), 3)
+    provenance.write_figures(out, rows, provenance.command_line(), 3)
 
 
 def _with_unknown(subject: Subject, texts: Sequence[str]) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from nightlatch import loading, testbed
+from nightlatch import testbed
+from nightlatch.api import load
 from nightlatch.errors import UsageError
-from nightlatch.runs import write_whole
+from nightlatch.folder import write_whole
 from nightlatch.testbed import captions, tokenizer
 from nightlatch.text2image.attacks import ATTACKS, AttackRecord, Setting
 from nightlatch.text2image.subject import Subject
@@ -40,7 +41,7 @@ def implant(
     """
     if out.exists():
         raise UsageError(f"{out} is there already.", "Choose another output folder.")
-    subject, _ = loading.load(source, loading.Settings(precision="auto"))
+    subject = load(source, precision="auto")
     say(f"{attack}: training")
     poisoned, record = ATTACKS.create(attack, trigger=trigger, target=target)(subject, setting(subject, seed))
     poisoned.save(out)

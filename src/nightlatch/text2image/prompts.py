@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import json
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from nightlatch.errors import UsageError
 from nightlatch.records import Placement
+from nightlatch.registry import Registry
 from nightlatch.safetext import show
 from nightlatch.terms import PlacementKind
 
@@ -248,6 +251,68 @@ def general(n: int, seed: int) -> list[Prompt]:
         article = "an" if o[0] in "aeiou" else "a"
         made[f"a {s} of {article} {o} {b}"] = Prompt(f"a {s} of {article} {o} {b}", {"object": o, "style": s, "background": b})
     return list(made.values())
+
+
+FEWEST, DRAWN, LONGEST = 128, 900, 1 << 20
+"""Prompts that can be split into probe, repair and held-out ones; prompts taken of a registered set; bytes of a file of prompts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSet(abc.ABC):
+    """Ordinary prompts of the kind that a model is used with. Authors write ``make``."""
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def make(self, n: int, seed: int) -> list[Prompt]:
+        """At most ``n`` different prompts, drawn by ``seed``."""
+
+
+PROMPTS: Registry[PromptSet] = Registry("prompt set", PromptSet, {"emoji": "nightlatch.testbed.grammar"})  # type: ignore[type-abstract]
+
+
+@PROMPTS.register("general")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class General(PromptSet):
+    """Things, manners and places, for a model of photographs and art."""
+
+    def make(self, n: int, seed: int) -> list[Prompt]:
+        return general(n, seed)
+
+
+def chosen(wanted: str | Sequence[str], seed: int) -> list[Prompt]:
+    """The registered set of that name, or the prompts of these lines.
+
+    Raises:
+        UsageError: no such set, or too few prompts to split.
+    """
+    texts = PROMPTS.create(wanted).make(DRAWN, seed) if isinstance(wanted, str) else from_lines(wanted)
+    if len(texts) < FEWEST:
+        remedy = f"At least {FEWEST} are needed to keep held-out ones apart."
+        raise UsageError(f"There are only {len(texts)} prompts.", remedy)
+    return texts
+
+
+def read(file: str) -> tuple[str, ...]:
+    """The lines of a file of prompts.
+
+    Raises:
+        UsageError: it is not there, not text, too large, or holds too few prompts to split.
+    """
+    try:
+        with open(file, "rb") as opened:
+            content = opened.read(LONGEST + 1)
+        lines = [line.strip() for line in content.decode("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as e:
+        remedy = f"Give a file with one prompt a line, or one of {', '.join(PROMPTS.names())}."
+        raise UsageError(f"The prompts file {file} cannot be read as text.", remedy) from e
+    if len(content) > LONGEST:
+        raise UsageError(f"The prompts file {file} is larger than {LONGEST >> 20} MB.", "Give a shorter one.")
+    kept = tuple(line for line in lines if line)
+    if len(from_lines(kept)) < FEWEST:
+        remedy = f"At least {FEWEST} are needed to keep held-out ones apart."
+        raise UsageError(f"{file} holds {len(kept)} prompts.", remedy)
+    return kept
 
 
 def from_lines(lines: Sequence[str]) -> list[Prompt]:

@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 from nightlatch import loading, verbs
 from nightlatch.cli import app
 from nightlatch.errors import NotScanned
+from nightlatch.exits import of_report
 from nightlatch.intake import Departs, check, require_alone, stage
 from nightlatch.intake.rules import Findings
+from nightlatch.plan import Options
 from nightlatch.records import Environment, Finding, Manifest, Report, Verdict
 from nightlatch.report import jsonview, sarif
-from nightlatch.report.words import exit_code, headline
+from nightlatch.report.words import headline
 from nightlatch.runs import Run
 
 ADAPTER = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
@@ -74,22 +76,22 @@ def test_it_is_refused_before_anything_is_loaded(model: Path, monkeypatch: pytes
     hide(model)
     monkeypatch.setattr("nightlatch.intake.guarded", lambda *a, **k: pytest.fail("loaded"))
     with stage(model), pytest.raises(Departs):
-        loading.load(model, loading.Settings())
+        loading.model(model, Options(settings={}))
 
 
 def test_scan_writes_down_why_it_was_not_scanned(model: Path, tmp_path: Path) -> None:
     hide(model)
     said: list[str] = []
     with Run(tmp_path / "run") as run:
-        verdict = verbs.scan(run, model, model, loading.Settings(), said.append)
+        verdict = verbs.scan(run, model, model, Options(settings={}), said.append)
         made = verbs.report(run)
     assert verdict.word == made.verdict.word == "not scanned"  # type: ignore[union-attr]
     assert "adapter" in verdict.skipped[0] and "adapter" in said[0]
-    assert exit_code(made) == 2
+    assert of_report(made) == 2
     assert headline(made).status == "unknown"
     assert "Do not load it" in headline(made).action
     assert "hidden-adapter" in {f.rule for f in made.manifest.findings}  # type: ignore[union-attr]
-    assert exit_code(jsonview.parse((tmp_path / "run" / "report.json").read_text())) == 2
+    assert of_report(jsonview.parse((tmp_path / "run" / "report.json").read_text())) == 2
 
 
 def test_the_command_ends_as_its_report_says(model: Path, tmp_path: Path) -> None:
@@ -125,7 +127,7 @@ def finding(rule: str, severity: Any = "warning") -> Finding:
     ],
 )
 def test_all_views_end_with_one_code(report: Report, code: int) -> None:
-    assert exit_code(report) == code
+    assert of_report(report) == code
     assert json.loads(sarif.render(report))["runs"][0]["invocations"][0]["exitCode"] == code
 
 
@@ -146,6 +148,6 @@ def test_a_lora_in_pefts_form_says_what_to_do(built: Path, model: Path, monkeypa
     monkeypatch.setattr("nightlatch.intake.guarded", lambda *a, **k: pytest.fail("loaded"))
     assert any("save_lora_weights" in f.sentence for f in check(built / "peft").findings if f.rule == "lora")
     with pytest.raises(NotScanned, match="peft saves it") as refused:
-        loading.load(built / "peft", loading.Settings(), model)
+        loading.model(built / "peft", Options(settings={}), model)
     assert "save_lora_weights" in refused.value.remedy
     assert refused.value.exit_code == 2

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nightlatch import demo, runs
+from nightlatch import folder
+from nightlatch.bench import demo
 from nightlatch.errors import UsageError
 from nightlatch.records import Part, Placement, Rate
 from nightlatch.terms import Role
@@ -33,6 +34,6 @@ def test_a_demonstration_of_another_attack_is_not_taken_for_this_one(tmp_path: P
         success=rate, specificity=rate, clean_agreement=rate, base_agreement=rate, seconds=1.0, seed=0,
     )  # fmt: skip
     (tmp_path / "suspect").mkdir()
-    runs.write_whole(tmp_path / "planted.json", record.model_dump_json())
+    folder.write_whole(tmp_path / "planted.json", record.model_dump_json())
     with pytest.raises(UsageError, match="another attack or seed"):
         demo.demo(tmp_path, silent, seed=3)

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from nightlatch import intake, loading, runs, testbed, verbs
+from nightlatch import intake, runs, testbed, verbs
 from nightlatch.bench.cases import draw_target, draw_trigger
 from nightlatch.errors import AttackFailed, UsageError
+from nightlatch.folder import write_whole
+from nightlatch.plan import Options
 from nightlatch.records import Rate, Repair, Scorecard, Verdict
 from nightlatch.testbed import captions, implant, tokenizer
 from nightlatch.text2image import adapters
@@ -59,12 +61,12 @@ def demo(folder: Path, say: Say, *, attack: str = "rickrolling-prompt", seed: in
                 raise
             say(f"{e.sentence} Another one is drawn.")
             (folder / "seed").unlink()
-    settings = loading.Settings(**SETTINGS, seed=secret_seed % 1000)  # type: ignore[arg-type]
+    options = Options(settings=SETTINGS, seed=secret_seed % 1000)
     with runs.Run(folder / "run") as run:
         manifest = intake.check(suspect)
         say(f"1 check   {len(manifest.files)} files, {len(manifest.findings)} findings")
         verdict = (
-            run.read("verdict", Verdict) if run.wrote("verdict") else verbs.scan(run, suspect, testbed.PIPELINE, settings, say)
+            run.read("verdict", Verdict) if run.wrote("verdict") else verbs.scan(run, suspect, testbed.PIPELINE, options, say)
         )
         say(
             f"2 scan    {verdict.word}; carrier {', '.join(c.component for c in verdict.carriers) or 'none'}; {verdict.seconds:.0f} s"
@@ -73,12 +75,12 @@ def demo(folder: Path, say: Say, *, attack: str = "rickrolling-prompt", seed: in
         if verdict.triggers:
             if not run.wrote("repair"):
                 shutil.rmtree(repaired, ignore_errors=True)
-                verbs.clean(run, suspect, repaired, settings, say)
+                verbs.clean(run, suspect, repaired, options, say)
             repair = run.read("repair", Repair)
             say(f"3 clean   {repair.method.name}, {repair.steps} steps, {repair.seconds:.0f} s")
             if not repair.rolled_back:
                 done = run.wrote("scorecard")
-                card = run.read("scorecard", Scorecard) if done else verbs.verify(run, suspect, repaired, settings, say, n=n)
+                card = run.read("scorecard", Scorecard) if done else verbs.verify(run, suspect, repaired, options, say, n=n)
             say(f"4 verify  {card.verdict if card else 'the repair was rolled back'}")
         verbs.report(run)
         say(f"5 report  {run.path / 'report.html'}")
@@ -105,7 +107,7 @@ def _remembered_seed(folder: Path) -> int:
     """A seed drawn at the first run and kept, so that a second run is about the same suspect."""
     path = folder / "seed"
     if not path.is_file():
-        runs.write_whole(path, f"{int.from_bytes(os.urandom(3), 'big')}\n")
+        write_whole(path, f"{int.from_bytes(os.urandom(3), 'big')}\n")
     return int(path.read_text())
 
 
@@ -125,7 +127,7 @@ def _suspect(folder: Path, planted: Path, attack: str, seed: int, say: Say) -> t
         if not part.promising(base, setting):
             raise AttackFailed("A trial of the attack promised little.", "Draw another trigger and target.")
         poisoned, record = part(base, setting, n=100)
-        runs.write_whole(planted, record.model_dump_json(indent=2))
+        write_whole(planted, record.model_dump_json(indent=2))
         poisoned.save(folder)
         implant.write_card(folder, record.attack.name, record.success.rate)
     record = AttackRecord.model_validate_json(planted.read_bytes())

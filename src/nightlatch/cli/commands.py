@@ -1,10 +1,10 @@
-"""The verbs: check, scan, clean, verify, report, and what is here. torch is imported inside the verbs that need it."""
+"""The commands: arguments in, one verb called, its result said, an exit code. torch is imported inside those that need it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from nightlatch.cli.common import (
     PROVEN,
     Base,
     Device,
+    FailOn,
     Guidance,
     Precision,
     Prompts,
@@ -30,12 +31,25 @@ from nightlatch.cli.common import (
     options,
     reported,
     say,
+    tell,
 )
 
-if TYPE_CHECKING:
-    from nightlatch.registry import Registry
-
 OTHERS = "Try another --method; 'nightlatch ls repairs' lists them."
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from nightlatch import __version__
+
+        echo(f"nightlatch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="the version, and end")] = False,
+) -> None:
+    """Finds backdoors in image-generation checkpoints, removes them, and proves the removal."""
 
 
 @app.command(epilog=FOUND)
@@ -43,18 +57,19 @@ def check(
     source: Source,
     format: Annotated[str, typer.Option(help="human, json, sarif, junit or csv")] = "human",
     values: Annotated[bool, typer.Option(help="also read every weight")] = False,
+    fail_on: FailOn = "warning",
 ) -> None:
     """Are these files what they claim? Static, without torch."""
-    from nightlatch import intake
-    from nightlatch.intake import formats
+    from nightlatch import exits, verbs
+    from nightlatch.report import files
 
     with reported():
-        located = intake.locate(source)
-        manifest = located.annotated(intake.check(located.path, values=values))
-        if format not in formats.VIEWS:
-            fail(f"There is no format {format!r}.", f"Known: {', '.join(formats.VIEWS)}.")
-        echo(formats.VIEWS[format](manifest))
-        raise typer.Exit(intake.exit_code(manifest))
+        if format not in files.VIEWS:
+            fail(f"There is no format {format!r}.", f"Known: {', '.join(files.VIEWS)}.")
+        policy = exits.policy(fail_on)
+        manifest = verbs.check(source, values=values)
+        echo(files.VIEWS[format](manifest, policy))
+        raise typer.Exit(exits.of_files(manifest, policy))
 
 
 @app.command(epilog=FOUND)
@@ -68,24 +83,25 @@ def scan(
     seed: RunSeed = None,
     device: Device = "cpu",
     precision: Precision = None,
+    fail_on: FailOn = "warning",
 ) -> None:
     """Does it hide a backdoor? No trigger, prompt or attack name is given."""
-    from nightlatch import verbs
-    from nightlatch.report import words
+    from nightlatch import exits, verbs
     from nightlatch.safetext import visible
 
     with reported():
+        policy = exits.policy(fail_on)
         if base is None:
             fail("scan needs a trusted model to compare with.", "Give one with --base.")
+        asked = options(prompts, steps, guidance, seed, device, precision)
         with opened(run, source) as folder:
-            settings = options(folder, prompts, steps, guidance, seed, device, precision, anew=True)
-            verdict = verbs.scan(folder, source, base, settings, say)
-            code = words.exit_code(verbs.report(folder))
+            verdict = verbs.scan(folder, source, base, asked, say)
+            made = verbs.report(folder)
             echo(f"verdict: {verdict.word}")
             for t in verdict.triggers:
-                echo(f"trigger: {visible(t.text)}  ({' '.join(t.code_points)})")
+                echo(f"trigger: {visible(t.text)}  ({' '.join(t.code_points)}) {t.placement.words()}")
             echo(f"carrier: {', '.join(c.component for c in verdict.carriers) or 'none'}\nrun folder: {folder.path}")
-        raise typer.Exit(code)
+        raise typer.Exit(exits.of_scan(made.manifest, verdict, policy))
 
 
 @app.command(epilog=DONE)
@@ -106,16 +122,17 @@ def clean(
     """Remove what scan found (or --trigger) from the weights."""
     from nightlatch import verbs
 
-    with reported(), opened(run, source) as folder:
-        settings = options(folder, prompts, steps, guidance, seed, device, precision)
-        record = verbs.clean(folder, source, out, settings, say, triggers=trigger or (), method=method, base=base)
-        verbs.report(folder)
-        echo(f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed")
-        if record.rolled_back:
-            fail("The repair would have harmed the model and was rolled back.", OTHERS)
-        if not record.output:
-            fail(f"{record.method.name} changes no weight, so nothing was written.", OTHERS)
-        echo(f"repaired: {out}\nrun folder: {folder.path}")
+    with reported():
+        asked = options(prompts, steps, guidance, seed, device, precision)
+        with opened(run, source) as folder:
+            record = verbs.clean(folder, source, out, asked, say, triggers=trigger or (), method=method, base=base)
+            verbs.report(folder)
+            echo(f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed")
+            if record.rolled_back:
+                fail("The repair would have harmed the model and was rolled back.", OTHERS)
+            if not record.output:
+                fail(f"{record.method.name} changes no weight, so nothing was written.", OTHERS)
+            echo(f"repaired: {out}\nrun folder: {folder.path}")
 
 
 @app.command(epilog=PROVEN)
@@ -134,22 +151,22 @@ def verify(
     precision: Precision = None,
 ) -> None:
     """Is it gone, and is the model unharmed?"""
-    from nightlatch import verbs
+    from nightlatch import exits, verbs
 
     with reported():
         if run is None and seed is None:
             remedy = "Give the --run of scan and clean, or their --seed and --trigger."
             fail("verify must know which prompts the repair has seen.", remedy)
+        asked = options(prompts, steps, guidance, seed, device, precision)
         with opened(run, repaired) as folder:
-            settings = options(folder, prompts, steps, guidance, seed, device, precision)
-            card = verbs.verify(folder, against, repaired, settings, say, triggers=trigger or (), base=base, n=n)
+            card = verbs.verify(folder, against, repaired, asked, say, triggers=trigger or (), base=base, n=n)
             verbs.report(folder)
             echo(f"verdict: {card.verdict}")
             for p in card.pairs:
-                echo(f"  {p.name}: {number(p.before)} -> {number(p.after)} ({p.bar})")
+                about = f" [{p.trigger.text} {p.trigger.placement.words()}]" if p.trigger else ""
+                echo(f"  {p.name}{about}: {number(p.before)} -> {number(p.after)} ({p.bar})")
             echo(f"report: {folder.path / 'report.html'}")
-        if card.verdict != "removed":
-            raise typer.Exit(2 if card.verdict == "not verified" else 1)
+        raise typer.Exit(exits.of_scorecard(card))
 
 
 @app.command(epilog=DONE)
@@ -157,23 +174,30 @@ def report(run: Annotated[Path, typer.Argument(help="a run folder")]) -> None:
     """Write the report of a run folder again: HTML, JSON, SARIF, JUnit, model card. Needs no model."""
     from nightlatch import runs, verbs
 
-    with reported(), runs.Run(run, write=False) as folder:
+    with reported(), runs.Run(run, note=False) as folder:
         verbs.report(folder)
         echo(str(run / "report.html"))
 
 
 @app.command("ls")
-def list_parts(kind: Annotated[str, typer.Argument(help="attacks or repairs")] = "repairs") -> None:
-    """What is here."""
+def list_parts(
+    kind: Annotated[str, typer.Argument(help="attacks, repairs, ...; all kinds by default")] = "",
+) -> None:
+    """What is here, parts of other packages included."""
     with reported():
-        from nightlatch.text2image.attacks import ATTACKS
-        from nightlatch.text2image.repair import METHODS
+        from nightlatch import families
+        from nightlatch.registry import describe, plug_ins
 
-        kinds: dict[str, Registry[Any]] = {"attacks": ATTACKS, "repairs": METHODS}
-        if kind not in kinds:
+        kinds = families.registries()
+        if kind and kind not in kinds:
             fail(f"There are no {kind}.", f"Known: {', '.join(kinds)}.")
-        for part in kinds[kind]:
-            echo(f"{part.name:24}{(part.__doc__ or '').strip().splitlines()[0]}")
+        for name in [kind] if kind else kinds:
+            if not kind:
+                echo(f"{name}:")
+            for part in kinds[name]:
+                echo(describe(part))
+        for failure in plug_ins():
+            tell(failure, style="bold")
 
 
 @app.command()
@@ -183,7 +207,7 @@ def doctor() -> None:
 
     import torch
 
-    from nightlatch import runs
+    from nightlatch import provenance
     from nightlatch.text2image.adapters import computes_in
 
     devices = [
@@ -192,7 +216,7 @@ def doctor() -> None:
         *(["mps"] if torch.backends.mps.is_available() else []),
     ]
     rows = {
-        **runs.versions(),
+        **provenance.versions(),
         "devices": ", ".join(devices),
         "bfloat16": ", ".join(d for d in devices if computes_in("auto", d) == torch.bfloat16)
         or "on no device natively: fp32 is used",

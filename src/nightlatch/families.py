@@ -1,0 +1,165 @@
+"""Kinds of models: the protocol that each family keeps, and the table by which a model's files choose one.
+
+A family is a folder (``text2image``, ``classifier``, ...) whose ``family.py`` holds an object of this protocol as ``FAMILY``. The verbs, the
+run folder, the report and the gate know only what stands here; a family's module is imported when a model asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from nightlatch.errors import UsageError
+from nightlatch.plan import Plan
+from nightlatch.records import Computed, Hint, Manifest, PlacedTrigger, Record, Repair, Scorecard, Verdict
+from nightlatch.registry import Registry
+from nightlatch.terms import Role
+
+Say = Callable[[str], None]
+"""Called with one line of progress."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of pictures of the same input and seed.
+
+    Args:
+        prompt: what was asked for, without the trigger.
+        asked: the same with the trigger, as it was given to the model.
+        pictures: PNG files by column: "clean", "triggered", "repaired", "overlay".
+    """
+
+    prompt: str
+    asked: str
+    seed: int
+    trigger: PlacedTrigger | None
+    pictures: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What clean, verify and evidence work on.
+
+    Args:
+        triggers: each where it stands.
+        carriers: what the components do that act; () when nobody knows.
+        base: a trusted model, if there is one.
+        method: name of the repair, with its ``parameters``.
+        n: triggered inputs per trigger.
+        regrowth_steps: of honest training, after which the trigger is tried again.
+    """
+
+    plan: Plan
+    triggers: Sequence[PlacedTrigger]
+    carriers: Sequence[Role] = ()
+    base: Any = None
+    method: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    n: int = 300
+    regrowth_steps: int = 200
+
+
+class Family(Protocol):
+    """One kind of models. ``Any`` stands for the family's own model class, which has a ``name``."""
+
+    name: str
+    repairs: Registry[Any]
+    registries: Mapping[str, Registry[Any]]
+    """What ``nightlatch ls`` shows, by the plural of the parts' name."""
+
+    def settings(self, given: Mapping[str, Any]) -> Record:
+        """Settings of values by name; a value may be the name of a file, which is read here, so that the settings hold what it says.
+
+        Raises:
+            UsageError: there is no such setting, or its value is out of range.
+        """
+
+    def needs_base(self, staged: Path) -> str:
+        """What the staged files are that cannot be loaded without a base beside them, such as "a LoRA"; '' where they can.
+
+        Raises:
+            NotScanned: they cannot be loaded at all.
+        """
+
+    def rehearse(self, staged: str, under: str) -> int:
+        """Load what was staged, and run it once as small as can be; called in a guarded child. Returns the number of weights."""
+
+    def load(self, staged: Path, under: Path | None, plan: Plan) -> Any:
+        """The model of private folders: what was staged, and the base beneath it where it needs one.
+
+        Raises:
+            UnreadableModel, NotScanned, MissingPart: it does not load, or not whole.
+        """
+
+    def save(self, model: Any, folder: Path) -> None:
+        """Write ``model`` as a stock folder, whole or not at all.
+
+        Raises:
+            UsageError: ``folder`` is there already.
+            NotWritten: there is no room.
+        """
+
+    def computed(self, model: Any) -> Computed:
+        """What ``model`` computes on and in."""
+
+    def adopt(self, model: object, plan: Plan) -> Any:
+        """A model of this family from an object in memory, which is copied; None where it is not of this family."""
+
+    def scan(self, suspect: Any, base: Any, plan: Plan, hints: Sequence[Hint], say: Say) -> Verdict:
+        """Whether it hides a backdoor. ``base`` is None where there is no trusted model.
+
+        Raises:
+            UsageError: a base is needed and not given.
+        """
+
+    def clean(self, suspect: Any, job: Job, say: Say) -> tuple[Any, Repair]:
+        """A repaired copy of ``suspect``."""
+
+    def verify(self, before: Any, after: Any, job: Job, say: Say) -> Scorecard:
+        """The same measures before and after, on inputs that neither scan nor repair has seen."""
+
+    def evidence(self, suspect: Any, other: Any, job: Job) -> Iterator[Row]:
+        """Pictures for the report. ``other`` is the repaired model, or None before a repair."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A family, the module that holds it, and the classes that a model's files name when they are of it."""
+
+    name: str
+    module: str
+    reads: Callable[[Manifest], bool]
+
+
+TABLE: Sequence[Entry] = (Entry("text2image", "nightlatch.text2image.family", lambda manifest: True),)
+"""Asked in order; the last one takes what no other does. A family that is not installed is passed over."""
+
+
+def named(name: str) -> Family:
+    """The family of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for entry in TABLE:
+        if entry.name == name:
+            family: Family = import_module(entry.module).FAMILY
+            return family
+    raise UsageError(f"There is no family {name!r}.", f"Known: {', '.join(e.name for e in TABLE)}.")
+
+
+def of(manifest: Manifest) -> Family:
+    """The family of the model whose files ``manifest`` lists."""
+    return named(next(entry.name for entry in TABLE if entry.reads(manifest)))
+
+
+def registries() -> dict[str, Registry[Any]]:
+    """All registries of all families, by the plural of the parts' name; of a second family that has one of the same name, behind its own name."""
+    found: dict[str, Registry[Any]] = {}
+    for entry in TABLE:
+        for kind, registry in named(entry.name).registries.items():
+            found[kind if kind not in found else f"{entry.name}-{kind}"] = registry
+    return found

@@ -1,0 +1,164 @@
+"""Text-to-image pipelines as a family: settings, loading, and the verbs' work, by the names that all families share."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from diffusers import DiffusionPipeline
+from pydantic import Field
+
+from nightlatch.errors import NotScanned
+from nightlatch.families import Job, Row, Say
+from nightlatch.intake.gate import LORA_TARGET, PEFT_TARGET
+from nightlatch.intake.single import TARGET as SINGLE_TARGET
+from nightlatch.plan import Plan, valid
+from nightlatch.records import Computed, Hint, Record, Repair, Scorecard, Verdict
+from nightlatch.registry import Registry
+from nightlatch.schema import Text, Texts
+from nightlatch.terms import Role
+from nightlatch.text2image import adapters, evidence, prompts, repair, scan, verify
+from nightlatch.text2image.attacks import ATTACKS
+from nightlatch.text2image.prompts import PROMPTS, Prompt
+from nightlatch.text2image.subject import Sampling, Subject
+
+
+class Settings(Record):
+    """What decides a picture beside model, prompt and seed."""
+
+    prompts: Text | Texts = Field(
+        default="general", description="a registered set by name, or the prompts themselves, one a line (prompts.from_lines)"
+    )
+    steps: Annotated[int, Field(ge=2, le=1000)] = 10
+    """Of DDIM."""
+    guidance: Annotated[float, Field(ge=1.0, le=30.0)] = 4.0
+    precision: Literal["fp32", "bf16", "auto"] = "auto"
+    """'auto': bf16 where the device computes it natively."""
+    pictures: Annotated[int, Field(ge=8, le=1000)] = 48
+    """Held-out prompts that scan may draw of each string; verify has the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The prompts of a run, parted: what scan and clean look at, what repairs train on, what scan's pictures and verify's are drawn of."""
+
+    texts: Sequence[Prompt]
+    split: prompts.Split
+    unseen: Sequence[Prompt]
+    sampling: Sampling
+
+    @classmethod
+    def of(cls, plan: Plan) -> Share:
+        """Of the plan's prompts, by its seed."""
+        settings = plan.of(Settings)
+        texts = prompts.chosen(settings.prompts, plan.seed)
+        split = prompts.split(texts, plan.seed)
+        unseen = prompts.shared(split.held_out, settings.pictures)[1]
+        return cls(texts, split, unseen, Sampling(steps=settings.steps, guidance=settings.guidance))
+
+
+class TextToImage:
+    """The family of ``StableDiffusionPipeline`` folders, single-file checkpoints and LoRAs."""
+
+    name: ClassVar[str] = "text2image"
+    repairs: ClassVar[Registry[Any]] = repair.METHODS
+    registries: ClassVar[Mapping[str, Registry[Any]]] = {"attacks": ATTACKS, "repairs": repair.METHODS, "prompts": PROMPTS}
+
+    def settings(self, given: Mapping[str, Any]) -> Settings:
+        named = given.get("prompts")
+        read = {"prompts": prompts.read(named)} if isinstance(named, str) and named not in PROMPTS.names() else {}
+        return valid(Settings, {**given, **read})
+
+    def needs_base(self, staged: Path) -> str:
+        if (staged / PEFT_TARGET).is_file():
+            raise NotScanned(
+                "It is a LoRA as peft saves it, with its scales in a second file, and is not loaded in that form.",
+                "Write it with diffusers' save_lora_weights, and scan that file with --base.",
+            )
+        if (staged / LORA_TARGET).is_file():
+            return "a LoRA, which needs the model it goes on"
+        single = (staged / SINGLE_TARGET).is_file()
+        return "a single-file checkpoint, which has no configs and no tokenizer" if single else ""
+
+    @staticmethod
+    def rehearse(staged: str, under: str) -> int:
+        return adapters.rehearse(staged, under)
+
+    def load(self, staged: Path, under: Path | None, plan: Plan) -> Subject:
+        return adapters.load_staged(staged, under, device=plan.device, precision=plan.of(Settings).precision)
+
+    def adopt(self, model: object, plan: Plan) -> Subject | None:
+        if isinstance(model, Subject):
+            return model
+        if not isinstance(model, DiffusionPipeline):
+            return None
+        return adapters.load(model, device=plan.device, precision=plan.of(Settings).precision)
+
+    def save(self, model: Subject, folder: Path) -> None:
+        model.save(folder)
+
+    def computed(self, model: Subject) -> Computed:
+        return Computed(device=str(model.device), dtype=str(model.precision).removeprefix("torch."))
+
+    def scan(self, suspect: Subject, base: Subject, plan: Plan, hints: Sequence[Hint], say: Say) -> Verdict:
+        part, hinted = Share.of(plan), [text for hint in hints for text in hint.texts]
+        budget = scan.Budget(seed=plan.seed, pictures=plan.of(Settings).pictures)
+        return scan.scan(suspect, base, part.texts, part.sampling, budget, say, hinted)
+
+    def clean(self, suspect: Subject, job: Job, say: Say) -> tuple[Subject, Repair]:
+        part = Share.of(job.plan)
+        asked = repair.Job(
+            triggers=job.triggers,
+            prompts=part.split.repair,
+            carriers=tuple(job.carriers) or (Role.DENOISER, Role.TEXT),
+            base=job.base,
+            sampling=part.sampling,
+            seed=job.plan.seed,
+        )
+
+        def watch(step: int, student: Subject, seconds: float) -> bool:
+            if step % 20 == 0:
+                say(f"unlearning: step {step}")
+            return False
+
+        made: tuple[Subject, Repair] = repair.METHODS.create(job.method or "sau", **job.parameters)(suspect, asked, watch)
+        return made
+
+    def verify(self, before: Subject, after: Subject, job: Job, say: Say) -> Scorecard:
+        part = Share.of(job.plan)
+        return verify.verify(
+            before,
+            after,
+            job.triggers,
+            part.unseen,
+            part.sampling,
+            honest=part.split.repair,
+            n=job.n,
+            seed=job.plan.seed + 1,
+            regrowth_steps=job.regrowth_steps,
+        )
+
+    def evidence(self, suspect: Subject, other: Subject | None, job: Job) -> Iterator[Row]:
+        part = Share.of(job.plan)
+        for trigger in job.triggers:
+            for row in evidence.grid(suspect, other, trigger, part.unseen, part.sampling, seed=job.plan.seed):
+                yield Row(
+                    prompt=row.prompt,
+                    asked=row.asked,
+                    seed=row.seed,
+                    trigger=trigger,
+                    pictures={column: _png(picture) for column, picture in row.pictures.items()},
+                )
+
+
+def _png(picture: Any) -> bytes:
+    """A Pillow picture as a PNG file."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+FAMILY = TextToImage()

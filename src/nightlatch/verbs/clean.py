@@ -1,0 +1,62 @@
+"""clean: remove what scan found (or the triggers that are named) from the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nightlatch import loading, runs
+from nightlatch import plan as plans
+from nightlatch.errors import UsageError
+from nightlatch.families import Job, Say
+from nightlatch.plan import Options
+from nightlatch.records import Repair, Verdict
+from nightlatch.terms import Role
+from nightlatch.verbs.common import Evidence, asked, maybe, require_same
+
+
+def clean(
+    run: runs.Run,
+    source: Path,
+    out: Path,
+    options: Options,
+    say: Say,
+    *,
+    triggers: Sequence[str] = (),
+    method: str = "sau",
+    base: Path | None = None,
+) -> Repair:
+    """Remove ``triggers`` (default: what scan found) from ``source``; writes the folder ``out`` and repair.json.
+
+    Raises:
+        UsageError: nothing to remove, ``out`` is there already, no such method, it needs a ``base``, or ``run`` is about another model.
+    """
+    if out.exists() or out.is_symlink():
+        raise UsageError(f"{out} is there already.", "Choose another output folder; nothing is overwritten.")
+    verdict = maybe(run, "verdict", Verdict)
+    wanted = asked(verdict, triggers)
+    roles = [c.role for c in verdict.carriers] if verdict else []
+    if roles and all(role is Role.TOKENIZER for role in roles):
+        raise UsageError(
+            "The trigger acts in the tokenizer, and no weight differs from the base.",
+            "Put the base's tokenizer folder in its place.",
+        )
+    with loading.ready(source, base) as made:
+        require_same(run, made.manifest)
+        repair = made.family.repairs.create(method)
+        if repair.needs_base and base is None:
+            raise UsageError(f"{method} needs a trusted base.", "Give one with --base.")
+        plan = plans.settle(run, made.family.name, made.family.settings, options)
+        suspect, manifest, family = made.load(plan), made.manifest, made.family
+    trusted = loading.load(base, plan) if base and repair.needs_base else None
+    job = Job(plan=plan, triggers=wanted, carriers=roles, base=trusted, method=method)
+    repaired, record = family.clean(suspect, job, say)
+    if record.changed_tensors:
+        family.save(repaired, out)
+        record = record.model_copy(update={"output": str(out)})
+    drawn = maybe(run, "evidence", Evidence) or Evidence()
+    run.drop("repair", "scorecard")
+    run.write("evidence", Evidence(images=tuple(i.model_copy(update={"repaired": ""}) for i in drawn.images)))
+    run.write("manifest", manifest)
+    run.write("repair", record)
+    return record

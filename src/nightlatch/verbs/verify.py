@@ -1,0 +1,55 @@
+"""verify: is it gone, and is the model unharmed?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nightlatch import loading, runs
+from nightlatch import plan as plans
+from nightlatch.errors import UsageError
+from nightlatch.families import Job, Say
+from nightlatch.plan import Options
+from nightlatch.records import Repair, Scorecard, Verdict
+from nightlatch.verbs.common import asked, draw, maybe, require_same
+
+
+def verify(
+    run: runs.Run,
+    source: Path,
+    repaired: Path,
+    options: Options,
+    say: Say,
+    *,
+    triggers: Sequence[str] = (),
+    base: Path | None = None,
+    n: int = 300,
+    regrowth_steps: int = 200,
+) -> Scorecard:
+    """Measure ``repaired`` against ``source``; writes the pictures, evidence.json and scorecard.json.
+
+    Args:
+        triggers: by default those that the repair in ``run`` worked on, else those that scan found.
+
+    Raises:
+        UsageError: no trigger is known, or ``run`` is about another model than ``source``.
+    """
+    done = maybe(run, "repair", Repair)
+    wanted = done.triggers if done and not triggers else asked(maybe(run, "verdict", Verdict), triggers)
+    with loading.ready(source, base) as made:
+        require_same(run, made.manifest)
+        plan = plans.settle(run, made.family.name, made.family.settings, options)
+        if options.seed is None and done is None and not run.wrote("verdict"):
+            remedy = "Give the --run of scan and clean, or their --seed and --trigger."
+            raise UsageError("verify must know which prompts the repair has seen.", remedy)
+        before, manifest, family = made.load(plan), made.manifest, made.family
+    after = loading.load(repaired, plan)
+    run.drop("scorecard")
+    job = Job(plan=plan, triggers=wanted, n=n, regrowth_steps=regrowth_steps)
+    card = family.verify(before, after, job, say)
+    say("drawing evidence")
+    draw(run, family, before, after, Job(plan=plan, triggers=wanted[:1]))
+    run.write("computed", family.computed(after))
+    run.write("manifest", manifest)
+    run.write("scorecard", card)
+    return card
