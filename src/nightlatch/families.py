@@ -135,7 +135,7 @@ class Entry:
 
 
 TABLE: Sequence[Entry] = (Entry("text2image", "nightlatch.text2image.family", lambda manifest: True),)
-"""Asked in order; the last one takes what no other does. A family that is not installed is passed over."""
+"""Asked in order; the last one takes what no other does."""
 
 
 def named(name: str) -> Family:

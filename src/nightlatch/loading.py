@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 from nightlatch import families, intake
 from nightlatch.errors import UsageError
 from nightlatch.families import Family
+from nightlatch.intake.hub.source import parse as hub_name
 from nightlatch.plan import Options, Plan
 from nightlatch.records import Manifest
 
@@ -69,6 +71,7 @@ def ready(source: Path | str, base: Path | str | None = None) -> Iterator[Ready]
         Departs: a loader would use other weights than those that are staged.
         NotScanned: it is of a form that is not loaded.
     """
+    require_there(source)
     located = intake.locate(source)
     with ExitStack() as stack:
         staged = stack.enter_context(intake.stage(located.path))
@@ -92,6 +95,18 @@ def ready(source: Path | str, base: Path | str | None = None) -> Iterator[Ready]
             under=beside.path,
             manifests=(staged.manifest, beside.manifest),
         )
+
+
+def require_there(*sources: Path | str) -> None:
+    """Each must be a path on this disk or a hub name: a slip of the pen is no verdict on a model.
+
+    Raises:
+        UsageError: one is neither.
+    """
+    for source in sources:
+        if not os.path.lexists(source) and hub_name(os.fspath(source)) is None:
+            sentence = f"{source} is neither a folder nor a file here."
+            raise UsageError(sentence, "Give a folder, a file, or a hub name like org/name.")
 
 
 def load(source: Path | str, plan: Plan, base: Path | str | None = None) -> Any:

@@ -119,7 +119,8 @@ def _nearest(given: str, known: list[str]) -> str:
 
 
 def describe(part: type[Any]) -> str:
-    """A line for people: the name, the first sentence of the docstring, and the package where it is another one."""
+    """A line for people: the name, the docstring's first paragraph, and the package where it is another one."""
+    about = " ".join((part.__doc__ or "").strip().partition("\n\n")[0].split())
     package = part.__module__.partition(".")[0]
     foreign = "" if package == "nightlatch" else f" [{package}]"
-    return f"{part.name:24}{(part.__doc__ or '').strip().splitlines()[0]}{foreign}"
+    return f"{part.name:24}{about}{foreign}"

@@ -13,8 +13,8 @@ from typing import Any
 
 from nightlatch.classifier.subject import Preprocessing, Subject, TorchSubject
 from nightlatch.errors import UnreadableModel, UsageError
+from nightlatch.folder import write_whole
 from nightlatch.intake.files import header, jsonread
-from nightlatch.runs import write_whole
 
 CONFIG, WEIGHTS, PICTURES = "config.json", "model.safetensors", "preprocessor_config.json"
 KIND = "ForImageClassification"

@@ -24,6 +24,7 @@ def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: 
     """
     if base is None:
         raise UsageError("scan needs a trusted model to compare with.", "Give one with --base.")
+    loading.require_there(source, base)
     run.drop(*runs.RECORDS)
     try:
         with loading.ready(source, base) as made:

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from nightlatch.classifier.guard.base import DETECTORS, Batch, Detector, Scorer, Shape, scores, threshold
 from nightlatch.classifier.subject import Subject
 from nightlatch.errors import UnreadableModel, UsageError
+from nightlatch.folder import write_whole
 from nightlatch.records import Part, Record
 from nightlatch.registry import part_of
-from nightlatch.runs import write_whole
 
 RECORD, WEIGHTS = "guard.json", "guard.safetensors"
 HELD_OUT = 0.3
