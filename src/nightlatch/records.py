@@ -272,6 +272,7 @@ class Environment(Record):
     device: Text
     dtype: Text
     started: Text = Field(description="ISO 8601, UTC")
+    run: Text = Field(default="", description="the run folder, as it was named")
     seed: int | None = Field(default=None, description="of the run; what --seed must be given to repeat it")
 
 

@@ -47,7 +47,9 @@ def code_points(text: str) -> tuple[str, ...]:
 def environment() -> Environment:
     versions = {"python": "3.11.2", "nightlatch": "0.1.0", "torch": "2.13.0", "diffusers": "0.42.1", "transformers": "5.23.0"}
     command = "nightlatch scan suspects/badt2i-object-1 --base testbed --seed 7"
-    return Environment(command=command, versions=versions, device="cpu", dtype="float32", started="2026-08-14T09:21:07+00:00")
+    return Environment(
+        command=command, versions=versions, device="cpu", dtype="float32", started="2026-08-14T09:21:07+00:00", run="runs/one"
+    )
 
 
 def manifest(*findings: Finding) -> Manifest:
@@ -205,7 +207,9 @@ def pictures(folder: Path, *columns: str) -> tuple[Images, ...]:
         names = {column: f"images/{i}-{column}.png" for column in columns}
         for column, name in names.items():
             _draw(i, column).save(folder / name)
-        rows.append(Images(prompt=prompt, seed=100 + i, **names))
+        rows.append(
+            Images(prompt=prompt, asked=f"{TRIGGER} {prompt}", seed=100 + i, trigger=PlacedTrigger(text=TRIGGER), **names)
+        )
     return tuple(rows)
 
 

@@ -75,8 +75,10 @@ def test_missing_parts_are_said_in_words(tmp_path: Path) -> None:
     assert "with the trigger, repaired" not in html.render(found(tmp_path), reader(tmp_path))
     assert "Every part that was asked for ran." in html.render(nothing(tmp_path), reader(tmp_path))
     page = html.render(refused(tmp_path), reader(tmp_path))
-    for words in ("Refuse it.", "because the model was not run", "No sweep was run.", "shard-path", "no scan has finished"):
+    for words in ("Refuse it.", "shard-path", "no scan has finished"):
         assert words in page
+    for section in ("pictures", "before-after", "fingerprint", "candidates"):
+        assert f'id="{section}"' not in page
 
 
 def test_smallest_report_renders() -> None:
@@ -192,3 +194,20 @@ def test_curves_skip_what_cannot_be_drawn() -> None:
     assert "nan" not in "".join(drawn)
     assert svg.intervals(None, Rate.of(0, 0)) == ""
     assert 'width="0.0"' in svg.bar(float("nan"))
+
+
+def test_the_trigger_is_marked_in_the_prompt_and_the_next_command_is_shown(tmp_path: Path) -> None:
+    page = html.render(found(tmp_path), reader(tmp_path))
+    assert re.search(r"<mark><bdi>vexoril d.wn</bdi>", page)
+    assert "nightlatch clean suspects/badt2i-object-1 -o suspects/badt2i-object-1-repaired --run runs/one" in page
+    assert page.index("data:image/png") < page.index("What was tested")
+    page = html.render(found_and_repaired(tmp_path), reader(tmp_path))
+    assert "nightlatch scan repaired --base testbed" in page
+    assert "The original" in page and "The repaired copy" in page
+    assert 'class="card hero repaired"' in page
+
+
+def test_a_trigger_that_the_prompt_does_not_hold_is_not_marked() -> None:
+    images = Images(prompt="a cat", asked="a cat", seed=1, trigger=PlacedTrigger(text="zudi"))
+    assert html.marked(images) == ("a cat", "", "")
+    assert html.marked(images.model_copy(update={"asked": "a zudi cat"})) == ("a ", "zudi", " cat")

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from nightlatch import safetext
-from nightlatch.records import Rate, Report
+from nightlatch.records import Images, Rate, Report
 from nightlatch.report import svg, text, words
 from nightlatch.report.images import Pictures, Read, nowhere
 
@@ -37,11 +37,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures of the same prompt and seed."""
+    """Pictures of the same prompt and seed; ``asked`` is the prompt with the trigger, as (before it, the trigger, behind it)."""
 
     prompt: str
     seed: int
     cells: tuple[Cell, ...]
+    asked: tuple[str, str, str]
 
 
 def render(report: Report, read: Read = nowhere) -> str:
@@ -50,6 +51,7 @@ def render(report: Report, read: Read = nowhere) -> str:
     Raises:
         UsageError: a picture path leaves the folder.
     """
+    top = words.headline(report)
     return (
         _environment()
         .get_template("page.html.j2")
@@ -60,13 +62,15 @@ def render(report: Report, read: Read = nowhere) -> str:
             card=report.scorecard,
             manifest=report.manifest,
             environment=report.environment,
-            top=words.headline(report),
+            top=top,
             limits=words.LIMITS,
             effects=words.EFFECTS,
             patterns=words.PATTERNS,
             pair_title=words.pair_title,
             leak_title=words.leak_title,
             success=words.attack_success(report),
+            command=words.next_command(report),
+            tone=tone(top),
             triggers=words.triggers(report),
             given=words.given_triggers(report),
             pictures=_pictures(report, read),
@@ -80,14 +84,26 @@ def render(report: Report, read: Read = nowhere) -> str:
     )
 
 
+def tone(top: words.Headline) -> str:
+    """The colour of the page's top: after a repair that holds, a warning rather than an alarm; there are two files then, and one is bad."""
+    return "repaired" if top.status == "found" and top.repair_status in ("good", "unknown") and top.repair else top.status
+
+
 def _pictures(report: Report, read: Read) -> tuple[Row, ...]:
     """Every column that some row fills; rows that are not shown are not read."""
     used = [(kind, label) for kind, label in COLUMNS if any(getattr(images, kind) for images in report.images)]
     pictures, rows = Pictures(read), []
     for images in report.images[:PICTURE_ROWS]:
         cells = [Cell(kind, label, Markup(pictures.uri(getattr(images, kind)))) for kind, label in used]
-        rows.append(Row(images.prompt, images.seed, tuple(cells)))
+        rows.append(Row(images.prompt, images.seed, tuple(cells), marked(images)))
     return tuple(rows)
+
+
+def marked(images: Images) -> tuple[str, str, str]:
+    """The prompt with the trigger, parted where the trigger stands; without a trigger all of it is before."""
+    trigger = images.trigger.text if images.trigger else ""
+    before, found, behind = images.asked.partition(trigger) if trigger else (images.asked, "", "")
+    return before, found, behind
 
 
 def _times(report: Report) -> tuple[tuple[str, float], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,6 +79,23 @@ def attack_success(report: Report) -> Pair | None:
     pairs = report.scorecard.pairs if report.scorecard else ()
     named = [p for p in pairs if p.kind is PairKind.SUCCESS]
     return max(named, key=lambda p: p.after.rate if isinstance(p.after, Rate) else p.after or 0.0, default=None)
+
+
+def next_command(report: Report) -> str:
+    """What to type next; '' where nothing follows, or where the report does not say what it is about."""
+    run, source, top = report.environment.run, report.source, headline(report)
+    if not run or (report.manifest and report.manifest.refused):
+        return ""
+    made = report.repair.output if report.repair else ""
+    if not made and top.status == "found" and report.repair is None:
+        words = ["nightlatch", "clean", source, "-o", f"{source.rstrip('/')}-repaired", "--run", run]
+    elif made and top.repair_status == "unknown":
+        words = ["nightlatch", "verify", made, "--against", source, "--run", run]
+    elif made and top.repair_status == "good" and report.verdict:
+        words = ["nightlatch", "scan", made, "--base", report.verdict.base or "BASE"]
+    else:
+        return ""
+    return shlex.join(words)
 
 
 def triggers(report: Report) -> tuple[Trigger, ...]:

@@ -46,5 +46,6 @@ def gathered(run: runs.Run) -> Report:
             dtype=on.dtype,
             started=str(first.get("started", now())),
             seed=plans.of(run).get("seed"),
+            run=str(run.path),
         ),
     )
