@@ -42,10 +42,10 @@ def clean(
             "Put the base's tokenizer folder in its place.",
         )
     with loading.ready(source, base) as made:
-        require_same(run, made.manifest)
         repair = made.family.repairs.create(method)
         if repair.needs_base and base is None:
             raise UsageError(f"{method} needs a trusted base.", "Give one with --base.")
+        require_same(run, made.manifest)
         plan = plans.settle(run, made.family.name, made.family.settings, options)
         suspect, manifest, family = made.load(plan), made.manifest, made.family
     trusted = loading.load(base, plan) if base and repair.needs_base else None
