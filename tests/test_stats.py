@@ -11,18 +11,18 @@ from nightlatch.text2image import measure
 
 
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_clopper_pearson_equals_the_beta_quantiles(case):
+def test_the_interval_is_that_of_clopper_and_pearson(case):
     k, n = case
-    low, high = stats.clopper_pearson(k, n)
+    low, high = stats.interval(k, n)
     assert low == pytest.approx(0.0 if k == 0 else beta.ppf(0.025, k, n - k + 1), abs=1e-9)
     assert high == pytest.approx(1.0 if k == n else beta.ppf(0.975, k + 1, n - k), abs=1e-9)
     assert low <= k / n <= high
 
 
 def test_known_values():
-    assert stats.clopper_pearson(0, 300)[1] == pytest.approx(0.01222, abs=1e-5)
+    assert stats.interval(0, 300)[1] == pytest.approx(0.01222, abs=1e-5)
     with pytest.raises(ValueError, match="hits"):
-        stats.clopper_pearson(4, 3)
+        stats.interval(4, 3)
 
 
 def test_robust_z_is_measured_among_the_ordinary():

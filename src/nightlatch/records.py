@@ -79,7 +79,7 @@ class Rate(Record):
 
     @classmethod
     def of(cls, hits: int, n: int) -> Self:
-        low, high = stats.clopper_pearson(hits, n)
+        low, high = stats.interval(hits, n)
         return cls(hits=hits, n=n, rate=hits / n if n else 0.0, low95=low, high95=high)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv
 
 
-def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Exact binomial interval for ``hits`` of ``n`` (Clopper and Pearson 1934).
 
     Raises:
@@ -17,10 +16,10 @@ def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, floa
         raise ValueError(f"hits must lie in 0..{n}, got {hits}")
     if n == 0:
         return 0.0, 1.0
-    tail = (1 - level) / 2
-    low = 0.0 if hits == 0 else float(betaincinv(hits, n - hits + 1, tail))
-    high = 1.0 if hits == n else float(betaincinv(hits + 1, n - hits, 1 - tail))
-    return low, high
+    from scipy.stats import binomtest  # here, for it takes longer to import than a check of files takes
+
+    found = binomtest(hits, n).proportion_ci(level, method="exact")
+    return float(found.low), float(found.high)
 
 
 def robust_z(values: npt.NDArray[np.float64], among: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

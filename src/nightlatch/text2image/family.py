@@ -135,7 +135,7 @@ class TextToImage:
             job.triggers,
             part.unseen,
             part.sampling,
-            honest=part.split.repair,
+            honest=part.split.repair if job.regrowth_steps else (),
             n=job.n,
             seed=job.plan.seed + 1,
             regrowth_steps=job.regrowth_steps,
