@@ -14,8 +14,8 @@ FailOn = Literal["warning", "error", "found"]
 
 
 def of_files(manifest: Manifest, fail_on: FailOn = "warning") -> int:
-    """2 refused, 1 a warning that counts, 0 nothing found; notes change nothing."""
-    if manifest.refused:
+    """2 refused or of a kind that is not scanned, 1 a warning that counts, 0 nothing found; other notes change nothing."""
+    if manifest.refused or manifest.unsupported:
         return UNKNOWN
     return FOUND if fail_on == "warning" and warnings(manifest.findings) else NOTHING
 

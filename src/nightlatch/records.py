@@ -63,6 +63,11 @@ class Manifest(Record):
         return any(f.severity == "error" for f in self.findings)
 
     @property
+    def unsupported(self) -> bool:
+        """Whether it is of a kind that is not scanned, so that nothing is known about it."""
+        return any(f.unsupported for f in self.findings)
+
+    @property
     def hints(self) -> tuple[Hint, ...]:
         """What the findings give a scan to try, in their order, each once."""
         return tuple(dict.fromkeys(f.payload for f in self.findings if f.payload is not None))

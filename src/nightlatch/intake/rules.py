@@ -220,6 +220,4 @@ def _finding(rule: str, file: str, sentence: str, remedy: str = "", hint: Hint |
     severity, description, usual = RULES[rule]
     said, done = sentence or description, remedy or usual
     untold = rule in UNTOLD
-    return Finding(
-        rule=rule, severity=severity, file=file, sentence=said, remedy=done, payload=hint, unsupported=untold
-    )
+    return Finding(rule=rule, severity=severity, file=file, sentence=said, remedy=done, payload=hint, unsupported=untold)

@@ -32,7 +32,7 @@ def human(manifest: Manifest, fail_on: FailOn = "warning") -> str:
     for f in manifest.findings:
         where = f"{show(f.file, _WIDE)}: " if f.file else ""
         lines.append(f"{f.severity:<8}{show(f.rule)}  {where}{show(f.sentence, _WIDE)}")
-        if f.remedy and f.severity != "note":
+        if f.remedy and (f.severity != "note" or f.unsupported):
             lines.append(f"{'':<8}{show(f.remedy, _WIDE)}")
     lines.append(_summary(manifest))
     return "\n".join(lines) + "\n"
@@ -76,6 +76,8 @@ VIEWS: Mapping[str, Callable[[Manifest, FailOn], str]] = {
 def _summary(manifest: Manifest) -> str:
     count: Counter[str] = Counter(f.severity for f in manifest.findings)
     outcomes = {"error": "refused: do not load it", "warning": "findings to look at"}
-    outcome = next((words for severity, words in outcomes.items() if count[severity]), "nothing found by these tests")
+    usual = next((words for severity, words in outcomes.items() if count[severity]), "nothing found by these tests")
+    untold = manifest.unsupported and not manifest.refused
+    outcome = "not scanned" + (f"; {usual}" if count["warning"] else "") if untold else usual
     numbers = f"{count['error']} errors, {count['warning']} warnings, {count['note']} notes"
     return f"{numbers}: {outcome}. Files only; the model's behaviour was not tested."
