@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -34,12 +35,38 @@ class Settings(Record):
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
-def settings(given: Mapping[str, Any]) -> Settings:
-    return plan.valid(Settings, given)
+class Small:
+    """A family whose prompts may be in a file."""
+
+    name = "small"
+    Settings: type[Record] = Settings
+
+    def settings(self, given: Mapping[str, Any]) -> Record:
+        named = given.get("prompts")
+        read = {"prompts": tuple(Path(named).read_text().split())} if isinstance(named, str) and named != "general" else {}
+        return plan.valid(Settings, {**given, **read})
+
+
+class Other(Small):
+    name = "other"
 
 
 def settle(run: runs.Run, seed: int | None = None, anew: bool = False, **given: Any) -> Plan:
-    return plan.settle(run, "small", settings, Options(settings=given, seed=seed), anew)
+    return plan.settle(run, Small(), Options(settings=given, seed=seed), anew)
+
+
+def test_a_path_in_a_strangers_folder_is_not_opened(tmp_path: Path) -> None:
+    """Only what the user types is taken for the name of a file; then the plan holds what the file says."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "mine").write_text("one two")
+    with runs.Run(tmp_path / "run") as run:
+        recorded = {"family": "small", "seed": 1, "settings": {"prompts": str(tmp_path / "pipe")}}
+        run.note(plan.KEY, recorded)
+        assert settle(run).of(Settings).prompts == str(tmp_path / "pipe")
+        assert settle(run, steps=8).of(Settings).steps == 8
+        assert settle(run, prompts=str(tmp_path / "mine")).of(Settings).prompts == ("one", "two")
+    with runs.Run(tmp_path / "run") as run:
+        assert settle(run).of(Settings).prompts == ("one", "two")
 
 
 def test_later_verbs_decide_as_the_first_one_did(tmp_path: Path) -> None:
@@ -61,7 +88,7 @@ def test_results_made_otherwise_are_not_mixed_in(tmp_path: Path) -> None:
             settle(run, prompts=("a", "b")) if settle(run, anew=True, prompts=("c",)) else None
         assert "--prompts" in refused.value.remedy
         with pytest.raises(UsageError, match="another kind of model"):
-            plan.settle(run, "other", settings, Options(settings={}))
+            plan.settle(run, Other(), Options(settings={}))
         assert settle(run, steps=9, anew=True).of(Settings).steps == 9
         assert settle(run, anew=True).of(Settings) == Settings()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from nightlatch.records import Candidate, Finding, Hint, Manifest, Placement, Verdict
-from nightlatch.schema import SENTENCE, TEXT
+from nightlatch.records import Candidate, Finding, Hint, Manifest, Placement, Trigger, Verdict
+from nightlatch.schema import MOST, SENTENCE, TEXT
 from nightlatch.terms import HintKind, PlacementKind
 
 
@@ -61,6 +61,12 @@ def test_hints_are_those_of_the_findings_each_once() -> None:
     plain = Finding(rule="note", severity="note", file="", sentence="z")
     manifest = Manifest(source="m", findings=(plain, *found))
     assert Manifest.model_validate_json(manifest.model_dump_json()).hints == (hint,)
+
+
+def test_what_is_for_people_is_cut_rather_than_refused() -> None:
+    long = Trigger(text="x" * 2_000, code_points=("U+0078",) * 2_000, rivals=("y",) * 400)
+    assert (len(long.text), len(long.code_points), len(long.rivals)) == (2_000, MOST, MOST)
+    assert Trigger.model_validate_json(long.model_dump_json()) == long
 
 
 def test_half_a_character_is_escaped_rather_than_lost() -> None:

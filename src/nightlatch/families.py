@@ -66,6 +66,7 @@ class Family(Protocol):
     """One kind of models. ``Any`` stands for the family's own model class, which has a ``name``."""
 
     name: str
+    Settings: type[Record]
     repairs: Registry[Any]
     registries: Mapping[str, Registry[Any]]
     """What ``nightlatch ls`` shows, by the plural of the parts' name."""

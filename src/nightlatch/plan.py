@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -59,12 +59,24 @@ class Plan:
         return self.settings
 
 
-Settle = Callable[[Mapping[str, Any]], Record]
-"""Makes a family's settings of values by name; raises UsageError for one that it does not have or that is out of range."""
+class Decides(Protocol):
+    """What of a family a plan needs."""
+
+    name: str
+    Settings: type[Record]
+
+    def settings(self, given: Mapping[str, Any]) -> Record:
+        """Of values that the user typed, among which may be the names of files to read.
+
+        Raises:
+            UsageError: there is no such setting, or its value is out of range.
+        """
 
 
-def settle(run: runs.Run, family: str, settings: Settle, options: Options, anew: bool = False) -> Plan:
+def settle(run: runs.Run, family: Decides, options: Options, anew: bool = False) -> Plan:
     """What is asked for, the rest as ``run`` is recorded with, else by default; recorded in the run's manifest.
+
+    What is recorded may come from a stranger: it is held against the ranges, and never taken for the name of a file.
 
     Args:
         anew: what the run holds is going to be replaced, so that other decisions are welcome.
@@ -74,14 +86,15 @@ def settle(run: runs.Run, family: str, settings: Settle, options: Options, anew:
     """
     recorded = {} if anew and not usable(run) else of(run)
     held = not anew and any(map(run.wrote, RESULTS))
-    if held and recorded and recorded["family"] != family:
+    if held and recorded and recorded["family"] != family.name:
         raise UsageError(f"{run.path} is about another kind of model.", "Choose another run folder.")
     before = {} if anew else recorded.get("settings", {})
     try:
-        base = settings(before)
-    except UsageError:
+        base = family.Settings.model_validate(before)
+    except ValidationError:
         raise UsageError(f"{run.path / runs.MANIFEST} records no usable settings.", "Choose another run folder.") from None
-    made = settings({**before, **options.settings})
+    typed = family.settings(options.settings)
+    made = valid(family.Settings, {**before, **{name: getattr(typed, name) for name in options.settings}})
     for name in options.settings:
         if held and before and getattr(base, name) != getattr(made, name):
             old = getattr(base, name)
@@ -90,8 +103,8 @@ def settle(run: runs.Run, family: str, settings: Settle, options: Options, anew:
             )
             raise UsageError(sentence, f"Leave --{name} out, or choose another run folder.")
     seed = _seed(run, recorded.get("seed"), options.seed, held)
-    plan = Plan(family=family, settings=made, seed=seed, device=options.device)
-    now = {"family": family, "seed": seed, "settings": made.model_dump(mode="json")}
+    plan = Plan(family=family.name, settings=made, seed=seed, device=options.device)
+    now = {"family": family.name, "seed": seed, "settings": made.model_dump(mode="json")}
     if now != recorded:
         run.note(KEY, now)
     return plan

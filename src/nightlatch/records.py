@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from nightlatch import stats
-from nightlatch.schema import SCHEMA_VERSION, Sentence, Sentences, Text, Texts, Value
+from nightlatch.schema import SCHEMA_VERSION, Sentence, Sentences, Some, Text, Texts, Value
 from nightlatch.schema import Record as Record
 from nightlatch.terms import ChangePattern, Effect, HintKind, PairKind, PlacementKind, Role
 
@@ -128,16 +128,16 @@ class PlacedTrigger(Record):
 class Trigger(PlacedTrigger):
     """A trigger that scan recovered and confirmed on held-out prompts and seeds."""
 
-    code_points: Texts = Field(default=(), description="one 'U+0041 LATIN CAPITAL LETTER A' per character")
+    code_points: Some = Field(default=(), description="one 'U+0041 LATIN CAPITAL LETTER A' per character")
     token_ids: tuple[int, ...] = Field(default=(), max_length=10_000)
-    tokens: Texts = ()
+    tokens: Some = ()
     effect: Effect | None = None
     score: float = Field(
         default=0.0,
         description="what it changes in the suspect alone over what it changes in the base, above the same for an ordinary token",
     )
     changed: Rate | None = Field(default=None, description="share of held-out pictures changed beyond the calibrated level")
-    rivals: Texts = Field(default=(), description="other candidates that fire too (parts, near-spellings)")
+    rivals: Some = Field(default=(), description="other candidates that fire too (parts, near-spellings)")
 
     @property
     def placed(self) -> PlacedTrigger:

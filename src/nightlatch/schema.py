@@ -12,8 +12,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 SCHEMA_VERSION: Literal[2] = 2
 """Of every record; 1 told placements, patterns and pairs in words that other parts read back."""
 
-SENTENCE, TEXT = 4_000, 20_000
-"""Most characters of a sentence for people, which is cut there, and of a text that counts as it is, which is refused beyond."""
+SENTENCE, TEXT, MOST = 4_000, 20_000, 300
+"""Most characters of a sentence for people, which is cut there, of a text that counts as it is, which is refused beyond;
+and entries of a list that is for people."""
+
+
+def _first(value: object) -> object:
+    """The first of a list that is too long."""
+    return value[:MOST] if isinstance(value, (tuple, list)) else value
 
 
 def _unicode(value: object) -> object:
@@ -33,6 +39,8 @@ Sentence = Annotated[str, BeforeValidator(_cut), StringConstraints(max_length=SE
 Text = Annotated[str, BeforeValidator(_unicode), StringConstraints(max_length=TEXT)]
 Sentences = Annotated[tuple[Sentence, ...], Field(max_length=1_000)]
 Texts = Annotated[tuple[Text, ...], Field(max_length=10_000)]
+Some = Annotated[tuple[Text, ...], Field(max_length=MOST), BeforeValidator(_first)]
+"""Texts for people, of which the first ``MOST`` are kept."""
 Value = float | int | Text | bool | Annotated[list[float | int | Text], Field(max_length=1_000)] | None
 """What a part's parameter may be."""
 

@@ -26,7 +26,7 @@ from nightlatch.text2image.prompts import PROMPTS, Prompt
 from nightlatch.text2image.subject import Sampling, Subject
 
 
-class Settings(Record):
+class DrawingSettings(Record):
     """What decides a picture beside model, prompt and seed."""
 
     prompts: Text | Texts = Field(
@@ -53,7 +53,7 @@ class Share:
     @classmethod
     def of(cls, plan: Plan) -> Share:
         """Of the plan's prompts, by its seed."""
-        settings = plan.of(Settings)
+        settings = plan.of(DrawingSettings)
         texts = prompts.chosen(settings.prompts, plan.seed)
         split = prompts.split(texts, plan.seed)
         unseen = prompts.shared(split.held_out, settings.pictures)[1]
@@ -64,13 +64,14 @@ class TextToImage:
     """The family of ``StableDiffusionPipeline`` folders, single-file checkpoints and LoRAs."""
 
     name: ClassVar[str] = "text2image"
+    Settings: ClassVar[type[Record]] = DrawingSettings
     repairs: ClassVar[Registry[Any]] = repair.METHODS
     registries: ClassVar[Mapping[str, Registry[Any]]] = {"attacks": ATTACKS, "repairs": repair.METHODS, "prompts": PROMPTS}
 
-    def settings(self, given: Mapping[str, Any]) -> Settings:
+    def settings(self, given: Mapping[str, Any]) -> DrawingSettings:
         named = given.get("prompts")
         read = {"prompts": prompts.read(named)} if isinstance(named, str) and named not in PROMPTS.names() else {}
-        return valid(Settings, {**given, **read})
+        return valid(DrawingSettings, {**given, **read})
 
     def needs_base(self, staged: Path) -> str:
         if (staged / PEFT_TARGET).is_file():
@@ -88,14 +89,14 @@ class TextToImage:
         return adapters.rehearse(staged, under)
 
     def load(self, staged: Path, under: Path | None, plan: Plan) -> Subject:
-        return adapters.load_staged(staged, under, device=plan.device, precision=plan.of(Settings).precision)
+        return adapters.load_staged(staged, under, device=plan.device, precision=plan.of(DrawingSettings).precision)
 
     def adopt(self, model: object, plan: Plan) -> Subject | None:
         if isinstance(model, Subject):
             return model
         if not isinstance(model, DiffusionPipeline):
             return None
-        return adapters.load(model, device=plan.device, precision=plan.of(Settings).precision)
+        return adapters.load(model, device=plan.device, precision=plan.of(DrawingSettings).precision)
 
     def save(self, model: Subject, folder: Path) -> None:
         model.save(folder)
@@ -105,7 +106,7 @@ class TextToImage:
 
     def scan(self, suspect: Subject, base: Subject, plan: Plan, hints: Sequence[Hint], say: Say) -> Verdict:
         part, hinted = Share.of(plan), [text for hint in hints for text in hint.texts]
-        budget = scan.Budget(seed=plan.seed, pictures=plan.of(Settings).pictures)
+        budget = scan.Budget(seed=plan.seed, pictures=plan.of(DrawingSettings).pictures)
         return scan.scan(suspect, base, part.texts, part.sampling, budget, say, hinted)
 
     def clean(self, suspect: Subject, job: Job, say: Say) -> tuple[Subject, Repair]:

@@ -46,7 +46,7 @@ def clean(
         if repair.needs_base and base is None:
             raise UsageError(f"{method} needs a trusted base.", "Give one with --base.")
         require_same(run, made.manifest)
-        plan = plans.settle(run, made.family.name, made.family.settings, options)
+        plan = plans.settle(run, made.family, options)
         suspect, manifest, family = made.load(plan), made.manifest, made.family
     trusted = loading.load(base, plan) if base and repair.needs_base else None
     job = Job(plan=plan, triggers=wanted, carriers=roles, base=trusted, method=method)

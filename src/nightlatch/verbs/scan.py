@@ -28,7 +28,7 @@ def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: 
     run.drop(*runs.RECORDS)
     try:
         with loading.ready(source, base) as made:
-            plan = plans.settle(run, made.family.name, made.family.settings, options, anew=True)
+            plan = plans.settle(run, made.family, options, anew=True)
             run.write("manifest", made.manifest)
             suspect = made.load(plan)
             manifest, family = made.manifest, made.family

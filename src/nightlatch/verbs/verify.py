@@ -38,7 +38,7 @@ def verify(
     wanted = done.triggers if done and not triggers else asked(maybe(run, "verdict", Verdict), triggers)
     with loading.ready(source, base) as made:
         require_same(run, made.manifest)
-        plan = plans.settle(run, made.family.name, made.family.settings, options)
+        plan = plans.settle(run, made.family, options)
         if options.seed is None and done is None and not run.wrote("verdict"):
             remedy = "Give the --run of scan and clean, or their --seed and --trigger."
             raise UsageError("verify must know which prompts the repair has seen.", remedy)
