@@ -213,7 +213,7 @@ def doctor() -> None:
     import torch
 
     from nightlatch import provenance
-    from nightlatch.text2image.adapters import computes_in
+    from nightlatch.text2image.model.precision import computes_in
 
     devices = [
         "cpu",
