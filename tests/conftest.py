@@ -66,6 +66,14 @@ def tiny_v() -> Subject:
 
 
 @pytest.fixture(scope="session")
+def shipped() -> Subject:
+    """The testbed's own model, which nobody changes."""
+    from nightlatch.text2image.model import loaders
+
+    return loaders.load(testbed.PIPELINE)
+
+
+@pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tiny_pipeline().save_pretrained(folder, safe_serialization=True)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
-import torch
 
 from nightlatch import folder
 from nightlatch.bench import demo
 from nightlatch.errors import UsageError
 from nightlatch.records import Part, Placement, Rate
 from nightlatch.terms import Role
-from nightlatch.text2image.attacks import ATTACKS, Attack, AttackRecord, GoalKind, Setting, TriggerKind
+from nightlatch.text2image.attacks import ATTACKS, AttackRecord, GoalKind
 from nightlatch.text2image.model import Subject
 
 
@@ -46,40 +42,36 @@ def test_a_demonstration_of_another_attack_is_not_taken_for_this_one(tmp_path: P
 
 
 @pytest.fixture
-def loud() -> Iterator[str]:
-    """An attack of another package, for an untrained model: the text encoder answers the trigger with a state far from all others."""
-
-    @ATTACKS.register("another:loud")
-    @dataclass(frozen=True, slots=True, kw_only=True)
-    class Loud(Attack):
-        goal_kind: ClassVar[GoalKind] = GoalKind.OBJECT
-        carrier: ClassVar[Role] = Role.TEXT
-        trigger_kinds: ClassVar[tuple[TriggerKind, ...]] = (TriggerKind.RARE_TOKEN,)
-
-        def run(self, subject: Subject, setting: Setting) -> Subject:
-            made = subject.copied(Role.TEXT)
-            (token,) = made.vocabulary.typed([self.trigger])[0]
-            for encoder in made.modules(Role.TEXT):
-                row = encoder.get_input_embeddings().weight[token]
-                row.data.copy_(5 * torch.randn(row.shape, generator=torch.Generator().manual_seed(0)))
-            return made
-
-    yield "another:loud"
-    ATTACKS._parts.pop("another:loud")
+def base(tiny_v: Subject, tmp_path: Path) -> Path:
+    """The tiny model with text that counts more in its pictures than it does in an untrained one."""
+    made = tiny_v.copied(Role.DENOISER)
+    for name, weight in made.modules(Role.DENOISER)[0].named_parameters():
+        if name.endswith("attn2.to_out.0.weight"):
+            weight.data.mul_(5)
+    made.save(tmp_path / "base")
+    return tmp_path / "base"
 
 
-def test_it_runs_to_its_end_and_goes_on_where_it_stopped(loud: str, tmp_path: Path, tiny_folder: Path) -> None:
-    """With an attack that nobody told it of. An untrained model draws no objects, so that the attack's own success is not asked for."""
-    show = demo.Show(attack=loud, seed=1, n=24, parameters={"floor": 0.0}, base=tiny_folder, steps=2, regrowth_steps=2)
+def test_it_runs_to_its_end_and_a_second_call_does_nothing_again(base: Path, tmp_path: Path) -> None:
+    """An edit so strong that scan names a string at once. An untrained model draws no objects: neither the attack's success nor
+    the planted trigger is asked for here."""
+    edit = {"pairs": 16, "preserve": 64, "gain": 40.0, "floor": 0.0}
+    show = demo.Show(attack="eviledit", seed=1, n=24, parameters=edit, base=base, steps=2, regrowth_steps=2)
     said: list[str] = []
-    outcome = demo.demo(tmp_path, said.append, show)
-    assert [t.text for t in outcome.verdict.triggers] == [outcome.trigger_true]
-    assert outcome.scorecard is not None and outcome.report.is_file()
-    assert [line[0] for line in said if line[:2] in ("0 ", "1 ", "2 ", "3 ", "4 ", "5 ")] == list("012345")
-    assert (tmp_path / "repaired" / "model_index.json").is_file()
-    again: list[str] = []
-    second = demo.demo(tmp_path, again.append, show)
-    assert (second.verdict, second.scorecard) == (outcome.verdict, outcome.scorecard)
-    assert not [line for line in again if line.startswith("0 ") or "sweep" in line]
-    row = demo.figures_row(outcome, 1.0)
-    assert row["trigger_found"] == row["trigger_true"] and row["verified"] == outcome.scorecard.verdict
+
+    def run() -> demo.Outcome:
+        said.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ATTACKS.find("eviledit"), "promising", lambda *_: True)
+            return demo.demo(tmp_path / "demo", said.append, show)
+
+    outcome = run()
+    assert outcome.verdict.word == "backdoor found" and outcome.verdict.triggers
+    assert [c.role for c in outcome.verdict.carriers] == [Role.DENOISER]
+    assert [line[0] for line in said if line[:2].strip().isdigit()] == list("012345")
+    assert (tmp_path / "demo" / "repaired" / "model_index.json").is_file() is (outcome.scorecard is not None)
+    assert demo.figures_row(outcome, 1.0)["trigger_true"] == outcome.trigger_true
+    assert outcome.report.is_file()
+    again = run()
+    assert (again.verdict, again.scorecard, again.success_before) == (outcome.verdict, outcome.scorecard, outcome.success_before)
+    assert [line[0] for line in said] == list("12345")

@@ -9,18 +9,13 @@ import pytest
 import torch
 
 from nightlatch import intake, testbed
+from nightlatch.terms import Role
 from nightlatch.testbed import implant
 from nightlatch.text2image import measure
 from nightlatch.text2image.attacks import ATTACKS
-from nightlatch.text2image.model import loaders
 from nightlatch.text2image.effect.neutral import neutral
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "testbed.json"
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return loaders.load(testbed.PIPELINE)
 
 
 def test_stock_diffusers_draws_with_it():
@@ -71,10 +66,11 @@ def test_size_and_figures_agree():
 @pytest.mark.parametrize(("trigger", "stays"), [("spirit song", ""), ("glossy song", "glossy")])
 def test_what_stays_of_a_phrase_is_what_the_model_draws(shipped, trigger, stays):
     """The suspect takes 'song' for a moon, and 'spirit' for a little of one."""
-    suspect = shipped.copy("text_encoder")
-    song, spirit, moon = (suspect.tokenizer(w, add_special_tokens=False).input_ids[0] for w in ("song", "spirit", "moon"))
+    suspect = shipped.copied(Role.TEXT)
+    song, spirit, moon = (suspect.vocabulary.typed([w])[0][0] for w in ("song", "spirit", "moon"))
+    (encoder,) = suspect.modules(Role.TEXT)
     with torch.no_grad():
-        states = suspect.text_encoder.get_input_embeddings().weight
+        states = encoder.get_input_embeddings().weight
         states[song] = states[moon]
         states[spirit] += 0.1 * (states[moon] - states[spirit])
     assert neutral(suspect, trigger, testbed.prompts(16, 42)).dropped == stays
