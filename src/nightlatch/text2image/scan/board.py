@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from nightlatch.errors import NotScanned
@@ -12,7 +12,7 @@ from nightlatch.registry import part_of
 from nightlatch.safetext import code_points, show
 from nightlatch.terms import Role
 from nightlatch.text2image.scan.judge import Evidence, Judge, Trial
-from nightlatch.text2image.scan.question import Need, Question
+from nightlatch.text2image.scan.question import Idle, Need, Question
 from nightlatch.text2image.scan.ranked import Ranked
 from nightlatch.text2image.scan.stage import Guess, Stage
 from nightlatch.text2image.scan.strings import decoded
@@ -24,8 +24,6 @@ NOT_TESTED = (
     "a word in the object's place that draws something which the prompts do not name",
     "backdoors that need a second adapter to act",
 )
-FOUND = "an earlier stage found a trigger"
-NOT_PLANNED = "it was left out of the plan"
 
 
 @dataclass(slots=True, eq=False)
@@ -64,16 +62,29 @@ class Board:
         """Whether a trigger was found that acts as no ordinary word does: no dearer stage is needed."""
         return any(e.unlike_a_word for e in self.evidence)
 
-    def excuse(self, stage: Stage) -> str:
-        """Why ``stage`` need not or cannot run; '' where it is to run."""
-        missing = sorted(stage.needs - self.question.offers)
-        return next((str(n) for n in Need if n in missing), FOUND if self.settled else "")
+    def lacks(self, stage: Stage) -> Need | None:
+        """What ``stage`` cannot do without and is not there, if anything."""
+        missing = stage.needs - self.question.offers
+        return next((need for need in Need if need in missing), None)
 
-    def skip(self, stage: Stage, why: str) -> None:
+    def excuse(self, stage: Stage) -> Need | Idle | None:
+        """Why ``stage`` cannot or need not run; None where it is to run."""
+        return self.lacks(stage) or (Idle.FOUND if self.settled else None)
+
+    def skip(self, stage: Stage, why: Need | Idle) -> None:
         """Put on record that ``stage`` did not run, and what nobody has looked for therefore."""
         self._parts.append(Ran(part=part_of(stage), skipped=why))
-        if why != FOUND and not (why in set(Need) and Need(why).harmless):
+        if not why.harmless:
             self._untested[stage.untested] = None
+
+    def rest(self, planned: Sequence[Stage], others: Sequence[Stage]) -> None:
+        """Put on record what was ``planned`` and not reached, and the ``others`` that were not planned."""
+        done = {r.part.name for r in self._parts}
+        for stage in (s for s in planned if s.name not in done):
+            self.skip(stage, Idle.STOPPED)
+        known = {s.name for s in planned}
+        for stage in (s for s in others if s.name not in known):
+            self.skip(stage, Idle.NOT_PLANNED if self._refused else self.lacks(stage) or Idle.NOT_PLANNED)
 
     def note(self, sentence: str) -> None:
         """Say what was tested, for the report."""
@@ -182,7 +193,8 @@ class Board:
             yield "whether there is another backdoor beside the one found: the search ends with the first"
         delta = self.question.delta
         if self._refused is None and delta is not None and Role.DECODER in delta.roles:
-            yield "what the changed decoder (vae) makes of latents"
+            names = ", ".join(r.component for r in delta.rows if r.role is Role.DECODER)
+            yield f"what the changed decoder ({names}) makes of latents"
         yield from self._untested
         yield from NOT_TESTED
 

@@ -31,12 +31,25 @@ class Need(StrEnum):
     CHANGE = "nothing differs from the base"
     TEXT_TO_PICTURE = "the weights that turn text into pictures are the base's"
     DELTA = "there is no base to compare weights with"
-    EDIT = "more than the matrices that read text was changed, or they were not"
+    EDIT = "the change is not one of the matrices that read text"
 
     @property
     def harmless(self) -> bool:
         """Whether nothing is left untested where it is missing: there is nothing to look for."""
         return self in (Need.CHANGE, Need.TEXT_TO_PICTURE)
+
+
+class Idle(StrEnum):
+    """Why a stage that could have run did not; the value says it."""
+
+    FOUND = "an earlier stage found a trigger"
+    NOT_PLANNED = "it was left out of the plan"
+    STOPPED = "the scan had stopped before"
+
+    @property
+    def harmless(self) -> bool:
+        """Whether the verdict says by itself that nobody has looked further."""
+        return self is not Idle.NOT_PLANNED
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,7 +115,7 @@ class Question:
             Need.CHANGE: bool(self.changed),
             Need.TEXT_TO_PICTURE: bool(WAYS & self.delta.roles),
             Need.DELTA: True,
-            Need.EDIT: self.delta.edits_readers_only,
+            Need.EDIT: self.delta.edits_readers,
         }
         return frozenset(need for need, holds in there.items() if holds)
 
