@@ -96,19 +96,21 @@ class Fixed(Stage):
     text: str = "zudi"
 
     def run(self, question, board) -> Iterator[Scored]:
-        ids = question.suspect.vocabulary.typed([self.text, "cat", "lovely cat", "dog cat", "bus cat"])
+        phrases = [f"{self.text} {word}" for word in ("people", "mountain", "happy")]
+        ids = question.suspect.vocabulary.typed([*phrases, "cat"])
         yield Scored(tokens={tokens: float(-i) for i, tokens in enumerate(ids)})
-        yield Scored(texts={self.text: 1.0, " ": 1.0})
+        yield Scored(texts={self.text: 1.0, " ": 1.0, phrases[0]: 1.0})
 
 
 def test_no_string_is_named_twice_and_half_of_the_places_are_for_single_tokens(tiny_v, loud_token, ask):
+    """A quiet word has a place beside louder phrases; what needs no search is kept as it is, once."""
     question = ask(loud_token, tiny_v)
     board = Board(question, Judge())
-    first = Fixed(strings=2)(question, board)
-    assert len(first) == 2 and "zudi" in {g.text for g in first}
-    assert sum(" " in g.text for g in first) == 1
-    left = {g.text for g in Fixed()(question, board)}
-    assert left and not left & {g.text for g in first}
+    first = {g.text for g in Fixed(strings=2, shortened=0)(question, board)}
+    assert {"cat", "zudi"} < first
+    assert sum(text.startswith("zudi ") for text in first) in (1, 2)
+    again = {g.text for g in Fixed(shortened=0)(question, board)}
+    assert again and not again & first
 
 
 def test_every_stage_is_run_in_order_where_none_finds_anything(edited, tiny_v, ask):
@@ -232,3 +234,23 @@ def test_variants_are_one_change_away_or_another_order():
     made = variants((1, 2), (7,))
     assert set(made) == {(7, 2), (1, 7), (7, 1, 2), (1, 7, 2), (1, 2, 7), (1,), (2,), (2, 1)}
     assert len(made) == len(set(made))
+
+
+def test_stages_are_listed_chosen_and_left_out_on_the_command_line(tiny_folder, tmp_path):
+    from typer.testing import CliRunner
+
+    from nightlatch.cli import app
+    from nightlatch.records import Verdict
+
+    call = CliRunner()
+    listed = call.invoke(app, ["ls", "stages"])
+    assert listed.exit_code == 0 and all(stage.name in listed.output for stage in plan.default())
+    common = ["scan", str(tiny_folder), "--base", str(tiny_folder), "--run", str(tmp_path / "run")]
+    common += ["--prompts", "emoji", "--steps", "2", "--guidance", "1"]
+    wrong = call.invoke(app, [*common, "--plan", "singel-tokens"])
+    assert wrong.exit_code == 2 and "'single-tokens'" in wrong.output
+    done = call.invoke(app, [*common, "--plan", "suggested,assembled", "--skip", "assembled"])
+    assert done.exit_code == 0, done.output
+    verdict = Verdict.model_validate_json((tmp_path / "run" / "verdict.json").read_text(encoding="utf-8"))
+    reasons = {r.part.name: r.skipped for r in verdict.parts}
+    assert reasons.keys() >= set(STAGES.names()) - {"lookalikes"}
