@@ -1,6 +1,6 @@
-"""scan finds a trigger planted in the shipped testbed, whatever carries it; then it is removed, and that is verified.
+"""scan finds a trigger planted in the shipped testbed, whatever carries it; clean and verify follow.
 
-Planted in closed form, in seconds, and looked for with few pictures; the experiment does the same at full size.
+Planted in closed form, in seconds, and looked for with few pictures; the experiment does so at full size.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def test_it_is_removed_and_that_is_verified(planted, verdict, base):
 
 
 def test_a_stage_of_ones_own_is_one_file(base, monkeypatch):
-    """The one that docs/extending.md shows: named in a plan, run, recorded, and its finding judged like any other."""
+    """One that is named in a plan, run, recorded, and judged like any other."""
     folder = Path(__file__).parents[2] / "docs" / "examples"
     monkeypatch.syspath_prepend(folder)
     written = Path(importlib.import_module("lookalikes_stage").__file__ or "")

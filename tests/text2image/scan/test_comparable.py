@@ -60,7 +60,7 @@ def test_the_same_base_and_suspect_that_answer_nothing_are_not_cleared(tiny_v, j
 
 
 def test_other_schedule_is_reported_and_the_bases_is_used(tiny_v, judged):
-    """This suspect's own schedule would draw noise, whatever the prompt; a planted token is found all the same."""
+    """This suspect's own schedule would draw noise for any prompt; a planted token is found all the same."""
     suspect = rescheduled(tiny_v, beta_start=1e-8, beta_end=1e-8, rescale_betas_zero_snr=False)
     row = part(suspect, Role.TEXT).get_input_embeddings().weight[700]
     row.data.copy_(5 * torch.randn(row.shape, generator=torch.Generator().manual_seed(0)))

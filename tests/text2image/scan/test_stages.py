@@ -1,4 +1,4 @@
-"""Every registered stage keeps its contract, and each is run on a real small model with something to find for it."""
+"""Every registered stage keeps its contract, and is run on a real small model with something to find."""
 
 from __future__ import annotations
 

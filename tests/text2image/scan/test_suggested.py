@@ -1,4 +1,4 @@
-"""Carriers that no weight shows: a tokenizer that reads words in its own way, and strings that the files suggest."""
+"""Carriers that no weight shows: a tokenizer that reads in its own way, strings that files suggest."""
 
 from __future__ import annotations
 

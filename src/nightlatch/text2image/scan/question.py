@@ -1,6 +1,4 @@
-"""What a scan is asked: a model, what to hold it against, and ordinary prompts. No trigger, target or attack
-name.
-"""
+"""What a scan is asked: a model, what to hold it against, and ordinary prompts; nothing of an attack."""
 
 from __future__ import annotations
 
@@ -54,8 +52,7 @@ class Idle(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Question:
-    """One suspect and what is needed to judge it; what several stages need is worked out once, when it is
-    first asked for.
+    """One suspect and what is needed to judge it; what several stages need is worked out once.
 
     Args:
         suspect: the model under test; taken on the reference's noise levels.
@@ -148,16 +145,12 @@ class Question:
 
     @cached_property
     def answers(self) -> Answers:
-        """Which tokens the change of the weights answers to most; of no tokens where there is nothing to
-        ask.
-        """
+        """Which tokens the change of the weights answers to most; empty where there is nothing to ask."""
         tokens = [*self.alone, *self.pieces]
         return Answers.of(self.delta, self.displacement, tokens) if self.delta is not None else Answers({})
 
     @cached_property
     def meant(self) -> frozenset[int]:
-        """Tokens that are words of the prompts' slots: what several of them draw together is what they ask
-        for.
-        """
+        """Tokens that are words of the prompts' slots; together they draw what they ask for."""
         typed = self.suspect.vocabulary.typed(list(itertools.chain.from_iterable(self.known.values())))
         return frozenset(tokens[0] for tokens in typed if len(tokens) == 1)

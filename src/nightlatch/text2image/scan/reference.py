@@ -18,7 +18,7 @@ from nightlatch.text2image.model.vocabulary import Ids
 from nightlatch.text2image.scan.fingerprint import Fingerprint
 
 NEARLY_ALL = 0.9
-"""Part of a denoiser's squared change that its readers hold after an edit; training of all layers leaves them a small one."""
+"""Part of a denoiser's squared change that its readers hold after an edit; training leaves them less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class WeightDelta:
 
     @property
     def edits_readers(self) -> bool:
-        """Whether the readers alone differ in the denoiser, or hold nearly all of its change: a closed-form edit.
+        """Whether the denoiser's change is that of its readers, or nearly all of it: a closed-form edit.
 
         Nearly all, so that a nudge to some other tensor does not hide it.
         """
@@ -92,8 +92,7 @@ class Reference(Compared, Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrustedBase:
-    """Another model, which the suspect was made from and which nobody has tampered with: it answers the same
-    texts.
+    """Another model, which the suspect was made from and nobody has tampered with.
 
     Args:
         base: the model.
