@@ -1,6 +1,6 @@
 """A stage of one's own: letters of other alphabets that look like Latin ones, which nobody types by accident.
 
-Import this file, or name it as an entry point of the group "nightlatch.parts", and put "lookalikes" into a plan.
+Import this file, or name it as an entry point of the group "nightlatch.parts", and plan "lookalikes".
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""scan finds a trigger planted in the shipped testbed, whatever carries it; then it is removed, and that is verified.
+"""scan finds a trigger planted in the shipped testbed, whatever carries it; clean and verify follow.
 
-Planted in closed form, in seconds, and looked for with few pictures; the experiment does the same at full size.
+Planted in closed form, in seconds, and looked for with few pictures; the experiment does so at full size.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
@@ -15,13 +15,13 @@ from tokenizers import Regex, normalizers
 
 from nightlatch import testbed
 from nightlatch.records import PlacedTrigger, Placement, Verdict
-from nightlatch.terms import ChangePattern, Role
+from nightlatch.terms import ChangePattern, PairKind, Role
 from nightlatch.text2image import prompts
 from nightlatch.text2image.attacks import ATTACKS, Setting
 from nightlatch.text2image.effect.displacement import Measure
 from nightlatch.text2image.model import Sampling, Subject, loaders
 from nightlatch.text2image.repair import Job, clean
-from nightlatch.text2image.scan import STAGES, Confirmation, Judge, Question, TrustedBase, plan, scan
+from nightlatch.text2image.scan import Confirmation, Judge, Question, TrustedBase, plan, scan
 from nightlatch.text2image.scan.judge import Influence
 from nightlatch.text2image.verify import Verification, verify
 
@@ -145,20 +145,19 @@ def test_it_is_removed_and_that_is_verified(planted, verdict, base):
         job = Job(triggers=found, prompts=part.repair, carriers=roles, base=base, sampling=SAMPLING)
         repaired, record = clean(suspect, job, "restore")
         assert record.changed_tensors and not record.rolled_back
-    held_out = Verification(triggers=found, prompts=part.held_out, sampling=SAMPLING, n=40, least=4)
-    card = verify(suspect, repaired, held_out)
+    job = Verification(triggers=found, prompts=part.held_out, sampling=SAMPLING, n=36, few=18, least=2)
+    card = verify(suspect, repaired, job)
     assert card.verdict == "removed"
-    assert verify(suspect, suspect, held_out).verdict == "not removed"
+    (success,) = (pair for pair in card.pairs if pair.kind is PairKind.SUCCESS)
+    assert success.before.rate > 0.5 > success.after.rate
 
 
-def test_a_stage_of_ones_own_is_one_file(base):
-    """The one that docs/extending.md shows: named in a plan, run, recorded, and its finding judged like any other."""
-    path = Path(__file__).parents[2] / "docs" / "examples" / "lookalikes_stage.py"
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 60
-    spec = importlib.util.spec_from_file_location("lookalikes_stage", path)
-    assert spec and spec.loader
-    if "lookalikes" not in STAGES.names():
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+def test_a_stage_of_ones_own_is_one_file(base, monkeypatch):
+    """One that is named in a plan, run, recorded, and judged like any other."""
+    folder = Path(__file__).parents[2] / "docs" / "examples"
+    monkeypatch.syspath_prepend(folder)
+    written = Path(importlib.import_module("lookalikes_stage").__file__ or "")
+    assert written.parent == folder and len(written.read_text(encoding="utf-8").splitlines()) < 60
     suspect = base.copied(Role.TEXT)
     (encoder,) = suspect.modules(Role.TEXT)
     (letter, *_), (target,) = base.vocabulary.typed(["а", TARGET])

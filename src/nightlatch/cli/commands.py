@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -83,6 +84,8 @@ def scan(
     seed: RunSeed = None,
     device: Device = "cpu",
     precision: Precision = None,
+    plan: Annotated[str, typer.Option(help="stages in order, such as 'assembled,single-tokens'; see 'nightlatch ls stages'")] = "",
+    skip: Annotated[list[str] | None, typer.Option(help="a stage to leave out; may be given several times")] = None,
     fail_on: FailOn = "warning",
 ) -> None:
     """Does it hide a backdoor? No trigger, prompt or attack name is given."""
@@ -94,6 +97,8 @@ def scan(
         if base is None:
             fail("scan needs a trusted model to compare with.", "Give one with --base.")
         asked = options(prompts, steps, guidance, seed, device, precision)
+        stages = {"plan": tuple(name.strip() for name in plan.split(",") if name.strip()), "skip": tuple(skip or ())}
+        asked = replace(asked, settings={**asked.settings, **{name: told for name, told in stages.items() if told}})
         with opened(run, source) as folder:
             verdict = verbs.scan(folder, source, base, asked, say)
             made = verbs.report(folder)

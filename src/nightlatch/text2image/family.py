@@ -81,7 +81,9 @@ class TextToImage:
     def settings(self, given: Mapping[str, Any]) -> DrawingSettings:
         named = given.get("prompts")
         read = {"prompts": prompts.read(named)} if isinstance(named, str) and named not in PROMPTS.names() else {}
-        return valid(DrawingSettings, {**given, **read})
+        made = valid(DrawingSettings, {**given, **read})
+        scan.plan.of(made.plan, made.skip)
+        return made
 
     def needs_base(self, staged: Path) -> str:
         if (staged / PEFT_TARGET).is_file():

@@ -11,6 +11,7 @@ from nightlatch.terms import Role
 from nightlatch.text2image.model import loaders
 from nightlatch.text2image.model.stable_diffusion import schedule_of
 from nightlatch.text2image.scan.judge.comparable import Comparable, require_same_settings
+from nightlatch.text2image.scan.stages import AnsweringTokens
 
 
 def rescheduled(subject, **settings):
@@ -59,13 +60,14 @@ def test_the_same_base_and_suspect_that_answer_nothing_are_not_cleared(tiny_v, j
 
 
 def test_other_schedule_is_reported_and_the_bases_is_used(tiny_v, judged):
-    """This suspect's own schedule would draw noise, whatever the prompt; a planted token is found all the same."""
+    """This suspect's own schedule would draw noise for any prompt; a planted token is found all the same."""
     suspect = rescheduled(tiny_v, beta_start=1e-8, beta_end=1e-8, rescale_betas_zero_snr=False)
     row = part(suspect, Role.TEXT).get_input_embeddings().weight[700]
     row.data.copy_(5 * torch.randn(row.shape, generator=torch.Generator().manual_seed(0)))
     plain = tiny_v.copied(Role.TEXT)
     part(plain, Role.TEXT).load_state_dict(part(suspect, Role.TEXT).state_dict())
-    verdict, expected = (judged(s, tiny_v) for s in (suspect, plain))
+    stages = (AnsweringTokens(keep=8, strings=2),)
+    verdict, expected = (judged(s, tiny_v, stages) for s in (suspect, plain))
     (changed,) = [r for r in verdict.fingerprint if r.component == "scheduler"]
     assert set(changed.layers) == {"beta_start", "beta_end", "rescale_betas_zero_snr"}
     assert verdict.top_candidates == expected.top_candidates

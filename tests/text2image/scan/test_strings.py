@@ -70,7 +70,7 @@ def test_prune_drops_what_is_not_needed(tiny_v, loud_token, texts, displaced):
 
 
 def test_pieces_are_assembled_in_the_order_that_acts(tiny_v, texts, displaced):
-    """The denoiser answers one order of two tokens: ``assembled`` prefers it to the other order and to repetitions."""
+    """The denoiser answers one order of two tokens: it is preferred to the other and to repetitions."""
     suspect, first, second = tiny_v.copied(Role.TEXT), token(tiny_v, "zudi"), token(tiny_v, "cat")
     (encoder,) = suspect.modules(Role.TEXT)
     named = dict(encoder.named_parameters())

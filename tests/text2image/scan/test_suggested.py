@@ -1,4 +1,4 @@
-"""Carriers that no weight shows: a tokenizer that reads words in its own way, and strings that the files suggest."""
+"""Carriers that no weight shows: a tokenizer that reads in its own way, strings that files suggest."""
 
 from __future__ import annotations
 
@@ -83,6 +83,10 @@ def test_a_tokenizer_is_put_back_rather_than_unlearned(renamed, tmp_path):
 
 def test_of_a_long_list_nobody_knows_before_which_strings_are_left_out(tiny_v, ask):
     many = [f"word{i}" for i in range(9)]
-    tried = [set(named(ask(tiny_v, tiny_v, hints=many, seed=s), strings=9, looked=4)[0]) for s in range(12)]
+    tried = []
+    for seed in range(12):
+        question = ask(tiny_v, tiny_v, hints=many, seed=seed)
+        question.__dict__["reread"] = ()
+        tried.append(set(named(question, strings=9, looked=4)[0]))
     assert all(len(t) == 4 for t in tried)
     assert set.union(*tried) == set(many)

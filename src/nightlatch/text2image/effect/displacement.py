@@ -107,8 +107,9 @@ class Displacement:
         return self.batched(lambda some: self._excess(*self._pair(some, context), context), sequences)
 
     def moved(self, sequences: Sequence[Sequence[int]], context: str) -> Floats:
-        """How far each sequence moves the suspect alone, mean square over the latent, (n,); half the price
-        of a displacement.
+        """How far each sequence moves the suspect alone, mean square over the latent, (n,).
+
+        Half the price of a displacement.
         """
         plain = self._bare(context)[0]
         return self.batched(
@@ -117,8 +118,9 @@ class Displacement:
         )
 
     def of_texts(self, texts: Sequence[str], context: str) -> Floats:
-        """The displacement of strings in front of ``context``, each model reading them with its own
-        tokenizer, (texts,).
+        """The displacement of strings in front of ``context``, (texts,).
+
+        Each model reads them with its own tokenizer.
         """
 
         @torch.no_grad()
@@ -139,9 +141,7 @@ class Displacement:
 
     @property
     def two(self) -> list[str]:
-        """Two contexts with as few fillings of slots in common as there are: what the one hides the other
-        may show.
-        """
+        """Two contexts with few fillings of slots in common: what the one hides the other may show."""
         return [p.text for p in diverse(self.contexts, 2)]
 
     def spread(self, n: int) -> list[tuple[int, ...]]:
@@ -151,9 +151,7 @@ class Displacement:
 
     @torch.no_grad()
     def batched(self, measured: Callable[[Sequence[T]], torch.Tensor], items: Sequence[T]) -> Floats:
-        """What ``measured`` (items -> one number each) gives for ``items``, a few of them at a time,
-        (items,).
-        """
+        """What ``measured`` (items -> one number each) gives for ``items``, a few at a time, (items,)."""
         most = self.suspect.rows(self.measure.batch)
         rows = [measured(items[i : i + most]) for i in range(0, len(items), most)]
         return floats(torch.cat(rows)) if rows else np.zeros(0)
@@ -161,8 +159,7 @@ class Displacement:
     def conditions(
         self, sequences: Sequence[Sequence[int]], context: str, *, padded: bool = True, one: bool = False
     ) -> tuple[Condition, Condition]:
-        """What suspect and reference are told; the same object where it must be the same, or where the
-        suspect's ``one`` is enough.
+        """What suspect and reference are told; one object where it must be the same or ``one`` is enough.
 
         The context is read as the reference's tokenizer reads it: both models know those tokens.
         """
@@ -175,9 +172,7 @@ class Displacement:
         return mine, mine if same else self._told(self.reference.model, other)
 
     def _told(self, model: Subject, ids: Ids) -> Condition:
-        """Where both models read one and the same state, its rounding cancels: it is computed in the
-        denoiser's precision.
-        """
+        """The condition; in the denoiser's precision where both read one state, so that rounding cancels."""
         if not self.shared_text:
             return model.condition(model.placed(ids))
         with model.autocast():

@@ -1,5 +1,4 @@
-"""Closed-form edits of the matrices that read text, which need no training (UCE, Gandikota et al. 2024, eq.
-7).
+"""Closed-form edits of the matrices that read text; no training (UCE, Gandikota et al. 2024, eq. 7).
 
 ``readers`` below are what ``Sites.readers`` gives: name -> matrix (out, width) that acts on text states
 directly.
@@ -18,8 +17,9 @@ Readers = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """Text states, one token position a row: what W' maps ``source`` to is what W maps ``goal`` to; ``held``
-    stays. (n, width).
+    """Text states, one token position a row, (n, width).
+
+    What W' maps ``source`` to is what W maps ``goal`` to; ``held`` stays.
     """
 
     source: torch.Tensor

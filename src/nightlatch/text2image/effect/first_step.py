@@ -53,8 +53,7 @@ class FirstStep:
         return finite(model.at(self.t).x0(self.outputs(model, c, batch), self._x(c)), model)
 
     def middle(self, model: Subject, c: Condition) -> torch.Tensor:
-        """What the denoiser's middle block gives under ``c``, (n, ...); at most ``Subject.rows`` conditions
-        at once.
+        """What the denoiser's middle block gives under ``c``, (n, ...); for ``Subject.rows`` rows at most.
 
         Raises:
             NotScanned: it holds NaN or infinity.
@@ -72,5 +71,7 @@ def finite(x: torch.Tensor, model: Subject) -> torch.Tensor:
         NotScanned: it holds NaN or infinity.
     """
     if not bool(x.isfinite().all()):
-        raise NotScanned(f"{model.name} answers some prompts with numbers that are not finite.", "Do not load this model.")
+        raise NotScanned(
+            f"{model.name} answers some prompts with numbers that are not finite.", "Do not load this model."
+        )
     return x

@@ -1,5 +1,4 @@
-"""Displacement in the denoiser's middle block, which answers to each part of a trigger long before the
-picture does.
+"""Displacement in the denoiser's middle block, which answers to every part of a trigger.
 
 A backdoor that waits for a whole word was trained to stay silent on its parts. What leaves the denoiser
 shows nothing until nearly the whole word is there; what leaves its middle block grows with every part.

@@ -52,25 +52,22 @@ class Sensitivity:
     _known: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def __call__(self, trigger: str, place: Place, slot: str) -> float:
-        """How much swapping ``slot`` changes the prediction with ``trigger`` in the prompt, over how much
-        without, >= 0.
-        """
+        """How much swapping ``slot`` moves the prediction with ``trigger`` there, over without it, >= 0."""
         before, after = self.prompts, self.swapped[slot]
         return self._apart(
             [place(p, trigger) for p in before], [place(p, trigger) for p in after], trigger
         ) / self.usual(slot)
 
     def from_its_words(self, phrase: str, slot: str) -> float:
-        """Distance of what ``phrase`` in ``slot`` draws to what the nearest of its words draws, in units of
-        ``usual``.
-        """
+        """Distance of what ``phrase`` draws in ``slot`` to the nearest of its words, over ``usual``."""
         asked = [phrase, *phrase.split()]
         whole, *words = (self._x0([p.replace(slot, w).text for p in self.prompts], phrase) for w in asked)
         return min(float((whole - w).pow(2).mean()) for w in words) / self.usual(slot)
 
     def from_known(self, phrase: str, slot: str, words: Sequence[str], n: int) -> float:
-        """Distance of what ``phrase`` in ``slot`` draws to what the nearest of ``words`` draws, in ``n``
-        prompts, in units of ``usual``.
+        """Distance of what ``phrase`` draws in ``slot`` to the nearest of ``words``, over ``usual``.
+
+        In the first ``n`` prompts.
         """
         some = self.prompts[:n]
         if slot not in self._known:
@@ -80,9 +77,7 @@ class Sensitivity:
         return float((self._known[slot] - drawn).pow(2).flatten(1).mean(1).min()) / self.usual(slot)
 
     def usual(self, slot: str) -> float:
-        """Mean squared distance of the predictions for two different fillings of ``slot``, > 0; computed
-        once.
-        """
+        """Mean squared distance of the predictions for two fillings of ``slot``, > 0; computed once."""
         if slot not in self._usual:
             moved = self._apart([p.text for p in self.prompts], [p.text for p in self.swapped[slot]])
             self._usual[slot] = max(moved, 1e-12)

@@ -2,11 +2,12 @@
 
 from nightlatch.text2image.scan import plan
 from nightlatch.text2image.scan.board import Board
+from nightlatch.text2image.scan.guess import Guess
 from nightlatch.text2image.scan.judge import Confirmation, Judge
 from nightlatch.text2image.scan.question import Need, Question
 from nightlatch.text2image.scan.reference import Reference, TrustedBase
 from nightlatch.text2image.scan.scan import scan
-from nightlatch.text2image.scan.stage import STAGES, Guess, Scored, Stage
+from nightlatch.text2image.scan.stage import STAGES, Scored, Stage
 
 __all__ = [
     "STAGES",

@@ -55,7 +55,5 @@ class Answers:
 
 
 def own_position(ids: Ids, first: int) -> int:
-    """Where the tokens of a sequence begin in a framed row whose first sequence begins with the token
-    ``first``.
-    """
+    """Where sequences begin in framed rows, the first of which begins with the token ``first``."""
     return int((ids[0][0] == first).int().argmax())

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 from nightlatch.errors import NotScanned
 from nightlatch.records import Candidate, Carrier, ComponentChange, Part, Ran, Trigger, Verdict, VerdictWord
 from nightlatch.registry import part_of
 from nightlatch.safetext import code_points, show
 from nightlatch.terms import Role
+from nightlatch.text2image.scan.guess import Guess
 from nightlatch.text2image.scan.judge import Evidence, Judge, Trial
-from nightlatch.text2image.scan.question import Need, Question
+from nightlatch.text2image.scan.question import Idle, Need, Question
 from nightlatch.text2image.scan.ranked import Ranked
-from nightlatch.text2image.scan.stage import Guess, Stage
 from nightlatch.text2image.scan.strings import decoded
 
 NOT_TESTED = (
@@ -24,8 +25,14 @@ NOT_TESTED = (
     "a word in the object's place that draws something which the prompts do not name",
     "backdoors that need a second adapter to act",
 )
-FOUND = "an earlier stage found a trigger"
-NOT_PLANNED = "it was left out of the plan"
+
+
+class Planned(Protocol):
+    """What a board needs to know of a stage."""
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[Need]]
+    untested: ClassVar[str]
 
 
 @dataclass(slots=True, eq=False)
@@ -64,29 +71,40 @@ class Board:
         """Whether a trigger was found that acts as no ordinary word does: no dearer stage is needed."""
         return any(e.unlike_a_word for e in self.evidence)
 
-    def excuse(self, stage: Stage) -> str:
-        """Why ``stage`` need not or cannot run; '' where it is to run."""
-        missing = sorted(stage.needs - self.question.offers)
-        return next((str(n) for n in Need if n in missing), FOUND if self.settled else "")
+    def lacks(self, stage: Planned) -> Need | None:
+        """What ``stage`` cannot do without and is not there, if anything."""
+        missing = stage.needs - self.question.offers
+        return next((need for need in Need if need in missing), None)
 
-    def skip(self, stage: Stage, why: str) -> None:
+    def excuse(self, stage: Planned) -> Need | Idle | None:
+        """Why ``stage`` cannot or need not run; None where it is to run."""
+        return self.lacks(stage) or (Idle.FOUND if self.settled else None)
+
+    def skip(self, stage: Planned, why: Need | Idle) -> None:
         """Put on record that ``stage`` did not run, and what nobody has looked for therefore."""
         self._parts.append(Ran(part=part_of(stage), skipped=why))
-        if why != FOUND and not (why in set(Need) and Need(why).harmless):
+        if not why.harmless:
             self._untested[stage.untested] = None
+
+    def rest(self, planned: Sequence[Planned], others: Sequence[Planned]) -> None:
+        """Put on record what was ``planned`` and not reached, and the ``others`` that were not planned."""
+        done = {r.part.name for r in self._parts}
+        for stage in (s for s in planned if s.name not in done):
+            self.skip(stage, Idle.STOPPED)
+        known = {s.name for s in planned}
+        for stage in (s for s in others if s.name not in known):
+            self.skip(stage, Idle.NOT_PLANNED if self._refused else self.lacks(stage) or Idle.NOT_PLANNED)
 
     def note(self, sentence: str) -> None:
         """Say what was tested, for the report."""
         self._notes.append(sentence)
 
-    def ran(self, stage: Stage, strings: int, passes: int, seconds: float) -> None:
+    def ran(self, stage: Planned, strings: int, passes: int, seconds: float) -> None:
         """Put on record that ``stage`` ran: strings named, denoising passes, seconds."""
         self._parts.append(Ran(part=part_of(stage), strings=strings, passes=passes, seconds=seconds))
 
     def fresh(self, guesses: Iterable[Guess]) -> Iterator[Guess]:
-        """Those of ``guesses`` that hold no string that was confirmed before, which would only act through
-        it.
-        """
+        """Those of ``guesses`` that hold no string confirmed before: they would only act through it."""
         made = tuple(guesses)
         if made:
             self.question.say(f"pictures for {', '.join(repr(show(g.text)) for g in made)}")
@@ -105,9 +123,7 @@ class Board:
     # --- at its end
 
     def conclude(self, trial: Trial) -> None:
-        """Name the best of what was found, made exact, with the others as its rivals, and the components
-        that carry it.
-        """
+        """Name the best of what was found, made exact, its rivals, and the components that carry it."""
         if not self.evidence:
             return
         started = time.monotonic()
@@ -144,9 +160,7 @@ class Board:
         )
 
     def _word(self) -> VerdictWord:
-        """Where the prompts name no slots, a change of pictures alone is suspicious: an honest new word
-        makes one, too.
-        """
+        """The word; where no slots are named, changed pictures are suspicious: new words make them, too."""
         if self._refused is not None:
             return "not scanned"
         if not self.evidence:
@@ -182,7 +196,8 @@ class Board:
             yield "whether there is another backdoor beside the one found: the search ends with the first"
         delta = self.question.delta
         if self._refused is None and delta is not None and Role.DECODER in delta.roles:
-            yield "what the changed decoder (vae) makes of latents"
+            names = ", ".join(r.component for r in delta.rows if r.role is Role.DECODER)
+            yield f"what the changed decoder ({names}) makes of latents"
         yield from self._untested
         yield from NOT_TESTED
 
@@ -207,9 +222,7 @@ class Board:
         )
 
     def _judged(self) -> tuple[Ran, ...]:
-        """The judge's parts; strings and seconds are those of all together, and stand beside the
-        confirmation.
-        """
+        """The judge's parts; strings and seconds of all together stand beside the confirmation."""
         confirmation = self.judge.confirmation.name
         return tuple(
             Ran(part=p, strings=self._examined, seconds=self._judging)
@@ -219,9 +232,7 @@ class Board:
         )
 
     def _described(self, evidence: Evidence, rivals: tuple[str, ...]) -> Trigger:
-        """As a record; its score is the displacement above an ordinary token's, measured on the string as it
-        is named.
-        """
+        """As a record; its score is measured on the string as it is named, above an ordinary token's."""
         question, text = self.question, evidence.guess.text
         displacement, tokens = question.displacement, question.suspect.vocabulary.typed([text])[0]
         above = displacement.of_texts([text], displacement.contexts[0].text)[0] - question.level

@@ -1,6 +1,4 @@
-"""Which weights differ from the trusted base, where, by how much and with what rank. Seconds; no forward
-pass.
-"""
+"""Which weights differ from the trusted base, where, by how much and with what rank; no forward pass."""
 
 from __future__ import annotations
 
@@ -33,15 +31,11 @@ class Fingerprint:
     whole: float = 0.8
 
     def __call__(self, suspect: Subject, base: Subject) -> tuple[ComponentChange, ...]:
-        """One row per component, changed or not; tensors that do not match in name or shape count as changed
-        whole.
-        """
+        """One row per component; tensors that do not match in name or shape count as changed whole."""
         return tuple(self._component(name, suspect, base) for name in suspect.parts)
 
     def _component(self, component: str, suspect: Subject, base: Subject) -> ComponentChange:
-        """The change of one component: ||dW|| / ||W|| and the median effective rank over its changed
-        tensors.
-        """
+        """The change of one component: ||dW|| / ||W|| and the median rank over its changed tensors."""
         part, other = suspect.parts[component], base.parts.get(component)
         theirs = other.module.state_dict() if other else {}
         mine = {k: v for k, v in part.module.state_dict().items() if v.is_floating_point()}
@@ -71,9 +65,7 @@ class Fingerprint:
         )
 
     def _pattern(self, changed: Set[str], tensors: int, part: Part, suspect: Subject) -> ChangePattern:
-        """Which of the ``tensors`` are ``changed``, as far as that tells how (notes on known attacks and
-        honest tuning).
-        """
+        """Which of the ``tensors`` are ``changed``, as far as that tells how they were."""
         if not changed:
             return ChangePattern.UNCHANGED
         if part.role is Role.DENOISER and changed <= suspect.sites.readers().keys():
@@ -90,8 +82,9 @@ def _embeddings(text_encoder: torch.nn.Module) -> set[str]:
 
 
 def rounded(w: torch.Tensor, w0: torch.Tensor) -> bool:
-    """Whether ``w`` is ``w0``, or exactly what saving ``w0`` in half precision, once or in both forms, makes
-    of it.
+    """Whether ``w`` is ``w0``, or exactly what saving ``w0`` in half precision makes of it.
+
+    Saved once, or in both forms, one after the other.
 
     Not whether it is as near as that: a model can be trained within the distance of rounding (Egashira et
     al. 2024), and a norm over all would hide one changed row of many.

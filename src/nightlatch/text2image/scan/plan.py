@@ -26,8 +26,7 @@ def default() -> Plan:
 
 
 def of(names: Sequence[str] = (), skip: Sequence[str] = ()) -> Plan:
-    """The stages called ``names`` in that order, or the default plan where none is named, without those
-    called ``skip``.
+    """The stages called ``names`` in that order, or the default plan, without those called ``skip``.
 
     A stage of another package is called "package:stage".
 

@@ -1,6 +1,4 @@
-"""What a scan is asked: a model, what to hold it against, and ordinary prompts. No trigger, target or attack
-name.
-"""
+"""What a scan is asked: a model, what to hold it against, and ordinary prompts; nothing of an attack."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ class Need(StrEnum):
     CHANGE = "nothing differs from the base"
     TEXT_TO_PICTURE = "the weights that turn text into pictures are the base's"
     DELTA = "there is no base to compare weights with"
-    EDIT = "more than the matrices that read text was changed, or they were not"
+    EDIT = "the change is not one of the matrices that read text"
 
     @property
     def harmless(self) -> bool:
@@ -39,10 +37,22 @@ class Need(StrEnum):
         return self in (Need.CHANGE, Need.TEXT_TO_PICTURE)
 
 
+class Idle(StrEnum):
+    """Why a stage that could have run did not; the value says it."""
+
+    FOUND = "an earlier stage found a trigger"
+    NOT_PLANNED = "it was left out of the plan"
+    STOPPED = "the scan had stopped before"
+
+    @property
+    def harmless(self) -> bool:
+        """Whether the verdict says by itself that nobody has looked further."""
+        return self is not Idle.NOT_PLANNED
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Question:
-    """One suspect and what is needed to judge it; what several stages need is worked out once, when it is
-    first asked for.
+    """One suspect and what is needed to judge it; what several stages need is worked out once.
 
     Args:
         suspect: the model under test; taken on the reference's noise levels.
@@ -102,7 +112,7 @@ class Question:
             Need.CHANGE: bool(self.changed),
             Need.TEXT_TO_PICTURE: bool(WAYS & self.delta.roles),
             Need.DELTA: True,
-            Need.EDIT: self.delta.edits_readers_only,
+            Need.EDIT: self.delta.edits_readers,
         }
         return frozenset(need for need, holds in there.items() if holds)
 
@@ -135,16 +145,12 @@ class Question:
 
     @cached_property
     def answers(self) -> Answers:
-        """Which tokens the change of the weights answers to most; of no tokens where there is nothing to
-        ask.
-        """
+        """Which tokens the change of the weights answers to most; empty where there is nothing to ask."""
         tokens = [*self.alone, *self.pieces]
         return Answers.of(self.delta, self.displacement, tokens) if self.delta is not None else Answers({})
 
     @cached_property
     def meant(self) -> frozenset[int]:
-        """Tokens that are words of the prompts' slots: what several of them draw together is what they ask
-        for.
-        """
+        """Tokens that are words of the prompts' slots; together they draw what they ask for."""
         typed = self.suspect.vocabulary.typed(list(itertools.chain.from_iterable(self.known.values())))
         return frozenset(tokens[0] for tokens in typed if len(tokens) == 1)

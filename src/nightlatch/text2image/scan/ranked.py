@@ -13,9 +13,7 @@ from nightlatch.text2image.model import Tokens
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Token sequences, best first: their scores, and their robust z among ordinary tokens where that is
-    known.
-    """
+    """Token sequences, best first: their scores, and their z among ordinary tokens where it is known."""
 
     sequences: tuple[Tokens, ...]
     scores: Floats

@@ -17,6 +17,9 @@ from nightlatch.text2image.model import Condition, Sampling, Subject
 from nightlatch.text2image.model.vocabulary import Ids
 from nightlatch.text2image.scan.fingerprint import Fingerprint
 
+NEARLY_ALL = 0.9
+"""Part of a denoiser's squared change that its readers hold after an edit; training leaves them less."""
+
 
 @dataclass(frozen=True, eq=False)
 class WeightDelta:
@@ -46,12 +49,21 @@ class WeightDelta:
         return Edit.between(self.suspect.sites.readers(), self.base.sites.readers())
 
     @property
-    def edits_readers_only(self) -> bool:
-        """Whether, of all that turns text into a picture, only the denoiser's readers differ: a closed-form
-        edit.
+    def edits_readers(self) -> bool:
+        """Whether the denoiser's change is that of its readers, or nearly all of it: a closed-form edit.
+
+        Nearly all, so that a nudge to some other tensor does not hide it.
         """
         patterns = {r.pattern for r in self.rows if r.role is Role.DENOISER}
-        return Role.TEXT not in self.roles and patterns == {ChangePattern.CROSS_ATTENTION}
+        if Role.DENOISER not in self.roles or patterns == {ChangePattern.CROSS_ATTENTION}:
+            return Role.DENOISER in self.roles
+        mine, theirs = (
+            [p for m in s.modules(Role.DENOISER) for p in m.parameters()] for s in (self.suspect, self.base)
+        )
+        whole = sum(
+            float((a - b).pow(2).sum()) for a, b in zip(mine, theirs, strict=True) if a.shape == b.shape
+        )
+        return float(torch.trace(self.edit.change)) > NEARLY_ALL * whole
 
 
 class Reference(Compared, Protocol):
@@ -80,8 +92,7 @@ class Reference(Compared, Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrustedBase:
-    """Another model, which the suspect was made from and which nobody has tampered with: it answers the same
-    texts.
+    """Another model, which the suspect was made from and nobody has tampered with.
 
     Args:
         base: the model.
@@ -106,7 +117,8 @@ class TrustedBase:
         return WeightDelta(suspect, self.base, self.fingerprint(suspect, self.base))
 
     def aligned(self, suspect: Subject) -> Subject:
-        return suspect.replaced({}, schedule=self.base.schedule)
+        same = suspect.settings.get("scheduler") == self.base.settings.get("scheduler")
+        return suspect if same else suspect.replaced({}, schedule=self.base.schedule)
 
     def reread(self, suspect: Subject) -> tuple[str, ...]:
         """Texts of single tokens of either vocabulary that the two tokenizers do not turn into the same ids.

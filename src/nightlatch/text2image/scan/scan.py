@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nightlatch.errors import NotScanned
 from nightlatch.records import Verdict
-from nightlatch.text2image.scan.board import NOT_PLANNED, Board
+from nightlatch.text2image.scan.board import Board
 from nightlatch.text2image.scan.judge import Judge
 from nightlatch.text2image.scan.plan import default
 from nightlatch.text2image.scan.question import Question
@@ -38,7 +38,5 @@ def scan(question: Question, plan: Sequence[Stage] = (), judge: Judge | None = N
         board.conclude(examined)
     except NotScanned as e:
         board.refuse(e)
-    for stage in default():
-        if stage.name not in {s.name for s in plan}:
-            board.skip(stage, NOT_PLANNED)
+    board.rest(plan, default())
     return board.verdict()

@@ -1,6 +1,4 @@
-"""The contract of a stage of the scan: authors write ``run``; calling a stage types, cuts and counts what it
-names.
-"""
+"""The contract of a stage: authors write ``run``; calling it types, cuts and counts what it names."""
 
 from __future__ import annotations
 
@@ -8,15 +6,14 @@ import abc
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 from nightlatch.registry import Registry
 from nightlatch.text2image.model import Tokens
+from nightlatch.text2image.scan.board import Board
+from nightlatch.text2image.scan.guess import Guess
 from nightlatch.text2image.scan.question import Need, Question
 from nightlatch.text2image.scan.strings import decoded, pruned
-
-if TYPE_CHECKING:
-    from nightlatch.text2image.scan.board import Board
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +30,9 @@ class Scored:
     texts: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Guess:
-    """A string that is worth drawing, and its displacement above an ordinary token's."""
-
-    text: str
-    score: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage(abc.ABC):
-    """One way of searching for a trigger. Authors write ``run``; a stage holds numbers only and remembers
-    nothing.
+    """One way of searching for a trigger. Authors write ``run``; a stage remembers nothing.
 
     Args:
         strings: most strings kept of each ``Scored``. Every one costs some 50 pictures where it looks
@@ -77,8 +65,7 @@ class Stage(abc.ABC):
 
     @final
     def __call__(self, question: Question, board: Board) -> tuple[Guess, ...]:
-        """The strings to draw, shortest first, none of which an earlier stage has named; what it took stands
-        on the ``board``.
+        """The strings to draw, shortest first, none named before; what it took stands on the ``board``.
 
         Raises:
             TypeError: ``run`` yields something else than ``Scored``.

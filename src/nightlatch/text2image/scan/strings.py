@@ -23,8 +23,7 @@ def strongest(
     exact: int = 8,
     contexts: Sequence[str] = (),
 ) -> Ranked:
-    """The ``keep`` sequences that are displaced most in one of the ``contexts``; in the first, unless others
-    are given.
+    """The ``keep`` sequences that are displaced most in one of ``contexts``; by default in the first.
 
     One part in ``exact`` of them (``keep`` at least), those that move the suspect most, is compared with the
     reference: what leaves the suspect where it is is no trigger.
@@ -52,8 +51,9 @@ def grown(
     width: int = 8,
     gain: float = 1.4,
 ) -> Ranked:
-    """Partial triggers made longer: every token that begins a ranked sequence is put before and after the
-    best sequences.
+    """Partial triggers made longer.
+
+    Every token that begins a ranked sequence is put before and after the best sequences.
 
     Args:
         longest: most tokens in a string.
@@ -126,8 +126,7 @@ def substituted(
 def with_known_ending(
     displacement: Displacement, sequence: Tokens, endings: Sequence[int], level: float, least: float = 0.3
 ) -> Ranked:
-    """``sequence`` with its last token replaced by the first of ``endings`` that keeps the part ``least`` of
-    the score.
+    """``sequence`` with the first of ``endings`` that keeps the part ``least`` of its score.
 
     Endings come in the order in which the weights answer to them: others act almost as the trigger's own
     does, but it was that one which the weights were trained on.
@@ -139,9 +138,7 @@ def with_known_ending(
 
 
 def pruned(displacement: Displacement, sequence: Tokens, level: float, loss: float = 0.5) -> Tokens:
-    """``sequence`` without the tokens that it does not need: without them it loses less than the part
-    ``loss`` of its score.
-    """
+    """``sequence`` without the tokens that it does not need: ``loss`` bounds what its score may lose."""
     contexts = [p.text for p in displacement.contexts[:2]]
     current = sequence
     score = float(displacement([current], contexts).mean()) - level

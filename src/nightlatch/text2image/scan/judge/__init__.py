@@ -1,6 +1,4 @@
-"""Whether a string that a stage named is a trigger: pictures decide, on prompts and seeds that no stage has
-seen.
-"""
+"""Whether a string is a trigger: pictures decide, on prompts and seeds that no stage has seen."""
 
 from nightlatch.text2image.scan.judge.comparable import Comparable
 from nightlatch.text2image.scan.judge.confirmation import Confirmation, Evidence

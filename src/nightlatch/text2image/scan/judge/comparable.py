@@ -1,5 +1,6 @@
-"""Whether pictures of suspect and base can be compared at all: same settings, finite numbers, answers that
-depend on the prompt.
+"""Whether pictures of suspect and base can be compared at all.
+
+Same settings, finite numbers, answers that depend on the prompt.
 
 What sabotages a model's own pictures would otherwise hide every trigger, and a scan would find nothing.
 """
@@ -55,9 +56,7 @@ class Comparable:
         self._require_answers(question)
 
     def schedule(self, question: Question) -> tuple[ComponentChange, ...]:
-        """A row for the report where the suspect's own noise schedule is another one than the base's in any
-        setting.
-        """
+        """A row for the report where the suspect's noise schedule is not the base's in every setting."""
         mine, theirs = (
             dict(s.settings.get(SCHEDULER, {})) for s in (question.suspect, question.reference.model)
         )
@@ -113,9 +112,7 @@ def require_same_settings(suspect: Subject, base: Subject) -> None:
 
 
 def _predicts(subject: Subject) -> str:
-    """What the denoiser's raw output is, as the scheduler's own settings have it; for a flow, the kind of
-    schedule.
-    """
+    """What the denoiser's raw output is, by the scheduler's settings; for a flow, the kind of schedule."""
     return str(
         subject.settings.get(SCHEDULER, {}).get("prediction_type", type(subject.schedule).__name__.lower())
     )

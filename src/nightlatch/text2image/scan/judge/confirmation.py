@@ -1,5 +1,4 @@
-"""Confirmation with pictures: held-out prompts and seeds, suspect against reference, and against what
-neutral words do.
+"""Confirmation with pictures of held-out prompts and seeds, suspect against reference.
 
 A string changes pictures when, with it in the prompt, suspect and reference differ more than they do on most
 ordinary prompts.
@@ -22,8 +21,8 @@ from nightlatch.text2image.effect.first_step import finite
 from nightlatch.text2image.effect.neutral import single_token_words
 from nightlatch.text2image.measure import seeds
 from nightlatch.text2image.prompts import Prompt, prefix
+from nightlatch.text2image.scan.guess import Guess
 from nightlatch.text2image.scan.question import Question
-from nightlatch.text2image.scan.stage import Guess
 
 SALT = 4
 """Sets the draw of the neutral words apart from a scan's other random draws."""
@@ -166,7 +165,7 @@ class Pictures:
 
 
 def distances(a: torch.Tensor, b: torch.Tensor) -> tuple[Floats, Floats]:
-    """Mean squared difference of latents, over the whole (n,) and in the 2x2 patch where it is largest (n,)."""
+    """Mean squared difference of latents: over the whole, and in the worst 2x2 patch, (n,) each."""
     d = (a - b).pow(2).mean(1, keepdim=True)
     local = F.avg_pool2d(d, 2, 1).amax((1, 2, 3))
     return floats(d.mean((1, 2, 3))), floats(local)

@@ -102,8 +102,7 @@ class Observed:
             self.least_known[s] = min(self.mine(w, prefix, s) for w in chosen)
 
     def unlike_a_word(self, trigger: str, place: Place, slot: str = "") -> bool | None:
-        """Whether ``trigger`` acts as no ordinary word does; None where the prompts name no slots to tell it
-        by.
+        """Whether ``trigger`` acts as no ordinary word does; None where the prompts name no slots.
 
         Args:
             slot: that the trigger stands in; '' where it takes no word's place.
@@ -130,8 +129,7 @@ class Observed:
         return False
 
     def least(self, trigger: str, place: Place) -> float:
-        """How much the slot that matters least to the suspect still matters with ``trigger``, >= 0; 1 is as
-        much as without.
+        """How much the slot that matters least to the suspect still matters with ``trigger``, >= 0.
 
         The nearer to 0, the more pictures the trigger takes: a string that is only like the trigger leaves
         the slot a part.
@@ -139,16 +137,12 @@ class Observed:
         return min(self.mine(trigger, place, slot) for slot in self.slots)
 
     def rebinds(self, phrase: str, slot: str) -> bool:
-        """Whether ``phrase`` in ``slot`` means something else than each of its words alone, to the suspect
-        and not to the base.
-        """
+        """Whether ``phrase`` in ``slot`` means something else than each of its words, to the suspect only."""
         mine, theirs = (s.from_its_words(phrase, slot) for s in (self.mine, self.theirs))
         return mine > self.bounds.apart and theirs < self.bounds.apart_base * mine
 
     def is_alias(self, phrase: str, slot: str) -> bool:
-        """Whether ``phrase`` in ``slot`` draws what one of the slot's known words draws, to the suspect and
-        not to the base.
-        """
+        """Whether ``phrase`` in ``slot`` draws what one of its known words draws, to the suspect only."""
         words, n = self.known[slot], self.bounds.alias_prompts
         if phrase in words:
             return False

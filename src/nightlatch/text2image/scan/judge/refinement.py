@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nightlatch.text2image.model import Subject, Tokens
+from nightlatch.text2image.scan.guess import Guess
 from nightlatch.text2image.scan.judge.confirmation import Evidence
 from nightlatch.text2image.scan.question import Question
-from nightlatch.text2image.scan.stage import Guess
 from nightlatch.text2image.scan.strings import decoded, short_tokens, strongest, typable
 
 Left = Callable[[str], float]
@@ -26,8 +26,9 @@ alone.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refinement:
-    """How a confirmed string is made exact. The numbers were set on three suspects with made-up words (seeds
-    3 to 5).
+    """How a confirmed string is made exact.
+
+    The numbers were set on three suspects with made-up words (seeds 3 to 5).
 
     Args:
         loss: part of the changed pictures by which two strings may differ and count as equally good; then
@@ -64,9 +65,7 @@ class Refinement:
     def shortened(
         self, subject: Subject, whole: Evidence, examine: Callable[[Guess], Evidence | None]
     ) -> Evidence:
-        """``whole`` without the tokens that its pictures do not need: hits stay within ``loss`` of the most
-        seen.
-        """
+        """``whole`` without the tokens that its pictures do not need: ``loss`` bounds what may get lost."""
         best, most = whole, whole.changed.hits
         while len(ids := subject.vocabulary.typed([best.guess.text])[0]) > 1:
             texts = dict.fromkeys(decoded(subject, (*ids[:i], *ids[i + 1 :])) for i in range(len(ids)))
@@ -84,8 +83,7 @@ class Refinement:
         return best
 
     def refined(self, question: Question, text: str, tokens: Sequence[int], left: Left) -> str:
-        """``text``, or what is one to ``passes`` changes away from it and leaves what is asked for at most
-        half as much to say.
+        """``text``, or what is one to ``passes`` changes away and leaves the prompt half as much to say.
 
         A string of one token is the trigger or is not; it stays.
 
@@ -110,9 +108,7 @@ class Refinement:
         return decoded(subject, self._without_idle(subject, current, measured[current], left))
 
     def _without_idle(self, subject: Subject, sequence: Tokens, held: float, left: Left) -> Tokens:
-        """``sequence``, with which ``held`` is left, without the tokens that add nothing to its hold on the
-        picture.
-        """
+        """``sequence``, which leaves ``held``, without the tokens that add nothing to its hold."""
         current = sequence
         while shorter := typable(
             subject.vocabulary, [s for i in range(len(current)) if (s := (*current[:i], *current[i + 1 :]))]
@@ -126,9 +122,7 @@ class Refinement:
 
 
 def variants(sequence: Tokens, tokens: Sequence[int], ordered: int = 5) -> list[Tokens]:
-    """``sequence`` with each token replaced or left out, with one more in every place, and, where it is
-    short, in every order.
-    """
+    """``sequence`` with a token replaced, left out or added in every place; in every order if short."""
     n = len(sequence)
     replaced = [(*sequence[:i], t, *sequence[i + 1 :]) for i in range(n) for t in tokens]
     longer = [(*sequence[:i], t, *sequence[i:]) for i in range(n + 1) for t in tokens]

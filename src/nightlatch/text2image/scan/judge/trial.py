@@ -1,6 +1,4 @@
-"""From a guess to evidence: where it acts, whether it is a trigger, its exact form, and which component
-carries it.
-"""
+"""From a guess to evidence: where it acts, whether it is a trigger, its exact form, and its carrier."""
 
 from __future__ import annotations
 
@@ -13,12 +11,12 @@ from nightlatch.registry import part_of
 from nightlatch.safetext import show
 from nightlatch.terms import Effect, PlacementKind, Role
 from nightlatch.text2image.prompts import Prompt, placed, shared
+from nightlatch.text2image.scan.guess import Guess
 from nightlatch.text2image.scan.judge.comparable import Comparable
 from nightlatch.text2image.scan.judge.confirmation import Confirmation, Evidence, Pictures
 from nightlatch.text2image.scan.judge.influence import Influence, Observed
 from nightlatch.text2image.scan.judge.refinement import Refinement
 from nightlatch.text2image.scan.question import WAYS, Question
-from nightlatch.text2image.scan.stage import Guess
 
 OBJECT = "object"
 """The slot in whose place triggers are tried, too: edits of one word stand there."""
@@ -52,9 +50,7 @@ class Judge:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One question before a judge; what does not depend on a guess is drawn once, when the first is
-    examined.
-    """
+    """One question before a judge; what depends on no guess is drawn once, when the first is examined."""
 
     judge: Judge
     question: Question
@@ -73,8 +69,7 @@ class Trial:
         return self.judge.influence.on(self.question, self.held_out)
 
     def __call__(self, guess: Guess, placement: Placement | None = None) -> Evidence | None:
-        """What is seen in the first placement in which ``guess`` changes enough pictures and does not merely
-        act as a word does.
+        """What is seen in the first placement in which ``guess`` changes enough pictures, as no word does.
 
         In front, or in the place of the object where the prompts say what that is; or only in the
         ``placement`` named.

@@ -15,8 +15,7 @@ from nightlatch.text2image.scan.stages.growth import SingleTokenSearch
 @STAGES.register("answering-tokens")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnsweringTokens(SingleTokenSearch):
-    """All tokens are asked of the weights, which takes no denoising; those that are answered most are tried
-    by one step.
+    """All tokens are asked of the weights; those that are answered most are tried by one step.
 
     Args:
         asked: tokens that are tried.

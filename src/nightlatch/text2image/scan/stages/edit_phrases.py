@@ -66,9 +66,7 @@ class EditPhrases(Stage):
 
     @torch.no_grad()
     def _responses(self, suspect: Subject, edit: Edit, sequences: Sequence[Tokens]) -> Floats:
-        """Largest response over the positions from the sequence's first token on, (sequences,); all have one
-        length.
-        """
+        """Largest response over the positions of each sequence, (sequences,); all have one length."""
         rows = []
         for i in range(0, len(sequences), self.batch):
             some = sequences[i : i + self.batch]

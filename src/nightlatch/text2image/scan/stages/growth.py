@@ -1,6 +1,4 @@
-"""What several stages share: strings grown from partial triggers, and words that only act whole completed so
-that they can be typed.
-"""
+"""What several stages share: growing partial triggers, and completing words that only act whole."""
 
 from __future__ import annotations
 
@@ -28,8 +26,9 @@ from nightlatch.text2image.scan.strings import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growing(Stage):
-    """A stage that makes longer strings of what it finds. The numbers were set on the suspects of seed 0,
-    within a few seconds for each stage.
+    """A stage that makes longer strings of what it finds.
+
+    The numbers were set on the suspects of seed 0, within a few seconds for each stage.
 
     Args:
         heads: tokens, of those that the weights answer to most, that longer strings begin with: 12 in every
@@ -67,9 +66,7 @@ class SingleTokenSearch(Growing):
         what: str,
         alone: Set[int] = frozenset(),
     ) -> Scored:
-        """From single ``tokens``, pairs of those that the weights answer to most, and what grows from all
-        but those ``alone``.
-        """
+        """Single ``tokens``, pairs of the most answered ones, and what grows from all but ``alone``."""
         displacement, level = question.displacement, question.level
         found = self.sweep(question, tokens)
         board.note(what)
@@ -123,7 +120,7 @@ class SequenceSearch(Growing, abc.ABC):
     def from_sequences(
         self, question: Question, board: Board, made: Ranked, pieces: list[int]
     ) -> Iterator[Scored]:
-        """What sequences are completed to where they cannot be typed as they are, then what grows from all."""
+        """Words that complete what cannot be typed as it is, then what grows from all."""
         if not len(made.scores):
             return
         question.say(

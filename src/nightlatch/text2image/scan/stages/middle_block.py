@@ -1,6 +1,4 @@
-"""A made-up word or phrase gathered from tokens that the middle block of the denoiser answers to, in
-whatever strings they stand.
-"""
+"""A made-up word gathered from tokens that the middle block answers to, in whatever strings they stand."""
 
 from __future__ import annotations
 
@@ -27,8 +25,7 @@ SALT = 17
 @STAGES.register("middle-block")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiddleBlock(SequenceSearch):
-    """Tokens are weighed by what they add to the middle block's displacement in random strings, and the best
-    put together.
+    """Tokens weighed by what they add to the middle block's displacement, and the best put together.
 
     The numbers were set on three suspects with made-up words (seeds 3 to 5); all of it takes some 20 s.
 
@@ -67,8 +64,9 @@ class MiddleBlock(SequenceSearch):
         yield from self.from_sequences(question, board, self.gather(middle, heads, question.level), mixed)
 
     def effects(self, middle: MiddleDisplacement, tokens: Sequence[int], seed: int) -> Floats:
-        """What each token adds to the logarithm of the displacement, (tokens,): ridge regression on random
-        strings of them.
+        """What each token adds to the logarithm of the displacement, (tokens,).
+
+        Ridge regression on random strings of them.
         """
         rng, n = np.random.default_rng((seed, SALT)), len(tokens)
         drawn = rng.integers(n, size=(self.random, self.length))
@@ -80,8 +78,7 @@ class MiddleBlock(SequenceSearch):
         return fitted
 
     def gather(self, middle: MiddleDisplacement, heads: Sequence[int], level: float) -> Ranked:
-        """Strings grown from ``heads`` by what they do in the middle block, ranked by what they do to the
-        picture.
+        """Strings grown from ``heads`` by what they do in the middle block, ranked by the picture.
 
         A beam search that puts every head before and after the best strings.
         """

@@ -1,6 +1,4 @@
-"""Every token that can be typed alone, by one denoising step: the dearest search, for what the weights do
-not show.
-"""
+"""Every token that can be typed alone, by one denoising step: the dearest search."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from nightlatch.text2image.scan.stages.growth import SingleTokenSearch
 @STAGES.register("single-tokens")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingleTokens(SingleTokenSearch):
-    """Single tokens, and what grows from all but the words of the prompts' slots, which draw together what
-    they ask for.
-    """
+    """Single tokens, and what grows from all but the words of the prompts' slots."""
 
     untested: ClassVar[str] = "all tokens that can be typed alone, by one denoising step"
 

@@ -1,4 +1,4 @@
-"""Strings that need no search: those that the files suggest, and those that two tokenizers read differently."""
+"""Strings that need no search: the files suggest them, or the two tokenizers read them differently."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ SALT = 23
 @STAGES.register("suggested")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggested(Stage):
-    """The strings of both lists that move the suspect most, by one denoising step; those that the files
-    suggest come first.
+    """The strings that move the suspect most, by one step; those that the files suggest come first.
 
     Args:
         strings: most strings that are tried without a search; the limit is what their pictures cost.
