@@ -11,7 +11,7 @@ from nightlatch.bench import demo
 from nightlatch.errors import UsageError
 from nightlatch.records import Part, Placement, Rate
 from nightlatch.terms import Role
-from nightlatch.text2image.attacks import ATTACKS, AttackRecord, GoalKind
+from nightlatch.text2image.attacks import AttackRecord, GoalKind
 from nightlatch.text2image.model import Subject
 
 
@@ -61,9 +61,7 @@ def test_it_runs_to_its_end_and_a_second_call_does_nothing_again(base: Path, tmp
 
     def run() -> demo.Outcome:
         said.clear()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ATTACKS.find("eviledit"), "promising", lambda *_: True)
-            return demo.demo(tmp_path / "demo", said.append, show)
+        return demo.demo(tmp_path / "demo", said.append, show)
 
     outcome = run()
     assert outcome.verdict.word == "backdoor found" and outcome.verdict.triggers
