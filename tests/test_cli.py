@@ -84,7 +84,7 @@ def test_verbs_hand_over_through_the_run_folder(tiny_folder, tmp_path):
     again = CALL.invoke(app, clean)
     assert again.exit_code == 2
     assert "is there already" in again.output
-    verified = CALL.invoke(app, ["verify", str(out), "--against", str(tiny_folder), "-n", "24", *to])
+    verified = CALL.invoke(app, ["verify", str(out), "--against", str(tiny_folder), "-n", "24", "--regrowth-steps", "4", *to])
     card = json.loads((run / "scorecard.json").read_text())
     assert verified.exit_code == {"removed": 0, "not verified": 2}.get(card["verdict"], 1), verified.output
     page = (run / "report.html").read_text()

@@ -143,6 +143,10 @@ def verify(
     trigger: TriggerText = None,
     base: Base = None,
     n: Annotated[int, typer.Option("-n", min=24, max=100_000, help="triggered pictures")] = 300,
+    regrowth_steps: Annotated[
+        int,
+        typer.Option(min=0, max=100_000, help="of honest fine-tuning, after which the trigger is tried again; 0 leaves it out"),
+    ] = 200,
     prompts: Prompts = None,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -159,7 +163,8 @@ def verify(
             fail("verify must know which prompts the repair has seen.", remedy)
         asked = options(prompts, steps, guidance, seed, device, precision)
         with opened(run, repaired) as folder:
-            card = verbs.verify(folder, against, repaired, asked, say, triggers=trigger or (), base=base, n=n)
+            more = {"n": n, "regrowth_steps": regrowth_steps}
+            card = verbs.verify(folder, against, repaired, asked, say, triggers=trigger or (), base=base, **more)
             verbs.report(folder)
             echo(f"verdict: {card.verdict}")
             for p in card.pairs:
