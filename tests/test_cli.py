@@ -193,7 +193,7 @@ def test_few_prompts_are_refused(tiny_folder, tmp_path):
     assert "At least 128" in done.output
 
 
-@pytest.mark.parametrize("verb", [["check"], ["scan", "--base", "x"]])
+@pytest.mark.parametrize("verb", [["check"], ["scan", "--base", "nobody/base"]])
 def test_hub_name_that_is_not_cached_says_why_when_offline(verb, tmp_path, monkeypatch):
     from huggingface_hub import constants
 

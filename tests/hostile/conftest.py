@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,3 +15,9 @@ from intake_fixtures import honest_root
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with honest files written by diffusers and peft; read only."""
     return honest_root(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def model(built: Path, tmp_path: Path) -> Path:
+    """A copy of the honest pipeline to change."""
+    return Path(shutil.copytree(built / "pipeline", tmp_path / "model"))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hub_server import Hub, serving
@@ -122,3 +125,29 @@ def test_a_file_that_grows_past_its_size(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(transfer.TooMuch):
         transfer.within(grow, 100, tmp_path)
     assert time.monotonic() < stop
+
+
+def test_a_token_goes_to_the_host_that_was_asked_only(server: Hub) -> None:
+    """An answer may name another host, for a refresh for example; the client sends its headers there, without the token."""
+    from huggingface_hub import get_session
+
+    seen: list[str | None] = []
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    token = {"Authorization": "Bearer secret"}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        asked = f"http://127.0.0.1:{other.server_port}/refresh"
+        transfer.within(lambda: get_session().get(asked, headers=token), 100)
+        transfer.within(lambda: (get_session().get(server.endpoint), get_session().get(asked, headers=token)), 1 << 20)
+        other.shutdown()
+    assert seen == ["Bearer secret", None]

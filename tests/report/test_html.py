@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from nightlatch import exits
 from nightlatch.errors import UsageError
-from nightlatch.records import Images, Pair, Part, PlacedTrigger, Rate, Repair, Report
+from nightlatch.records import Finding, Images, Pair, Part, PlacedTrigger, Rate, Repair, Report, Verdict
 from nightlatch.report import html, svg
 from nightlatch.report.images import Pictures
 from nightlatch.report.words import headline
 from nightlatch.terms import PairKind
 
-from .samples import KINDS, environment, found, found_and_repaired, nothing, reader, refused, scorecard
+from .samples import KINDS, environment, found, found_and_repaired, manifest, nothing, reader, refused, scorecard
 
 
 class Links(HTMLParser):
@@ -79,6 +80,15 @@ def test_missing_parts_are_said_in_words(tmp_path: Path) -> None:
         assert words in page
     for section in ("pictures", "before-after", "fingerprint", "candidates"):
         assert f'id="{section}"' not in page
+
+
+def test_a_kind_that_is_not_scanned_is_not_accused(tmp_path: Path) -> None:
+    told = Finding(rule="unsupported-pipeline", severity="note", file="", sentence="It is an SDXL pipeline.", unsupported=True)
+    report = Report(source="x", environment=environment(), manifest=manifest(told), verdict=Verdict(word="not scanned"))
+    top = headline(report)
+    assert top.status == "unknown"
+    assert "not scanned" in top.action and "Refuse" not in top.action
+    assert exits.of_report(report) == 2
 
 
 def test_smallest_report_renders() -> None:

@@ -90,7 +90,7 @@ def _lora(case: Case, name: str) -> None:
 def _component(case: Case, top: list[Entry]) -> None:
     """One component's folder: its weights are read and named, or its config says what it is."""
     name = next(n for n in COMPONENT_CONFIGS if n in case.inventory.entries)
-    value = case.json(name) or {}
+    value = case.json(name, infinite=True) or {}
     named = value.get("_class_name") or value.get("tokenizer_class") or next(iter(value.get("architectures") or [""]), "")
     cls = named if isinstance(named, str) else ""
     words = next((w for part, w in _CLASSES if part in cls), "one component")

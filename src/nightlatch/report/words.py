@@ -154,6 +154,11 @@ def _before_repair(report: Report, status: Status) -> tuple[str, str]:
             "None of the tests listed below found a backdoor. That is not a proof that there is none: "
             "what was not tested is listed too, and counts."
         )
+    if report.manifest and report.manifest.unsupported:
+        return "Treat it as unknown: this kind of model is not scanned.", (
+            "Nothing speaks against it, and nothing for it: what it is, and what would be needed to scan it, is listed under "
+            "“Files and static findings”. This must not be taken for “nothing found”."
+        )
     return "Treat it as unknown. Do not load it before a scan has finished.", (
         "The model was not judged, so nothing is known about its behaviour. The reason is listed under “What was not tested”, "
         "or the scan has not been run yet. This must not be taken for “nothing found”."

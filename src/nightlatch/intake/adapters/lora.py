@@ -16,9 +16,6 @@ from nightlatch.intake.files.weights import check_metadata, check_tail
 from nightlatch.safetext import show
 from nightlatch.terms import HintKind
 
-_DOWN = re.compile(r"^(.*?)[._](?:lora_A|lora_down|lora\.down|down)(?:\.default)?\.weight$")
-_UP = re.compile(r"^(.*?)[._](?:lora_B|lora_up|lora\.up|up)(?:\.default)?\.weight$")
-_SIDE = re.compile(r"^(.*?)\.(?:alpha|lora_magnitude_vector(?:\.default)?(?:\.weight)?)$")
 _CROSS = re.compile(r"attn2[._](?:processor\.)?to_[kv]")
 _RELATIVES = frozenset(part for _, part in parts.ENDINGS) - {"alpha", "dora", "up_bias"}
 OTHER_TARGET = "adapter.safetensors"
@@ -34,7 +31,7 @@ _TRUSTED_PARENTS = ("diffusers.", "transformers.")
 
 def looks_like_lora(names: Iterable[str]) -> bool:
     """Whether any tensor name is half of a LoRA pair, or belongs to a relative of LoRA."""
-    return any((_DOWN.match(n) and "lora" in n) or parts.part_of(n)[1] in _RELATIVES for n in names)
+    return any(part in _RELATIVES or (part == "down" and "lora" in n) for n in names for part in (parts.part_of(n)[1],))
 
 
 def check(case: Case, path: str, target: str) -> None:
@@ -104,8 +101,12 @@ def check_adapter_config(case: Case, path: str, *, staged: bool) -> None:
 
 def pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """The names of down and up half by layer, of all complete pairs."""
-    down, up = ({m[1]: n for n in names if (m := half.match(n))} for half in (_DOWN, _UP))
-    return {layer: (name, up[layer]) for layer, name in down.items() if layer in up}
+    halves: dict[str, dict[str, str]] = {"down": {}, "up": {}}
+    for name in names:
+        layer, part = parts.part_of(name)
+        if part in halves:
+            halves[part][layer] = name
+    return {layer: (name, halves["up"][layer]) for layer, name in halves["down"].items() if layer in halves["up"]}
 
 
 def _sort(
@@ -117,17 +118,12 @@ def _sort(
     alphas: dict[str, Tensor] = {}
     lengths: dict[str, Tensor] = {}
     junk, twice = [], []
+    tables = {"down": down, "up": up, "alpha": alphas, "dora": lengths}
     for name, tensor in tensors.items():
-        if m := _DOWN.match(name):
-            twice += [name] if m[1] in down else []
-            down[m[1]] = tensor
-        elif m := _UP.match(name):
-            twice += [name] if m[1] in up else []
-            up[m[1]] = tensor
-        elif m := _SIDE.match(name):
-            side = alphas if name.endswith(".alpha") else lengths
-            twice += [name] if m[1] in side else []
-            side[m[1]] = tensor
+        layer, part = parts.part_of(name)
+        if part in tables:
+            twice += [name] if layer in tables[part] else []
+            tables[part][layer] = tensor
         else:
             junk.append(name)
     return down, up, alphas, lengths, junk, twice

@@ -73,19 +73,31 @@ STABLE_DIFFUSION = Pipeline(
 SUPPORTED: dict[str, Pipeline] = {STABLE_DIFFUSION.name: STABLE_DIFFUSION}
 
 _FAMILIES: tuple[tuple[str, str], ...] = (
-    ("StableDiffusionXL", "Stable Diffusion XL"), ("StableDiffusion3", "Stable Diffusion 3"), ("Flux", "Flux"),
-    ("PixArt", "PixArt"), ("Sana", "Sana"), ("HunyuanDiT", "Hunyuan-DiT"), ("Kandinsky", "Kandinsky"),
-    ("Wuerstchen", "Wuerstchen"),
-    ("StableCascade", "Stable Cascade"), ("AuraFlow", "AuraFlow"), ("Lumina", "Lumina"), ("QwenImage", "Qwen-Image"),
-    ("HiDream", "HiDream"), ("Chroma", "Chroma"), ("CogView", "CogView"), ("Kolors", "Kolors"), ("OmniGen", "OmniGen"),
-    ("ZImage", "Z-Image"), ("LatentConsistencyModel", "Latent Consistency Model"), ("IF", "DeepFloyd IF"),
-    ("AltDiffusion", "AltDiffusion"), ("StableVideoDiffusion", "Stable Video Diffusion"), ("AnimateDiff", "AnimateDiff"),
-    ("Wan", "Wan"), ("LTX", "LTX-Video"), ("StableDiffusion", "a Stable Diffusion variant"),
+    ("Onnx", "Stable Diffusion in ONNX form"), ("ORT", "models in ONNX form"), ("Flax", "Stable Diffusion in Flax form"),
+    ("OV", "models in OpenVINO form"),
+    ("StableDiffusionXLInpaint", "Stable Diffusion XL for inpainting"), ("StableDiffusionXLControlNet", "Stable Diffusion XL with a ControlNet"),
+    ("StableDiffusionXLInstructPix2Pix", "Stable Diffusion XL instruct-pix2pix"), ("StableDiffusionXL", "Stable Diffusion XL"),
+    ("StableDiffusion3", "Stable Diffusion 3"), ("StableDiffusionInpaint", "Stable Diffusion for inpainting"),
+    ("StableDiffusionInstructPix2Pix", "Stable Diffusion instruct-pix2pix"), ("StableDiffusionDepth2Img", "depth-guided Stable Diffusion"),
+    ("StableDiffusionUpscale", "the 4x upscaler of Stable Diffusion"), ("StableDiffusionLatentUpscale", "the latent upscaler of Stable Diffusion"),
+    ("StableDiffusionControlNet", "Stable Diffusion with a ControlNet"), ("StableDiffusionAdapter", "Stable Diffusion with a T2I-Adapter"),
+    ("StableDiffusionImageVariation", "Stable Diffusion image variations"), ("StableDiffusionImg2Img", "Stable Diffusion from picture to picture"),
+    ("StableUnCLIP", "Stable unCLIP"), ("UnCLIP", "unCLIP"), ("Flux2", "Flux.2"), ("Flux", "Flux"), ("PixArt", "PixArt"), ("Sana", "Sana"),
+    ("HunyuanDiT", "Hunyuan-DiT"), ("HunyuanVideo", "HunyuanVideo"), ("Kandinsky", "Kandinsky"), ("Wuerstchen", "Wuerstchen"),
+    ("StableCascade", "Stable Cascade"), ("AuraFlow", "AuraFlow"), ("Lumina", "Lumina"), ("QwenImage", "Qwen-Image"), ("HiDream", "HiDream"),
+    ("Chroma", "Chroma"), ("CogVideo", "CogVideoX"), ("CogView", "CogView"), ("Kolors", "Kolors"), ("OmniGen", "OmniGen"), ("ZImage", "Z-Image"),
+    ("LatentConsistencyModel", "latent consistency models"), ("IF", "DeepFloyd IF"), ("AltDiffusion", "AltDiffusion"),
+    ("StableVideoDiffusion", "Stable Video Diffusion"), ("AnimateDiff", "AnimateDiff"), ("Wan", "Wan"), ("LTX", "LTX-Video"), ("Mochi", "Mochi"),
+    ("Cosmos", "Cosmos"), ("Allegro", "Allegro"), ("Bria", "Bria"), ("DDPM", "pixel diffusion without text"),
+    ("DDIM", "pixel diffusion without text"),
+    ("LDMTextToImage", "latent diffusion of 2022"), ("VersatileDiffusion", "Versatile Diffusion"), ("PaintByExample", "Paint by Example"),
+    ("SemanticStableDiffusion", "Stable Diffusion with semantic guidance"), ("StableDiffusion", "a variant of Stable Diffusion"),
 )  # fmt: skip
+"""What a pipeline class is for, by how its name begins; the most specific first."""
 
 
 def family(class_name: str) -> str:
     """The model family behind a pipeline class that is known and not supported; '' when nothing is known about it."""
-    if not class_name.isidentifier() or not class_name.endswith("Pipeline") or len(class_name) > 80:
+    if not class_name.isidentifier() or not class_name.endswith(("Pipeline", "PipelineLegacy")) or len(class_name) > 80:
         return ""
     return next((words for prefix, words in _FAMILIES if class_name.startswith(prefix)), "")

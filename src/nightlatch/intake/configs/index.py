@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from nightlatch.intake.case import Case
+from nightlatch.intake.configs import foreign
 from nightlatch.intake.configs.classes import OTHER_SCHEDULERS, SUPPORTED, Pipeline, family
 from nightlatch.safetext import show
 
@@ -32,6 +33,7 @@ def read_index(case: Case) -> tuple[Pipeline, dict[str, str]] | None:
         return None
     pipeline = _pipeline(case, value.get("_class_name"))
     if pipeline is None:
+        foreign.check(case, INDEX, value)
         return None
     case.pipeline_class = pipeline.name
     chosen = {name: cls for name, pair in value.items() if (cls := _component(case, pipeline, name, pair))}
@@ -76,9 +78,14 @@ def _pipeline(case: Case, name: Any) -> Pipeline | None:
     elif name in SUPPORTED:
         return SUPPORTED[name]
     elif known := family(name):
-        case.findings.add("unsupported-pipeline", INDEX, f"'{show(name, 80)}' ({known}) is recognised but not supported.")
-    else:
+        case.findings.add(
+            "unsupported-pipeline", INDEX, f"It is a pipeline of {known} ('{show(name, 80)}'), which scan cannot load yet."
+        )
+    elif name.isidentifier():
         case.findings.add("unsupported-pipeline", INDEX, f"'{show(name, 80)}' is not a pipeline class known here.")
+    else:
+        case.findings.add("unsupported-pipeline", INDEX)
+        case.findings.add("custom-code", INDEX, f"'{show(name, 80)}' is not the name of a class.")
     return None
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -25,7 +25,7 @@ MAX_TOTAL = 1 << 40
 MAX_GLANCE = 2_000
 NOT_ENTERED = frozenset({".git", ".cache"})
 _SHARED_BLOB = re.compile(r"[0-9a-f]{64}")
-_MARKUP = re.compile(r"[<>\"`|\\]|^[=+@-][A-Za-z(].*[!(]")
+_MARKUP = re.compile(r"[<>\"`|\\]|^[=+@-][A-Za-z(][^!(]{0,300}[!(]")
 """Markup, and what a spreadsheet would compute."""
 
 _SPECIAL = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFBLK: "device", stat.S_IFCHR: "device"}
@@ -87,7 +87,7 @@ def walk(root: Path, findings: Findings) -> Inventory:
     finally:
         os.close(descriptor)
     inventory.entries = dict(sorted(inventory.entries.items()))
-    _ambiguous(inventory, findings)
+    ambiguous(inventory.entries, findings)
     _circles(inventory, findings)
     return inventory
 
@@ -258,12 +258,12 @@ def _content_kind(root: Path, path: str, name: str, size: int) -> str:
         return kinds.classify(name, handle.read(kinds.HEAD), size)
 
 
-def _ambiguous(inventory: Inventory, findings: Findings) -> None:
-    """Names that one file system keeps apart and another takes for the same; each name is normalised once."""
+def ambiguous(paths: Iterable[str], findings: Findings) -> None:
+    """Names that one file system keeps apart and another takes for the same; each name is normalised once. Folders stand before what is in them."""
     nodes: dict[tuple[int, str], int] = {}
     place = {"": 0}
     seen: dict[int, str] = {}
-    for path in inventory.entries:
+    for path in paths:
         parent, _, name = path.rpartition("/")
         at = place.get(parent, 0)
         for part in unicodedata.normalize("NFKC", name).casefold().split("/"):

@@ -11,7 +11,7 @@ from nightlatch.intake.case import MAX_TOKENIZER_BYTES
 from nightlatch.intake.configs.classes import STABLE_DIFFUSION
 from nightlatch.intake.configs.index import INDEX
 from nightlatch.intake.files import kinds, weights
-from nightlatch.intake.files.inventory import MAX_DEPTH, MAX_ENTRIES, MAX_NAME
+from nightlatch.intake.files.inventory import MAX_DEPTH, MAX_ENTRIES, MAX_NAME, ambiguous
 from nightlatch.intake.folders import LORA_NAMES
 from nightlatch.intake.rules import Findings
 from nightlatch.safetext import is_plain, show
@@ -22,6 +22,11 @@ MAX_CARD = 1 << 20
 MAX_UNOPENED = 60
 ADAPTER_CONFIG = "adapter_config.json"
 _TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
+_OTHER_PARTS = frozenset({
+    "transformer", "transformer_2", "text_encoder_2", "text_encoder_3", "text_encoder_4", "prior", "decoder", "vqgan", "movq", "prior_prior",
+    "prior_text_encoder", "controlnet", "image_encoder", "image_noising_scheduler", "motion_adapter",
+})  # fmt: skip
+"""Components of other architectures; a Stable Diffusion pipeline loads none of them, and its index would have to name them."""
 _HINTS = {
     "hidden-adapter": HintKind.ADAPTER, "second-variant": HintKind.VARIANT, "extra-weights": HintKind.WEIGHTS,
 }  # fmt: skip
@@ -75,6 +80,7 @@ def choose(listed: Sequence[Listed], findings: Findings) -> Selection:
         UnreadableModel: a small file is larger than is read, or there is nothing that could be loaded.
     """
     files = {item.path: item for item in listed}
+    ambiguous(_with_folders(files), findings)
     chosen, single = _wanted(files, findings)
     small = [files[p] for p in chosen if not p.endswith(".safetensors")]
     for item in small:
@@ -86,6 +92,12 @@ def choose(listed: Sequence[Listed], findings: Findings) -> Selection:
     _judge_rest([p for p in files if p not in chosen], findings)
     heavy = [files[p] for p in chosen if p.endswith(".safetensors")]
     return Selection(tuple(sorted(small, key=lambda f: f.path != INDEX)), tuple(heavy), single)
+
+
+def _with_folders(paths: Iterable[str]) -> list[str]:
+    """The paths and all folders above them, in order."""
+    parts = (path.split("/") for path in paths)
+    return sorted({"/".join(p[:n]) for p in parts for n in range(1, len(p) + 1)})
 
 
 def _is_plain_path(path: str) -> bool:
@@ -175,6 +187,6 @@ def _rule(path: str) -> str:
         return "unused-code"
     if kinds.is_weights_name(name):
         return "unused-pickle"
-    if not name.endswith(".safetensors") or folder in STABLE_DIFFUSION.optional:
+    if not name.endswith(".safetensors") or folder in STABLE_DIFFUSION.optional or folder in _OTHER_PARTS:
         return ""
     return "second-variant" if slot is not None and slot.stem and weights.variants({name}, slot.stem) else "extra-weights"

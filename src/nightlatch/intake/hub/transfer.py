@@ -84,7 +84,10 @@ def _growing(folder: Path | None) -> int:
 
 @contextmanager
 def _watched(limit: int, until: float) -> Iterator[None]:
-    """All answers that huggingface_hub's client gets are unpacked, at most ``limit`` bytes long, and end before ``until``."""
+    """All answers that huggingface_hub's client gets are unpacked, at most ``limit`` bytes long, and end before ``until``.
+
+    A token goes to the host that is asked first, which is the user's choice, and to no other that an answer names.
+    """
     from huggingface_hub import get_session
 
     client: Any = get_session()
@@ -95,15 +98,19 @@ def _watched(limit: int, until: float) -> Iterator[None]:
             raise TooMuch
         response.stream = _bounded(response.stream, limit, until)
 
-    client.event_hooks = {"request": [*hooks["request"], _ask_unpacked], "response": [*hooks["response"], bind]}
+    first: list[tuple[str, int | None]] = []
+
+    def prepare(request: Any) -> None:
+        request.headers["Accept-Encoding"] = "identity"
+        first.append((request.url.host, request.url.port))
+        if first[-1] != first[0]:
+            request.headers.pop("Authorization", None)
+
+    client.event_hooks = {"request": [*hooks["request"], prepare], "response": [*hooks["response"], bind]}
     try:
         yield
     finally:
         client.event_hooks = hooks
-
-
-def _ask_unpacked(request: Any) -> None:
-    request.headers["Accept-Encoding"] = "identity"
 
 
 def _bounded(stream: Any, limit: int, until: float) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from nightlatch.errors import NotScanned, UnreadableModel
 from nightlatch.intake import gate
@@ -127,12 +128,21 @@ def _copy_one(case: Case, planned: Planned, target: Path) -> str:
                 digest.update(piece)
                 left -= len(piece)
                 if planned.rewritten is None:
-                    copy.write(piece)
+                    _put(copy, piece)
             if planned.rewritten is not None:
                 copy.write(planned.rewritten)
+            copy.truncate(copy.tell())
             if left or not before == entry.signature == signature(os.fstat(handle.fileno())):
                 case.findings.add("source-changed", entry.path)
     return digest.hexdigest()
+
+
+def _put(copy: BinaryIO, piece: bytes) -> None:
+    """Write a piece; where it is all zeros a hole is left, so that a sparse file of a few kilobytes takes no more here either."""
+    if piece.count(0) == len(piece):
+        copy.seek(len(piece), os.SEEK_CUR)
+    else:
+        copy.write(piece)
 
 
 def _confirm(case: Case, folder: Path, values: bool) -> None:
