@@ -456,7 +456,7 @@ def _nested(out: Path, p: Parts) -> Path:
 @writes("what nightlatch saves")
 def _ours(out: Path, p: Parts) -> Path:
     from nightlatch import testbed
-    from nightlatch.text2image import adapters
+    from nightlatch.text2image.model import loaders
 
-    adapters.load(testbed.PIPELINE).save(out)
+    loaders.load(testbed.PIPELINE).save(out)
     return out
