@@ -68,7 +68,7 @@ def test_memory_runs_out(error: Exception, remedy: str, tmp_path: Path, monkeypa
         raise error
 
     monkeypatch.setattr("nightlatch.loading.ready", fail)
-    done = CliRunner().invoke(app, ["scan", "a", "--base", "b", "--run", str(tmp_path / "run")])
+    done = CliRunner().invoke(app, ["scan", str(tmp_path), "--base", str(tmp_path), "--run", str(tmp_path / "run")])
     assert done.exit_code == 2
     assert "ran out of memory" in done.output
     assert remedy in done.output
