@@ -67,5 +67,5 @@ def test_no_rule_fails_itself(built: Path, tmp_path: Path, seed: int) -> None:
             path.write_bytes(mutated(path, good, chance))
             manifest = check(model, values=chance.random() < 0.3)
             assert "internal" not in {f.rule for f in manifest.findings}, (seed, path, manifest.findings)
-            assert files.sarif(manifest).isascii()
+            assert views.sarif(manifest).isascii()
             path.write_bytes(good)

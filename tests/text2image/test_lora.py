@@ -162,7 +162,7 @@ def test_lora_is_merged_in_a_guarded_child_first(tiny_folder, lora, tmp_path, mo
 def test_lora_on_a_lora_names_what_is_needed(lora, tmp_path):
     done = CliRunner().invoke(app, ["scan", str(lora), "--base", str(lora), "--run", str(tmp_path / "run")])
     assert done.exit_code == 2
-    assert "is no diffusers folder" in done.output
+    assert "is no whole model" in done.output
 
 
 def test_lora_is_scanned_on_its_base(tiny_folder, lora, tmp_path):
