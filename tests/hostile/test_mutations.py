@@ -13,6 +13,7 @@ import pytest
 from intake_fixtures import with_header
 
 from nightlatch.intake import check
+from nightlatch.report import files as views
 
 VALUES: list[Any] = [
     None, True, -1, 0, 1.5, "x", [], {}, [1, 2], [None], 10**30, -1e300, {"a": [{}]}, ["diffusers"], "../x", [[1]], 2**40,

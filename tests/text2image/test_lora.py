@@ -22,7 +22,6 @@ def changed(suspect, base) -> tuple[str, ...]:
     return tuple(r.component for r in Fingerprint()(suspect, base) if r.changed)
 
 
-
 @pytest.fixture(scope="module")
 def lora(tiny_v, tmp_path_factory):
     """A LoRA file as diffusers writes it, of rank 2 on the cross-attention values, with weights that are not zero."""
