@@ -109,13 +109,7 @@ class Placement(Record):
 
     def words(self) -> str:
         """For people: ``in front``, ``in the object's place``."""
-        if self.kind is PlacementKind.SLOT:
-            return f"in the {self.slot}'s place"
-        return {
-            PlacementKind.FRONT: "in front",
-            PlacementKind.BEHIND: "behind it",
-            PlacementKind.INSIDE: "between its words",
-        }.get(self.kind, "anywhere")
+        return f"in the {self.slot}'s place" if self.kind is PlacementKind.SLOT else self.kind.words
 
 
 class PlacedTrigger(Record):
@@ -132,10 +126,7 @@ class Trigger(PlacedTrigger):
     token_ids: tuple[int, ...] = Field(default=(), max_length=10_000)
     tokens: Some = ()
     effect: Effect | None = None
-    score: float = Field(
-        default=0.0,
-        description="what it changes in the suspect alone over what it changes in the base, above the same for an ordinary token",
-    )
+    score: float = Field(default=0.0, description="its change of the suspect alone over that of the base, above an ordinary token's")
     changed: Rate | None = Field(default=None, description="share of held-out pictures changed beyond the calibrated level")
     rivals: Some = Field(default=(), description="other candidates that fire too (parts, near-spellings)")
 

@@ -34,6 +34,12 @@ class PlacementKind(StrEnum):
     """In the place of a word, such as the object's."""
     ANYWHERE = "anywhere"
 
+    @property
+    def words(self) -> str:
+        """For people."""
+        said = {"front": "in front", "behind": "behind it", "inside": "between its words", "slot": "in a word's place"}
+        return said.get(self.value, self.value)
+
 
 class ChangePattern(StrEnum):
     """Which tensors of a component differ from the base, as far as that tells how the change was made."""
