@@ -126,7 +126,7 @@ class Trigger(PlacedTrigger):
     token_ids: tuple[int, ...] = Field(default=(), max_length=10_000)
     tokens: Some = ()
     effect: Effect | None = None
-    score: float = Field(default=0.0, description="its change of the suspect alone over that of the base, above an ordinary token's")
+    score: float = Field(default=0.0, description="its change of the suspect alone over that of the base, above a token's")
     changed: Rate | None = Field(default=None, description="share of held-out pictures changed beyond the calibrated level")
     rivals: Some = Field(default=(), description="other candidates that fire too (parts, near-spellings)")
 
