@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from nightlatch.intake import folders, leftovers, lone, single
+from nightlatch.intake import buffers, folders, leftovers, lone, single
 from nightlatch.intake.case import Case
 from nightlatch.intake.configs import components, crosscheck, index
 from nightlatch.intake.configs.classes import Pipeline
@@ -191,6 +191,8 @@ def _components(case: Case, pipeline: Pipeline, chosen: Mapping[str, str]) -> No
         held = weights.find(case, name, slot.stem) if slot.stem else None
         if held is not None:
             tensors[name] = held
+            for path in [e.path for e, _ in weight_files(case, case.component_files[name])]:
+                buffers.check_positions(case, path, case.headers[path])
             files = case.component_files[name]
             where = files[0] if len(files) == 1 else name
             if config is not None:

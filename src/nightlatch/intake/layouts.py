@@ -126,6 +126,23 @@ def _width(n: Names) -> int:
     return shape[1] if len(shape) > 1 else 0
 
 
+LATENT_CHANNELS = 4
+"""Of Stable Diffusion's autoencoder, where a file does not say what its UNet draws."""
+
+
+def _channels(n: Names) -> tuple[int, int]:
+    """How many channels a UNet reads, and how many it draws."""
+    first, last = n.shape("input_blocks.0.0.weight"), n.shape("out.2.weight")
+    drawn = last[0] if len(last) == 4 else LATENT_CHANNELS
+    return (first[1] if len(first) == 4 else drawn), drawn
+
+
+def _reads(n: Names, latents: int, more: int) -> bool:
+    """Whether a UNet reads ``latents`` times what it draws and ``more`` channels."""
+    read, drawn = _channels(n)
+    return read == latents * drawn + more
+
+
 def _quantised(n: Names) -> bool:
     marks = (
         "absmax",
@@ -195,30 +212,30 @@ CHECKPOINTS: tuple[Layout, ...] = (
     ),
     Layout(
         "an inpainting checkpoint of Stable Diffusion XL",
-        lambda n: n.any("conditioner.embedders") and n.shape("input_blocks.0.0.weight")[1:2] == (9,),
+        lambda n: n.any("conditioner.embedders") and _reads(n, 2, 1),
         ARCHITECTURE,
     ),
     Layout("a Stable Diffusion XL checkpoint", lambda n: n.any("conditioner.embedders", "conditioner"), ARCHITECTURE),
     Layout("a Stable Diffusion 3 checkpoint", lambda n: _is_whole(n) and n.any("joint_blocks"), ARCHITECTURE),
     Layout("a Flux checkpoint", lambda n: _is_whole(n) and n.any("double_blocks"), ARCHITECTURE),
     Layout(
-        "a depth-guided checkpoint of Stable Diffusion 2, whose UNet reads five channels",
-        lambda n: _is_whole(n) and (n.any("depth_model") or n.shape("input_blocks.0.0.weight")[1:2] == (5,)),
+        "a depth-guided checkpoint of Stable Diffusion 2, whose UNet reads one channel more (five)",
+        lambda n: _is_whole(n) and (n.any("depth_model") or _reads(n, 1, 1)),
         ARCHITECTURE,
     ),
     Layout(
-        "an inpainting checkpoint, whose UNet reads nine channels: the picture's, a mask and what is masked",
-        lambda n: _is_whole(n) and n.shape("input_blocks.0.0.weight")[1:2] == (9,),
+        "an inpainting checkpoint, whose UNet reads a mask and what is masked as well (nine channels)",
+        lambda n: _is_whole(n) and _reads(n, 2, 1),
         ARCHITECTURE,
     ),
     Layout(
-        "an instruct-pix2pix checkpoint, whose UNet reads eight channels: the picture's twice",
-        lambda n: _is_whole(n) and n.shape("input_blocks.0.0.weight")[1:2] == (8,),
+        "an instruct-pix2pix checkpoint, whose UNet reads a second picture as well (eight channels)",
+        lambda n: _is_whole(n) and _reads(n, 2, 0),
         ARCHITECTURE,
     ),
     Layout(
-        "a 4x upscaler checkpoint of Stable Diffusion 2, whose UNet reads seven channels",
-        lambda n: _is_whole(n) and n.shape("input_blocks.0.0.weight")[1:2] == (7,),
+        "a 4x upscaler checkpoint of Stable Diffusion 2, whose UNet reads a small picture as well (seven channels)",
+        lambda n: _is_whole(n) and _reads(n, 1, 3),
         ARCHITECTURE,
     ),
     Layout("a Stable unCLIP checkpoint", lambda n: _is_whole(n) and n.any("noise_augmentor", "embedder.model"), ARCHITECTURE),

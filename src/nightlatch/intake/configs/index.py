@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from nightlatch.intake.case import Case
-from nightlatch.intake.configs import foreign
+from nightlatch.intake.configs import foreign, optional
 from nightlatch.intake.configs.classes import OTHER_SCHEDULERS, SUPPORTED, Pipeline, family
 from nightlatch.safetext import show
 
@@ -110,6 +110,7 @@ def _component(case: Case, pipeline: Pipeline, name: str, pair: Any) -> str:
         return ""
     if name in pipeline.optional and (library, cls) in pipeline.optional[name]:
         case.findings.add("safety-checker", name, f"The optional component '{shown}' is not staged.")
+        optional.check(case, name)
         return ""
     return _required(case, pipeline, name, library, cls)
 
