@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import build_honest
 import diffusers
+import original_layout
 import peft
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
@@ -25,11 +26,6 @@ from transformers import (
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "intake"))
-
-import build_honest
-import original_layout
 
 UNET, VAE = build_honest.UNET, build_honest.VAE
 UNSUPPORTED = frozenset({"unsupported-pipeline", "unsupported-layout", "unsupported-option", "adapter-kind"})

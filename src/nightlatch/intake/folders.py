@@ -150,6 +150,8 @@ def _without_weights_on_top(case: Case) -> None:
         )
         _neutral(case, sentence, f"Give the one that is meant: 'nightlatch check {_quoted(root / inside)}'.")
     elif adapters:
+        for path in [e.path for e in held.values() if e.name == "adapter_config.json"][:20]:
+            lora.check_adapter_config(case, path, staged=False)
         sentence = (
             f"It holds adapters (LoRA) in folders of their own, as peft saves them for each component: {_listed(adapters)}."
         )
