@@ -21,10 +21,13 @@ def of_files(manifest: Manifest, fail_on: FailOn = "warning") -> int:
 
 
 def of_scan(manifest: Manifest | None, verdict: Verdict | None, fail_on: FailOn = "warning") -> int:
-    """2 could not tell, 1 found, 0 nothing found. A verdict without the files that it is about tells nothing."""
+    """2 could not tell, 1 found, 0 nothing found. A verdict without the files that it is about tells nothing.
+
+    A kind that a check alone leaves open, such as an adapter that scan merges by its definition, is told by the verdict.
+    """
     if manifest is None or verdict is None or verdict.word == "not scanned":
         return UNKNOWN
-    files = of_files(manifest, fail_on)
+    files = UNKNOWN if manifest.refused else FOUND if fail_on == "warning" and warnings(manifest.findings) else NOTHING
     found = verdict.word != "nothing found by these tests"
     return max(files, FOUND if found else NOTHING)
 

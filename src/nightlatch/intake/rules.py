@@ -32,7 +32,7 @@ _LATER = "Its files were checked; 'nightlatch scan' loads Stable Diffusion 1.x a
 
 UNTOLD = frozenset({"unsupported-pipeline", "unsupported-layout", "unsupported-option", "adapter-kind"})
 """Notes that blame nobody and leave the question open: exit 2, 'not scanned'."""
-LOADED: frozenset[str] = frozenset()
+LOADED = frozenset({"adapter-kind"})
 """Those of them that are staged all the same: scan merges the file by the definition of its kind."""
 
 RULES: dict[str, Rule] = {

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from nightlatch.errors import NotScanned
 from nightlatch.families import Job, Row, Say
+from nightlatch.intake.adapters.lora import OTHER_TARGET
 from nightlatch.intake.gate import LORA_TARGET, PEFT_TARGET
 from nightlatch.intake.single import TARGET as SINGLE_TARGET
 from nightlatch.plan import Plan, valid
@@ -93,6 +94,8 @@ class TextToImage:
             )
         if (staged / LORA_TARGET).is_file():
             return "a LoRA, which needs the model it goes on"
+        if (staged / OTHER_TARGET).is_file():
+            return "an adapter, which needs the model it goes on"
         single = (staged / SINGLE_TARGET).is_file()
         return "a single-file checkpoint, which has no configs and no tokenizer" if single else ""
 

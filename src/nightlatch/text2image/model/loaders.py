@@ -10,8 +10,10 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
 from nightlatch.errors import UnreadableModel
+from nightlatch.intake.adapters.lora import OTHER_TARGET
 from nightlatch.intake.gate import LORA_TARGET
 from nightlatch.intake.single import TARGET as SINGLE_TARGET
+from nightlatch.text2image.model.adapter import with_adapter
 from nightlatch.text2image.model.lora import with_lora
 from nightlatch.text2image.model.precision import Precision, computes_in, first_line, quiet
 from nightlatch.text2image.model.single import from_single_file
@@ -81,13 +83,15 @@ def _copied(source: DiffusionPipeline) -> DiffusionPipeline:
 def load_staged(
     folder: Path, under: Path | None = None, *, device: str = "cpu", precision: Precision = "fp32"
 ) -> StableDiffusion:
-    """A subject from a private folder: a pipeline, or a LoRA or a single-file checkpoint with ``under``, the base's private folder.
+    """A subject from a private folder: a pipeline, or an adapter or a single-file checkpoint with ``under``, the base's private folder.
 
     Raises:
         UnreadableModel, NotScanned, MissingPart: as ``load`` and ``with_lora`` do.
     """
     if under is not None and (folder / LORA_TARGET).is_file():
         return with_lora(load(under, device=device, precision=precision), folder / LORA_TARGET, "the LoRA")
+    if under is not None and (folder / OTHER_TARGET).is_file():
+        return with_adapter(load(under, device=device, precision=precision), folder / OTHER_TARGET, "the adapter")
     return load(folder, device=device, precision=precision, configs=under)
 
 

@@ -1,0 +1,60 @@
+"""An adapter that diffusers has no loader for (LoHa, LoKr, IA3, full, Tucker, DoRA's lengths, biases), merged by the definition of its kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nightlatch.errors import NotScanned, UnreadableModel
+from nightlatch.intake.adapters import merge
+from nightlatch.intake.adapters.delta import Array, NoFit
+from nightlatch.terms import Role
+from nightlatch.text2image.model.lora import TOO_LITTLE
+from nightlatch.text2image.model.stable_diffusion import StableDiffusion
+
+_REMEDY = "Name the model it was made for with --base."
+
+
+@torch.no_grad()
+def with_adapter(base: StableDiffusion, file: Path, name: str) -> StableDiffusion:
+    """A copy of ``base`` with every layer of the adapter in ``file`` added to its weights and biases at strength 1.
+
+    Raises:
+        UnreadableModel: a layer has no place in the base, or does not fit it.
+        NotScanned: it makes numbers that are not finite, or changes too little to be judged.
+    """
+    made = base.copied(Role.TEXT, Role.DENOISER)
+    parts = {key: part.module for key, part in made.parts.items() if part.role is not Role.DECODER}
+    named = {key: dict(module.named_modules()) for key, module in parts.items()}
+    modules = {
+        key: [n for n, m in inner.items() if isinstance(getattr(m, "weight", None), torch.Tensor)] for key, inner in named.items()
+    }
+
+    def weight(place: merge.Place) -> Array:
+        found: Array = named[place.component][place.module].weight.detach().float().cpu().numpy()
+        return found
+
+    largest = 0.0
+    try:
+        for change in merge.changes(file, modules, weight):
+            module = named[change.place.component][change.place.module]
+            for tensor, delta in ((module.weight, change.delta.weight), (module.bias, change.delta.bias)):
+                if delta is None:
+                    continue
+                if not isinstance(tensor, torch.Tensor):
+                    raise NoFit(f"The module {change.place.module} has no bias to change.")
+                if not np.isfinite(delta).all():
+                    raise NotScanned(f"{name} makes weights that are not finite numbers.", "Do not load it anywhere.")
+                step = torch.from_numpy(np.ascontiguousarray(delta)).reshape(tensor.shape).to(tensor)
+                largest = max(largest, float(step.norm()) / (float(tensor.norm()) or 1.0))
+                tensor += step
+    except NoFit as e:
+        raise UnreadableModel(f"{name} does not go on this base: {e}", _REMEDY) from e
+    if largest <= TOO_LITTLE:
+        raise NotScanned(f"{name} changes the base too little at strength 1 to be judged.", _REMEDY)
+    for module in made.modules(Role.TEXT, Role.DENOISER):
+        module.eval().requires_grad_(False)
+    made.name = name
+    return made
