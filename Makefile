@@ -22,11 +22,12 @@ lint: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/nightlatch bench --run runs/bench --models runs/bench-models
 
-# Four file scanners on the same bad inputs; the other three get an environment of their own.
+# Four file scanners on the same bad inputs and on the honest files; the other three get an environment of their own.
 scanners: $(VENV)/.ready
 	$(PYTHON) -m venv runs/scanners
 	runs/scanners/bin/pip install --quiet picklescan==1.0.5 modelscan==0.8.8 modelaudit==0.2.54
 	PYTHONPATH=tests/intake $(BIN)/python tests/hostile/compare_scanners.py --scanners runs/scanners/bin
+	PYTHONPATH=tests/intake:tests/hostile:tests/honest $(BIN)/python tests/honest/false_alarms.py --scanners runs/scanners/bin
 
 # The tests that touch strangers' files, with the oldest libraries that pyproject.toml allows; make test runs them with the newest.
 lowest:

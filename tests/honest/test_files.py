@@ -13,10 +13,7 @@ from nightlatch.intake.rules import LOADED
 
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> writers.Parts:
-    made = writers.Parts()
-    made.saved = tmp_path_factory.mktemp("honest") / "pipeline"  # type: ignore[attr-defined]
-    made.pipeline().save_pretrained(made.saved)  # type: ignore[attr-defined]
-    return made
+    return writers.Parts(tmp_path_factory.mktemp("honest") / "pipeline")
 
 
 @pytest.mark.parametrize("name", writers.WRITERS)

@@ -34,10 +34,11 @@ WRITERS: dict[str, tuple[Callable[[Path, Any], Path], int, str]] = {}
 
 
 class Parts:
-    """One tiny Stable Diffusion, made once; everything is written from copies of its parts."""
+    """One tiny Stable Diffusion, made once and saved in the folder ``saved``; everything is written from copies of its parts."""
 
-    def __init__(self) -> None:
+    def __init__(self, saved: Path) -> None:
         torch.manual_seed(0)
+        self.saved = saved
         words = build_honest.tokenizer()
         self.words = words
         self.text_config = CLIPTextConfig(
@@ -48,6 +49,7 @@ class Parts:
         self.text = CLIPTextModel(self.text_config)
         self.unet = diffusers.UNet2DConditionModel(**UNET)
         self.vae = diffusers.AutoencoderKL(**VAE)
+        self.pipeline().save_pretrained(saved)
 
     def pipeline(self, **more: Any) -> diffusers.StableDiffusionPipeline:
         given = {"scheduler": diffusers.DDIMScheduler(), "safety_checker": None, "feature_extractor": None, **more}
@@ -129,7 +131,7 @@ def schedulers() -> list[str]:
 
 def with_scheduler(name: str) -> Callable[[Path, Parts], Path]:
     def write(out: Path, p: Parts) -> Path:
-        shutil.copytree(p.saved, out)  # type: ignore[attr-defined]
+        shutil.copytree(p.saved, out)
         shutil.rmtree(out / "scheduler")
         scheduler = getattr(diffusers, name)()
         scheduler.save_pretrained(out / "scheduler")
