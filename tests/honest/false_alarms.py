@@ -2,8 +2,9 @@
 
     PYTHONPATH=tests/intake:tests/hostile:tests/honest python tests/honest/false_alarms.py --scanners ENVIRONMENT/bin
 
-"alarm": exit code 1 (an issue). "not judged": the scanner said that it could not judge the file, or it is of a kind that is not scanned. "quiet": exit
-code 0. "crashed": a traceback, a signal or no end within a minute. A few minutes in all; the same run folder resumes.
+"alarm": exit code 1 (an issue). "not judged": the scanner said that it could not judge the file, or it is of a kind that is not
+scanned. "quiet": exit code 0. "crashed": a traceback, a signal or no end within a minute. A few minutes in all; the same run folder
+resumes.
 """
 
 from __future__ import annotations
