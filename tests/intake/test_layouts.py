@@ -112,6 +112,25 @@ def test_other_formats_are_named(tmp_path: Path, name: str, data: bytes, words: 
     assert words in finding.sentence
 
 
+def test_a_web_page_named_as_a_pickle_is_no_pickle(tmp_path: Path) -> None:
+    (tmp_path / "model.ckpt").write_bytes(b"<!DOCTYPE html><html><title>Login</title></html>")
+    (finding,) = check(tmp_path / "model.ckpt").findings
+    assert "web page" in finding.sentence
+
+
+def test_numbers_of_other_programs_are_no_pickles(model: Path) -> None:
+    for name in (
+        "unet/openvino_model.bin",
+        "coreml/Unet.mlmodelc/weights/weight.bin",
+        "x.mlpackage/Data/com.apple.CoreML/weights/weight.bin",
+    ):
+        (model / name).parent.mkdir(parents=True, exist_ok=True)
+        (model / name).write_bytes(bytes(range(1, 200)))
+    assert exit_code(check(model)) == 0
+    package = check(model / "x.mlpackage")
+    assert "pickle-weights" not in {f.rule for f in package.findings}
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -26,6 +26,8 @@ def file(path: Path, source: Path, findings: Findings) -> Case:
     if name.lower().endswith(".safetensors") or entry.kind == "safetensors":
         safetensors(case, name)
         neighbours.check(case, source.parent.resolve(), name)
+    elif pickle and entry.kind in ("text", "json") and described.is_answer(entry):
+        other(case, entry)
     elif pickle or entry.kind in ("zip", "tar"):
         case.findings.add("pickle-weights", name)
     elif entry.kind in kinds.ARCHIVES:

@@ -48,7 +48,7 @@ def check(case: Case, path: str, target: str) -> None:
 
 def layout(case: Case, path: str, header: Header) -> bool:
     """Pairs, ranks and scales from the header and the few bytes of the alphas; whether it is a plain LoRA."""
-    if odd := [n for n in header.tensors if not _PLAIN.fullmatch(n)]:
+    if odd := [n for n in header.tensors if not _PLAIN.fullmatch(n) and not n.startswith(parts.BUNDLED)]:
         case.findings.add("lora-names", path, f"{len(odd)} names hold other characters, e.g. '{show(min(odd), 80)}'.")
     try:
         metadata.check(header.metadata)

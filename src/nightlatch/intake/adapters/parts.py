@@ -19,7 +19,8 @@ ENDINGS: tuple[tuple[str, str], ...] = (
 """Part by the end of a tensor's name. Halves of a pair have more spellings: ``_DOWN`` and ``_UP``."""
 _DOWN = re.compile(r"[._](?:lora_A|lora_down|lora\.down|down)(?:\.default)?\.weight$")
 _UP = re.compile(r"[._](?:lora_B|lora_up|lora\.up|up)(?:\.default)?\.weight$")
-_BUNDLED = "bundle_emb."
+BUNDLED = "bundle_emb."
+"""How the names of embeddings begin that trainers bundle with a LoRA."""
 UNMERGED = {
     "oft": "an OFT or BOFT adapter",
     "glora": "a GLoRA adapter",
@@ -51,7 +52,7 @@ def split(names: Iterable[str]) -> Parts:
     plain: list[str] = []
     twice: list[str] = []
     for name in names:
-        if name.startswith(_BUNDLED):
+        if name.startswith(BUNDLED):
             bundled.append(name)
             continue
         layer, part = part_of(name)

@@ -18,10 +18,11 @@ _EMBEDDED = (
 
 
 class Described(NamedTuple):
-    """``words`` as in 'It is ...', and what to do."""
+    """``words`` as in 'It is ...', and what to do. ``sent``: it is what a server answered in place of a file."""
 
     words: str
     remedy: str
+    sent: bool = False
 
 
 _KINDS: dict[str, Described] = {
@@ -64,6 +65,11 @@ def describe(entry: Entry) -> Described:
     return Described("a file of no kind that is known here", _MODEL)
 
 
+def is_answer(entry: Entry) -> bool:
+    """Whether the text is what a server sent in place of a file; it begins with a character that begins no pickle."""
+    return describe(entry).sent
+
+
 def _text(entry: Entry, name: str) -> Described:
     """A text by what stands in its first 64 KB; only whole words are looked for, so that the time is linear."""
     try:
@@ -73,7 +79,7 @@ def _text(entry: Entry, name: str) -> Described:
         start = b""
     lower = start.lstrip().lower()
     if lower.startswith((b"<!doctype html", b"<html", b"<head", b"<!-- ")) or b"<html" in lower[:1024]:
-        return Described("a web page (HTML), as a hub sends when it asks for a login or has no such file", _AGAIN)
+        return Described("a web page (HTML), as a hub sends when it asks for a login or has no such file", _AGAIN, sent=True)
     if lower.startswith(b"<?xml") or lower.startswith(b"<net"):
         words = "an OpenVINO model" if b"<net" in lower else "an XML text"
         return Described(words, _SOURCE if b"<net" in lower else _MODEL)
@@ -94,5 +100,5 @@ def _json(start: bytes) -> Described:
     if b'"_class_name"' in start or b'"model_type"' in start or b'"weight_map"' in start:
         return Described("the config or index of a model (JSON)", "Check the folder that it lies in: 'nightlatch check FOLDER'.")
     if b'"error"' in start or b'"message"' in start:
-        return Described("an answer of a server (JSON), as it sends when it refuses a download", _AGAIN)
+        return Described("an answer of a server (JSON), as it sends when it refuses a download", _AGAIN, sent=True)
     return Described("a JSON text, not a model", _MODEL)

@@ -28,7 +28,7 @@ OTHER_WEIGHTS = (
     ".onnx", ".msgpack", ".h5", ".gguf", ".onnx_data", ".tflite", ".xml", ".npz", ".npy", ".mlpackage", ".mlmodel", ".engine", ".plan",
     ".trt", ".pb",
 )  # fmt: skip
-_OTHERS_BIN = re.compile(r"(?:^|/)openvino_[a-z0-9_]{1,60}\.bin$|\.ml(?:package|modelc)/")
+_OTHERS_BIN = re.compile(r"(?:^|/)openvino_[a-z0-9_]{1,60}\.bin$|\.ml(?:package|modelc)/|com\.apple\.coreml/")
 """No loader of PyTorch weights asks for such a name."""
 _GLOBAL = re.compile(rb"\A\(*c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
 
