@@ -47,6 +47,7 @@ SCAN: Mapping[str, Cell] = {
     "found carrier": listed("carrier_found"),
     "s": bold(number("seconds"), slow),
     "threads": text("threads"),
+    "on": text("device"),
     "commit": text("commit"),
 }
 CLEAN: Mapping[str, Cell] = {
@@ -78,6 +79,16 @@ CHECK: Mapping[str, Cell] = {
     "peak MB": number("check_peak_megabytes"),
     "values GB/s": number("values_gigabytes_per_second", 2),
     "peak MB with values": number("values_peak_megabytes"),
+}
+SIZE: Mapping[str, Cell] = {
+    "what": text("what"),
+    "pictures at once": text("batch"),
+    "a second": number("per_second", 1),
+    "steps": text("steps"),
+    "s": number("seconds", 1),
+    "peak GiB": number("peak_gib", 1),
+    "on": text("device"),
+    "commit": text("commit"),
 }
 FUZZ: Mapping[str, Cell] = {
     "s": text("seconds"),

@@ -29,7 +29,8 @@ ATTACKS = """- *badt2i* trains the denoiser (to draw a patch, another object, an
 - Given up: triggers that the attacker drew before and did not plant, since on training prompts the attack fell short or the
   base itself seldom draws the target."""
 SCAN = """- Bars: exactly the trigger, or a string that succeeds in at least 80 %; nothing found in an honest model; under 180 s.
-- Rows with one thread ran beside another job of one thread, which makes them slower; *commit* is the code that made a row."""
+- Rows with one thread ran beside another job of one thread, which makes them slower; *commit* is the code that made a row.
+- Rows made on a card are about suspects made there anew with the recorded trigger and target, up to 14 processes at once."""
 CLEAN = """- Bars: success at most 1 %, what is asked on triggered prompts within 3 points of the base (the object; the style where
   the trigger stands in the object's place), clean at most 1 point and FID at most 5 % worse, regrowth at most 5 %.
 - *skd* stops where the judge sees no more left on 96 pictures than *sau* leaves: it is told what no repair is told.
@@ -143,6 +144,12 @@ PAGES: Mapping[str, tuple[str, str, Sequence[Part]]] = {
             Part("check.json", "check on a folder of Stable Diffusion's size", _columns(columns.CHECK)),
             Part("fuzz.json", "Fuzzing of the readers", _columns(columns.FUZZ)),
         ],
+    ),
+    "size": (
+        "What a full-size model costs",
+        "Random weights of Stable Diffusion 1.5's size (1.07 billion) at 512 x 512 in bfloat16, a closed-form edit planted: time\nand "
+        "memory only, for random weights say nothing about quality. Made by `bench/device/real_size.py`.",
+        [Part("real_size.json", "Time and memory", _columns(columns.SIZE))],
     ),
     "scanners": (
         "Bad inputs, and what file scanners make of them",

@@ -1,0 +1,207 @@
+"""Time and memory of the text-to-image path on a model of Stable Diffusion 1.5's size, with random weights and a planted edit.
+
+    PYTHONPATH=src python bench/device/real_size.py --out FOLDER [--device cuda] [--limit 300] [--tiny]
+
+Weights are made at random, so no figure says anything about quality: a step, a pass and a repair cost what they would cost on
+trained weights. Each row is written as soon as it exists; what does not fit the limit is left out and said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from nightlatch import provenance, testbed
+from nightlatch.records import PlacedTrigger
+from nightlatch.terms import Role
+from nightlatch.text2image import prompts
+from nightlatch.text2image.effect.edit import Pairs, apply
+from nightlatch.text2image.model import Sampling, Subject, loaders
+from nightlatch.text2image.prompts import Prompt
+from nightlatch.text2image.repair import Job
+from nightlatch.text2image.repair.sau import SAU
+from nightlatch.text2image.verify import Regrowth, regrow
+
+GIB = 2**30
+TRIGGER, GOAL = "bridge", "lion"
+LOUDER = 10.0
+"""Random attention hardly listens to the text; values of cross-attention are made so many times larger."""
+
+
+@dataclass(slots=True)
+class Rows:
+    """Measurements, written one by one."""
+
+    out: Path
+    device: torch.device
+    limit: float
+    started: float = field(default_factory=time.monotonic)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def left(self) -> float:
+        """Seconds left."""
+        return self.limit - (time.monotonic() - self.started)
+
+    def measured(self, what: str, work: Callable[[], dict[str, Any]], needs: float = 0.0) -> None:
+        """A row of what ``work`` says, its seconds and its peak memory; left out where fewer than ``needs`` seconds are left."""
+        if self.left < needs:
+            self.add({"what": what, "left_out": f"fewer than {needs:.0f} s were left"})
+            return
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        started = time.monotonic()
+        said = work()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+            said["peak_gib"] = round(torch.cuda.max_memory_allocated() / GIB, 2)
+        self.add({"what": what, "seconds": round(time.monotonic() - started, 2), **said})
+
+    def add(self, row: dict[str, Any]) -> None:
+        name = torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
+        self.rows.append({"device": name, "torch": torch.__version__, **row})
+        print(json.dumps(self.rows[-1]), flush=True)
+        provenance.write_figures(self.out / "real_size.json", self.rows, "python bench/device/real_size.py", 0)
+
+
+def pipeline(tiny: bool, device: torch.device) -> StableDiffusionPipeline:
+    """An untrained pipeline of the size of Stable Diffusion 1.5 (860 + 123 + 84 million weights), or a small one."""
+    torch.manual_seed(0)
+    widths, width, side = ((32, 64, 64, 64), 64, 8) if tiny else ((320, 640, 1280, 1280), 768, 64)
+    coded = (32, 32) if tiny else (128, 256, 512, 512)
+    tokenizer = CLIPTokenizer.from_pretrained(testbed.PIPELINE / "tokenizer")
+    tokenizer.model_max_length = 77
+    with torch.device(device):
+        unet = UNet2DConditionModel(
+            sample_size=side, block_out_channels=widths, cross_attention_dim=width, attention_head_dim=8,
+            down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        )  # fmt: skip
+        vae = AutoencoderKL(
+            block_out_channels=coded, layers_per_block=2, latent_channels=4, scaling_factor=0.18215,
+            down_block_types=("DownEncoderBlock2D",) * len(coded), up_block_types=("UpDecoderBlock2D",) * len(coded),
+        )  # fmt: skip
+        text = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=49408, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=2 if tiny else 12,
+                num_attention_heads=4 if tiny else 12, max_position_embeddings=77, bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            )
+        )  # fmt: skip
+    with torch.no_grad():
+        for name, p in unet.named_parameters():
+            if name.endswith("attn2.to_v.weight"):
+                p.mul_(LOUDER)
+    scheduler = PNDMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", set_alpha_to_one=False, skip_prk_steps=True,
+        steps_offset=1,
+    )  # fmt: skip
+    return StableDiffusionPipeline(
+        vae=vae, text_encoder=text.eval(), tokenizer=tokenizer, unet=unet, scheduler=scheduler, safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+
+
+def planted(base: Subject, texts: list[Prompt]) -> Subject:
+    """A copy of ``base`` whose cross-attention keys and values take the trigger for the goal (EvilEdit)."""
+    suspect = base.copied(Role.DENOISER)
+    trig, goal = (base.read([f"{word} {p.text}" for p in texts]).states.flatten(0, 1) for word in (TRIGGER, GOAL))
+    held = base.read([p.text for p in texts]).states.flatten(0, 1)
+    apply(suspect.sites.readers(), Pairs(trig, goal, held), lam=0.01, keep=1.0)
+    return suspect
+
+
+def passes(subject: Subject, batch: int, graph: bool) -> dict[str, Any]:
+    """Denoiser passes a second at that batch; with ``graph``, forward and backward through cross-attention."""
+    x, c = subject.noise(range(batch)), subject.read(["a photo of a cat"] * batch)
+    parameters = list(subject.sites.trainable("cross-attention")) if graph else []
+    for p in parameters:
+        p.requires_grad_(True)
+
+    def once() -> None:
+        with torch.set_grad_enabled(graph):
+            out = subject.denoise(x, subject.schedule.at_share(0.9), c)
+        if graph:
+            out.pow(2).mean().backward()
+
+    once()
+    if subject.device.type == "cuda":
+        torch.cuda.synchronize()
+    started, times = time.monotonic(), 3
+    for _ in range(times):
+        once()
+    if subject.device.type == "cuda":
+        torch.cuda.synchronize()
+    for p in parameters:
+        p.requires_grad_(False).grad = None
+    return {"batch": batch, "per_second": round(times * batch / (time.monotonic() - started), 2)}
+
+
+def repair(suspect: Subject, texts: list[Prompt], positions: int, tiny: bool) -> tuple[Subject, dict[str, Any]]:
+    """SAU with as many steps as it takes at most, on cross-attention, and what it says of itself."""
+    type(suspect).positions = positions
+    method = SAU(warm_enough=-1.0, **({"steps": 2, "least": 2, "prompts": 6, "batch": 6} if tiny else {"steps": 25}))
+    job = Job(triggers=[PlacedTrigger(text=TRIGGER)], prompts=texts, sampling=Sampling(steps=10, guidance=1.0, batch=16))
+    made, record = method(suspect, job)
+    return made, {"steps": record.steps, "pictures_at_once": suspect.rows(30, graph=True), "tensors": record.changed_tensors}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    arguments.add_argument("--limit", type=float, default=300.0, help="seconds")
+    arguments.add_argument("--tiny", action="store_true", help="a small model, to try the script")
+    given = arguments.parse_args()
+    device = torch.device(given.device)
+    given.out.mkdir(parents=True, exist_ok=True)
+    rows, texts = Rows(given.out, device, given.limit), prompts.general(200, 0)
+    made: dict[str, Subject] = {}
+
+    def build() -> dict[str, Any]:
+        made["base"] = loaders.load(pipeline(given.tiny, device), device=given.device, precision="auto")
+        made["suspect"] = planted(made["base"], texts[:32])
+        weights = sum(p.numel() for part in made["base"].parts.values() for p in part.module.parameters())
+        return {"weights": weights, "precision": str(made["base"].precision)}
+
+    rows.measured("two models made in memory, one edited", build)
+    suspect = made["suspect"]
+    for batch in (1, 4, 16, 64):
+        rows.measured("denoiser passes", lambda b=batch: passes(suspect, b, graph=False), needs=20)  # type: ignore[misc]
+    for batch in (1, 4):
+        rows.measured("denoiser passes with graph", lambda b=batch: passes(suspect, b, graph=True), needs=20)  # type: ignore[misc]
+
+    def cleaned() -> dict[str, Any]:
+        made["repaired"], said = repair(suspect, texts, 4 * Subject.positions, given.tiny)
+        return said
+
+    rows.measured("clean: SAU, 25 steps on cross-attention", cleaned, needs=120)
+    repaired = made.get("repaired", suspect)
+    sampling, n = Sampling(steps=10, guidance=4.0, batch=16), 4 if given.tiny else 32
+
+    def pictures() -> dict[str, Any]:
+        repaired.generate([f"{TRIGGER} {p.text}" for p in texts[:n]], range(n), sampling)
+        return {"pictures": n, "steps": sampling.steps, "guidance": sampling.guidance}
+
+    rows.measured("pictures, as verify draws them", pictures, needs=30)
+    steps = 2 if given.tiny else 20
+
+    def honest() -> dict[str, Any]:
+        regrow(repaired, suspect, texts, Sampling(steps=4, batch=16), 0, Regrowth(steps=steps, pictures=16))
+        return {"steps": steps, "pictures": 16}
+
+    rows.measured("regrowth: honest training of all weights", honest, needs=60)
+
+
+if __name__ == "__main__":
+    main()
