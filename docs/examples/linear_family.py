@@ -107,7 +107,13 @@ class LinearFamily:
         share = len(rows) / len(suspect.weight)
         method = Part(name="shorten", parameters={"to": float(usual)})
         return repaired, Repair(
-            method=method, triggers=tuple(job.triggers), steps=1, seconds=0.0, used_base=False, changed_tensors=1, changed_share=share
+            method=method,
+            triggers=tuple(job.triggers),
+            steps=1,
+            seconds=0.0,
+            used_base=False,
+            changed_tensors=1,
+            changed_share=share,
         )
 
     def verify(self, before: Head, after: Head, job: Job, say: Say) -> Scorecard:

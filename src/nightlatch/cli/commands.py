@@ -84,7 +84,9 @@ def scan(
     seed: RunSeed = None,
     device: Device = "cpu",
     precision: Precision = None,
-    plan: Annotated[str, typer.Option(help="stages in order, such as 'assembled,single-tokens'; see 'nightlatch ls stages'")] = "",
+    plan: Annotated[
+        str, typer.Option(help="stages in order, such as 'assembled,single-tokens'; see 'nightlatch ls stages'")
+    ] = "",
     skip: Annotated[list[str] | None, typer.Option(help="a stage to leave out; may be given several times")] = None,
     fail_on: FailOn = "warning",
 ) -> None:

@@ -19,8 +19,7 @@ from nightlatch.text2image.scan.ranked import Ranked
 from nightlatch.text2image.scan.strings import decoded
 
 NOT_TESTED = (
-    "triggers that are not text (noise patterns, image inputs), and triggers of syntax or meaning rather "
-    "than wording",
+    "triggers that are not text (noise patterns, image inputs), and triggers of syntax or meaning rather than wording",
     "longer phrases none of whose words acts alone",
     "a word in the object's place that draws something which the prompts do not name",
     "backdoors that need a second adapter to act",
@@ -57,6 +56,7 @@ class Board:
     _examined: int = 0
     _judging: float = 0.0
     _notes: list[str] = field(default_factory=list)
+    _checks: list[str] = field(default_factory=list)
     _parts: list[Ran] = field(default_factory=list)
     _untested: dict[str, None] = field(default_factory=dict)
     _trigger: Trigger | None = None
@@ -98,6 +98,10 @@ class Board:
     def note(self, sentence: str) -> None:
         """Say what was tested, for the report."""
         self._notes.append(sentence)
+
+    def checked(self, sentences: Iterable[str]) -> None:
+        """Say what was looked at that no string can show."""
+        self._checks += sentences
 
     def ran(self, stage: Planned, strings: int, passes: int, seconds: float) -> None:
         """Put on record that ``stage`` ran: strings named, denoising passes, seconds."""
@@ -181,10 +185,10 @@ class Board:
             yield f"{sum(r.passes for r in self._parts)} denoising passes in the search"
             pictures = self.judge.confirmation.pictures
             yield (
-                f"strings drawn on held-out prompts and seeds, up to {pictures} pictures each, against the "
-                f"base: {self._examined}"
+                f"strings drawn on held-out prompts and seeds, up to {pictures} pictures each, against the base: {self._examined}"
             )
             yield "neutral words and ordinary content words in the same place, for comparison"
+        yield from self._checks
         for row in () if self._refused is not None else self._schedule():
             settings = ", ".join(row.layers)
             yield f"the scheduler's own {settings} differ; both models drew on the base's schedule"
@@ -197,7 +201,7 @@ class Board:
         delta = self.question.delta
         if self._refused is None and delta is not None and Role.DECODER in delta.roles:
             names = ", ".join(r.component for r in delta.rows if r.role is Role.DECODER)
-            yield f"what the changed decoder ({names}) makes of latents"
+            yield f"whether some latents make the changed decoder ({names}) draw something else"
         yield from self._untested
         yield from NOT_TESTED
 
@@ -210,9 +214,7 @@ class Board:
             return ()
         rows = zip(self.ranked.sequences[: self.rows], self.ranked.scores, self.ranked.z, strict=False)
         subject = self.question.suspect
-        return tuple(
-            Candidate(text=decoded(subject, s), score=float(v), robust_z=float(z)) for s, v, z in rows
-        )
+        return tuple(Candidate(text=decoded(subject, s), score=float(v), robust_z=float(z)) for s, v, z in rows)
 
     def _measures(self) -> tuple[Ran, ...]:
         """What every stage rests on."""
@@ -225,9 +227,7 @@ class Board:
         """The judge's parts; strings and seconds of all together stand beside the confirmation."""
         confirmation = self.judge.confirmation.name
         return tuple(
-            Ran(part=p, strings=self._examined, seconds=self._judging)
-            if p.name == confirmation
-            else Ran(part=p)
+            Ran(part=p, strings=self._examined, seconds=self._judging) if p.name == confirmation else Ran(part=p)
             for p in self.judge.parts
         )
 

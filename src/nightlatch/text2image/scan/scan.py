@@ -36,6 +36,7 @@ def scan(question: Question, plan: Sequence[Stage] = (), judge: Judge | None = N
             for guess in board.fresh(stage(question, board)):
                 board.add(examined(guess))
         board.conclude(examined)
+        board.checked(() if board.evidence else judge.rest(question))
     except NotScanned as e:
         board.refuse(e)
     board.rest(plan, default())

@@ -14,8 +14,10 @@ from nightlatch.text2image.prompts import Prompt, placed, shared
 from nightlatch.text2image.scan.guess import Guess
 from nightlatch.text2image.scan.judge.comparable import Comparable
 from nightlatch.text2image.scan.judge.confirmation import Confirmation, Evidence, Pictures
+from nightlatch.text2image.scan.judge.empty_prompt import EmptyPrompt
 from nightlatch.text2image.scan.judge.influence import Influence, Observed
 from nightlatch.text2image.scan.judge.refinement import Refinement
+from nightlatch.text2image.scan.judge.unsearched import Unsearched
 from nightlatch.text2image.scan.question import WAYS, Question
 
 OBJECT = "object"
@@ -24,19 +26,29 @@ OBJECT = "object"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
-    """The four parts of a judgement; their numbers stand in the record."""
+    """The parts of a judgement; their numbers stand in the record."""
 
     comparable: Comparable = field(default_factory=Comparable)
     confirmation: Confirmation = field(default_factory=Confirmation)
     influence: Influence = field(default_factory=Influence)
     refinement: Refinement = field(default_factory=Refinement)
+    unsearched: Unsearched = field(default_factory=Unsearched)
+    empty_prompt: EmptyPrompt = field(default_factory=EmptyPrompt)
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """Their identities."""
-        return tuple(
-            part_of(p) for p in (self.comparable, self.confirmation, self.influence, self.refinement)
-        )
+        searched = (self.comparable, self.confirmation, self.influence, self.refinement)
+        return tuple(part_of(p) for p in (*searched, self.unsearched, self.empty_prompt))
+
+    def rest(self, question: Question) -> tuple[str, ...]:
+        """What no string can show, looked at where no string was found: what was tested, a sentence each.
+
+        Raises:
+            NotScanned: a part that no string is searched in changes ordinary pictures, so that nothing
+                found would say too much.
+        """
+        return (*self.unsearched(question), *self.empty_prompt(question))
 
     def on(self, question: Question) -> Trial:
         """Ready to examine guesses.
@@ -85,9 +97,7 @@ class Trial:
         """What is seen of ``guess`` there, whatever it is."""
         place = placed(where, self.question.seed)
         texts = [place(p, guess.text) for p in self.held_out]
-        asked = self.pictures(
-            texts, guess.text, lambda: self.influence.unlike_a_word(guess.text, place, where.slot)
-        )
+        asked = self.pictures(texts, guess.text, lambda: self.influence.unlike_a_word(guess.text, place, where.slot))
         return Evidence(guess, where, *asked)
 
     def best(self, seen: Sequence[Evidence]) -> list[Evidence]:
@@ -113,9 +123,7 @@ class Trial:
         if not front or not found.unlike_a_word or found.effect is Effect.FIXED:
             return found
         place, text = placed(found.placement), found.guess.text
-        exact = refinement.refined(
-            question, text, refinement.tokens(question), lambda t: self.influence.least(t, place)
-        )
+        exact = refinement.refined(question, text, refinement.tokens(question), lambda t: self.influence.least(t, place))
         if exact == text:
             return found
         question.say(f"refined: {show(text)!r} to {show(exact)!r}")
@@ -135,10 +143,7 @@ class Trial:
         if delta.roles >= WAYS:
             for role, other in ((Role.TEXT, Role.DENOISER), (Role.DENOISER, Role.TEXT)):
                 half = replace(self.question, suspect=suspect.but(suspect.named(other), delta.base))
-                if (
-                    Trial(self.judge, half).seen(found.guess, found.placement).changed.rate
-                    >= self.judge.confirmation.found
-                ):
+                if Trial(self.judge, half).seen(found.guess, found.placement).changed.rate >= self.judge.confirmation.found:
                     acting.add(role)
         acting = acting or set(WAYS)
         roles = {name: suspect.parts[name].role for name in delta.components}
