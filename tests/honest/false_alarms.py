@@ -16,12 +16,15 @@ from collections import Counter
 from pathlib import Path
 
 import writers
+import writers_of_files
 from compare_scanners import COMMANDS, outcome, version
 
 from nightlatch import provenance, runs
 from nightlatch.intake import check, exit_code
 
 WORDS = {"missed": "quiet", "found": "alarm", "refused": "not judged", "crashed": "crashed", "not called": "not called"}
+
+assert writers_of_files
 
 
 def main() -> None:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import writers
+import writers_of_files
 
 from nightlatch.intake import NotSupported, check, exit_code, stage
 from nightlatch.intake.rules import LOADED
+
+assert writers_of_files
 
 
 @pytest.fixture(scope="session")

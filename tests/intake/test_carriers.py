@@ -145,3 +145,15 @@ def test_other_findings_give_no_hint() -> None:
     for rule in ("unused-code", "not-staged", "unknown-key"):
         findings.add(rule, "x")
     assert hints(findings) == ()
+
+
+def test_weights_that_a_loader_may_take_and_a_scan_does_not_read_are_listed(model: Path) -> None:
+    (model / "unet/diffusion_flax_model.msgpack").write_bytes(b"\x81\xa6params" + bytes(50))
+    (model / "safety_checker").mkdir()
+    (model / "safety_checker/model.safetensors").write_bytes(pack({"x": ["F32", [1], bytes(4)]}))
+    index = json.loads((model / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    (model / "model_index.json").write_text(json.dumps(index))
+    found = {h.file: h.untried for h in check(model).hints}
+    assert found.keys() == {"unet/diffusion_flax_model.msgpack", "safety_checker"}
+    assert all("not read" in sentence for sentence in found.values())

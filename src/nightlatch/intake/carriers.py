@@ -21,6 +21,12 @@ _BY_HAND: Mapping[HintKind, str] = {
 """What a scan of the staged weights cannot try, and a user can."""
 
 
+def unread(file: str) -> Hint:
+    """Weights that a loader takes when it is asked for them, and that a scan does not read: they stand under what was not tested."""
+    sentence = "Its weights were not read; a loader may take them when it is asked to."
+    return Hint(kind=HintKind.WEIGHTS, file=file if len(file) <= MAX_PATH else "", untried=sentence)
+
+
 def hint(kind: HintKind, file: str, texts: Iterable[str] = ()) -> Hint:
     """One thing to try beside the model as it is staged; ``texts`` are strings to try as triggers, as they are, without marks of a word's end."""
     kept = dict.fromkeys(t.removesuffix(WORD_END) for t in texts)

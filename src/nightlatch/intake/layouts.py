@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nightlatch.intake.files.header import Tensor
+from nightlatch.intake.names import Names
 
-WRAPPERS = ("model.diffusion_model.", "diffusion_model.", "transformer.", "unet.", "model.", "net.", "module.")
-"""What programs put before a denoiser's names when they save it."""
 MAX_TOKENS = 8
 TOKEN_WIDTHS = frozenset({768, 1024, 1280, 2048, 4096})
 """Widths of the token embeddings of CLIP L, OpenCLIP H, OpenCLIP G, and T5."""
@@ -17,47 +16,6 @@ WHOLE = "Scan the pipeline that it is a part of: 'nightlatch scan FOLDER --base 
 EMBEDDING = "Load it into a pipeline, save that, and scan it: 'nightlatch scan FOLDER --base MODEL' tries its tokens first."
 ARCHITECTURE = "Its files were checked; 'nightlatch scan' loads Stable Diffusion 1.x and 2.x, and adapters for them."
 SOURCE = "Scan the model that it was made from: 'nightlatch scan FILE --base MODEL'."
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The names of a file, prepared for questions. ``heads``: their beginnings up to four parts, also behind a wrapper; ``parts``: all parts."""
-
-    tensors: Mapping[str, Tensor]
-    heads: frozenset[str] = field(init=False)
-    parts: frozenset[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        heads: set[str] = set()
-        parts: set[str] = set()
-        for name in self.tensors:
-            split = name.split(".")
-            parts.update(split)
-            inner = next((name.removeprefix(w).split(".") for w in WRAPPERS if name.startswith(w)), split)
-            for words in (split, inner):
-                heads.update(".".join(words[:n]) for n in range(1, 5))
-        object.__setattr__(self, "heads", frozenset(heads))
-        object.__setattr__(self, "parts", frozenset(parts))
-
-    def all(self, *heads: str) -> bool:
-        """Whether the file has names that begin with each of ``heads``, part by part."""
-        return self.heads.issuperset(heads)
-
-    def any(self, *heads: str) -> bool:
-        """Whether the file has a name that begins with one of ``heads``."""
-        return not self.heads.isdisjoint(heads)
-
-    def part(self, *words: str) -> bool:
-        """Whether one of ``words`` is a whole part of some name."""
-        return not self.parts.isdisjoint(words)
-
-    def holds(self, *pieces: str) -> bool:
-        """Whether one of ``pieces`` occurs in a part of some name."""
-        return any(piece in part for part in self.parts for piece in pieces)
-
-    def shape(self, ending: str) -> tuple[int, ...]:
-        """The shape of the first tensor whose name is ``ending`` or ends with '.' and it; () without one."""
-        return next((t.shape for n, t in self.tensors.items() if n == ending or n.endswith("." + ending)), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +35,7 @@ def recognise(tensors: Mapping[str, Tensor], table: Sequence[Layout]) -> Layout 
 
 def is_quantised(tensors: Mapping[str, Tensor]) -> bool:
     """Whether the weights are packed as a package for quantised models packs them."""
-    return _quantised(Names(tensors))
+    return Names(tensors).quantised()
 
 
 def is_embedding(tensors: Mapping[str, Tensor]) -> bool:
@@ -120,6 +78,10 @@ def _is_vae(n: Names) -> bool:
     )
 
 
+def _is_video_vae(n: Names) -> bool:
+    return n.all("decoder.middle", "encoder.middle") or (_is_vae(n) and any(len(s.shape) == 5 for s in n.tensors.values()))
+
+
 def _width(n: Names) -> int:
     """How wide the prompts are that a UNet reads."""
     shape = n.shape("attn2.to_k.weight")
@@ -141,22 +103,6 @@ def _reads(n: Names, latents: int, more: int) -> bool:
     """Whether a UNet reads ``latents`` times what it draws and ``more`` channels."""
     read, drawn = _channels(n)
     return read == latents * drawn + more
-
-
-def _quantised(n: Names) -> bool:
-    marks = (
-        "absmax",
-        "quant_map",
-        "qweight",
-        "qzeros",
-        "wscales",
-        "scale_weight",
-        "weight_scale",
-        "scaled_fp8",
-        "comfy_quant",
-        "SCB",
-    )
-    return n.part(*marks) or n.holds("bitsandbytes__")
 
 
 _SAYS = "a set of weights for "
@@ -203,43 +149,37 @@ BESIDE: tuple[Layout, ...] = (
 )
 """Parts and additions that are told by names of their own, whatever else is in the file."""
 
-CHECKPOINTS: tuple[Layout, ...] = (
-    Layout("a Stable Video Diffusion checkpoint", lambda n: _is_whole(n) and n.part("time_stack", "time_mixer"), ARCHITECTURE),
-    Layout(
-        "a Stable Diffusion XL refiner checkpoint",
-        lambda n: n.any("conditioner.embedders") and n.shape("label_emb.0.0.weight")[1:] == (2560,),
-        ARCHITECTURE,
-    ),
-    Layout(
-        "an inpainting checkpoint of Stable Diffusion XL",
-        lambda n: n.any("conditioner.embedders") and _reads(n, 2, 1),
-        ARCHITECTURE,
-    ),
-    Layout("a Stable Diffusion XL checkpoint", lambda n: n.any("conditioner.embedders", "conditioner"), ARCHITECTURE),
-    Layout("a Stable Diffusion 3 checkpoint", lambda n: _is_whole(n) and n.any("joint_blocks"), ARCHITECTURE),
-    Layout("a Flux checkpoint", lambda n: _is_whole(n) and n.any("double_blocks"), ARCHITECTURE),
-    Layout(
-        "a depth-guided checkpoint of Stable Diffusion 2, whose UNet reads one channel more (five)",
-        lambda n: _is_whole(n) and (n.any("depth_model") or _reads(n, 1, 1)),
-        ARCHITECTURE,
-    ),
-    Layout(
-        "an inpainting checkpoint, whose UNet reads a mask and what is masked as well (nine channels)",
-        lambda n: _is_whole(n) and _reads(n, 2, 1),
-        ARCHITECTURE,
-    ),
-    Layout(
-        "an instruct-pix2pix checkpoint, whose UNet reads a second picture as well (eight channels)",
-        lambda n: _is_whole(n) and _reads(n, 2, 0),
-        ARCHITECTURE,
-    ),
-    Layout(
-        "a 4x upscaler checkpoint of Stable Diffusion 2, whose UNet reads a small picture as well (seven channels)",
-        lambda n: _is_whole(n) and _reads(n, 1, 3),
-        ARCHITECTURE,
-    ),
-    Layout("a Stable unCLIP checkpoint", lambda n: _is_whole(n) and n.any("noise_augmentor", "embedder.model"), ARCHITECTURE),
-    Layout("a class-conditional checkpoint", lambda n: _is_whole(n) and n.part("label_emb"), ARCHITECTURE),
+CHECKPOINTS: tuple[Layout, ...] = tuple(
+    Layout(words, fits, ARCHITECTURE)
+    for words, fits in (
+        ("a Stable Video Diffusion checkpoint", lambda n: _is_whole(n) and n.part("time_stack", "time_mixer")),
+        (
+            "a Stable Diffusion XL refiner checkpoint",
+            lambda n: n.any("conditioner.embedders") and n.shape("label_emb.0.0.weight")[1:] == (2560,),
+        ),
+        ("an inpainting checkpoint of Stable Diffusion XL", lambda n: n.any("conditioner.embedders") and _reads(n, 2, 1)),
+        ("a Stable Diffusion XL checkpoint", lambda n: n.any("conditioner.embedders", "conditioner")),
+        ("a Stable Diffusion 3 checkpoint", lambda n: _is_whole(n) and n.any("joint_blocks")),
+        ("a Flux checkpoint", lambda n: _is_whole(n) and n.any("double_blocks")),
+        (
+            "a depth-guided checkpoint of Stable Diffusion 2, whose UNet reads one channel more (five)",
+            lambda n: _is_whole(n) and (n.any("depth_model") or _reads(n, 1, 1)),
+        ),
+        (
+            "an inpainting checkpoint, whose UNet reads a mask and what is masked as well (nine channels)",
+            lambda n: _is_whole(n) and _reads(n, 2, 1),
+        ),
+        (
+            "an instruct-pix2pix checkpoint, whose UNet reads a second picture as well (eight channels)",
+            lambda n: _is_whole(n) and _reads(n, 2, 0),
+        ),
+        (
+            "a 4x upscaler checkpoint of Stable Diffusion 2, whose UNet reads a small picture as well (seven channels)",
+            lambda n: _is_whole(n) and _reads(n, 1, 3),
+        ),
+        ("a Stable unCLIP checkpoint", lambda n: _is_whole(n) and n.any("noise_augmentor", "embedder.model")),
+        ("a class-conditional checkpoint", lambda n: _is_whole(n) and n.part("label_emb")),
+    )
 )
 """Whole checkpoints of the original layout that are not plain Stable Diffusion 1.x or 2.x."""
 
@@ -321,8 +261,7 @@ _PARTS: tuple[Layout, ...] = (
     Layout(
         "a tiny autoencoder (TAESD)", lambda n: n.all("decoder.layers.0", "encoder.layers.0") or n.any("taesd_decoder"), WHOLE
     ),
-    Layout("a video autoencoder", lambda n: _is_vae(n) and any(len(t.shape) == 5 for t in n.tensors.values()), WHOLE),
-    Layout("a video autoencoder", lambda n: n.all("decoder.middle", "encoder.middle"), WHOLE),
+    Layout("a video autoencoder", _is_video_vae, WHOLE),
     Layout("an autoencoder (VAE) alone", _is_vae, WHOLE),
     Layout("a CLIP image encoder alone", lambda n: n.any("vision_model") or n.any("visual.transformer", "visual.conv1"), WHOLE),
     Layout(
@@ -345,7 +284,7 @@ _PARTS: tuple[Layout, ...] = (
 )
 """One component of a pipeline."""
 
-_QUANTISED = (Layout("a set of quantised weights, which only the package that made them reads", _quantised, SOURCE),)
+_QUANTISED = (Layout("a set of quantised weights, which only the package that made them reads", Names.quantised, SOURCE),)
 _EMPTY = (Layout("a file without tensors", lambda n: not n.tensors, "Download the file again."),)
 
 TABLE: tuple[Layout, ...] = (*_EMPTY, *BESIDE, *CHECKPOINTS, *_DENOISERS, *_PARTS, *_QUANTISED)

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from nightlatch.intake import layouts
 from nightlatch.intake.adapters import lora
-from nightlatch.intake.carriers import hint
+from nightlatch.intake.carriers import hint, unread
 from nightlatch.intake.case import Case
 from nightlatch.intake.configs import unopened
 from nightlatch.intake.configs.classes import Pipeline
@@ -78,7 +78,7 @@ def _judge(case: Case, entry: Entry, pipeline: Pipeline | None, loadable: bool) 
     elif ends_as_archive(case, path):
         case.findings.add("unused-archive", path, "It does not begin as an archive, and archive readers open it as one.")
     elif kinds.is_other_weights(name, kind):
-        case.findings.add("other-format", path)
+        case.findings.add("other-format", path, hint=unread(path))
     else:
         return False
     return True

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from intake_fixtures import work
 
-from nightlatch.intake.files import inventory
-from nightlatch.intake.files.inventory import Inventory
+from nightlatch.intake.files import collisions
 from nightlatch.intake.rules import Findings
 from nightlatch.intake.tokenizer import bpe
 
@@ -116,8 +114,8 @@ def test_large_vocabulary_of_another_kind() -> None:
 def test_a_long_chain_of_links_is_followed_once() -> None:
     links = {str(i): str(i + 1) for i in range(20_000)}
     findings = Findings()
-    inventory._circles(Inventory(Path(), links=links), findings)
+    collisions.circles(links, findings)
     assert not findings.result()
-    inventory._circles(Inventory(Path(), links={**links, "20000": "0"}), findings)
+    collisions.circles({**links, "20000": "0"}, findings)
     assert findings.count("inventory-limit") == 20_001
-    assert work(lambda: inventory._circles(Inventory(Path(), links=links), Findings())) < 20 * len(links)
+    assert work(lambda: collisions.circles(links, Findings())) < 20 * len(links)

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from nightlatch.intake.carriers import unread
 from nightlatch.intake.case import Case
 from nightlatch.intake.configs import foreign, optional
 from nightlatch.intake.configs.classes import OTHER_SCHEDULERS, SUPPORTED, Pipeline, family
@@ -109,7 +110,8 @@ def _component(case: Case, pipeline: Pipeline, name: str, pair: Any) -> str:
         case.findings.add("index", INDEX, f"'{shown}' does not name a library and a class.")
         return ""
     if name in pipeline.optional and (library, cls) in pipeline.optional[name]:
-        case.findings.add("safety-checker", name, f"The optional component '{shown}' is not staged.")
+        tried = unread(name) if optional.has_weights(case, name) else None
+        case.findings.add("safety-checker", name, f"The optional component '{shown}' is not staged.", hint=tried)
         optional.check(case, name)
         return ""
     return _required(case, pipeline, name, library, cls)

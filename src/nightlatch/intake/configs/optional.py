@@ -9,6 +9,11 @@ _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLES = ("pytorch_model.bin",)
 
 
+def has_weights(case: Case, folder: str) -> bool:
+    """Whether anything in the component's folder is weights of one kind or another."""
+    return any(e.name.endswith((".safetensors", ".bin", ".msgpack", ".onnx")) for e in case.inventory.files(folder))
+
+
 def check(case: Case, folder: str) -> None:
     """An error for pickled weights that are more than tensors, where no safetensors file is taken instead of them.
 

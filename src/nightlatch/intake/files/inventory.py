@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 import stat
-import unicodedata
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from nightlatch.intake.files import kinds
+from nightlatch.intake.files import collisions, kinds
 from nightlatch.intake.rules import Findings
 from nightlatch.safetext import show, steers
 
@@ -87,8 +86,8 @@ def walk(root: Path, findings: Findings) -> Inventory:
     finally:
         os.close(descriptor)
     inventory.entries = dict(sorted(inventory.entries.items()))
-    ambiguous(inventory.entries, findings)
-    _circles(inventory, findings)
+    collisions.ambiguous(inventory.entries, findings)
+    collisions.circles(inventory.links, findings)
     return inventory
 
 
@@ -256,37 +255,6 @@ def _blob(repository: Path, name: str) -> tuple[Path, str]:
 def _content_kind(root: Path, path: str, name: str, size: int) -> str:
     with open_regular(root, path) as handle:
         return kinds.classify(name, handle.read(kinds.HEAD), size)
-
-
-def ambiguous(paths: Iterable[str], findings: Findings) -> None:
-    """Names that one file system keeps apart and another takes for the same; each name is normalised once. Folders stand before what is in them."""
-    nodes: dict[tuple[int, str], int] = {}
-    place = {"": 0}
-    seen: dict[int, str] = {}
-    for path in paths:
-        parent, _, name = path.rpartition("/")
-        at = place.get(parent, 0)
-        for part in unicodedata.normalize("NFKC", name).casefold().split("/"):
-            at = nodes.setdefault((at, part), len(nodes) + 1)
-        place[path] = at
-        other = seen.setdefault(at, path)
-        if other != path:
-            findings.add("ambiguous-name", path, f"It differs from '{show(other, 100)}' only in case or Unicode form.")
-
-
-def _circles(inventory: Inventory, findings: Findings) -> None:
-    """Links that lead to each other, to themselves or to a folder that they lie in; every link is followed once."""
-    ends: dict[str, str] = {}
-    for path in inventory.links:
-        chain: dict[str, None] = {}
-        at = path
-        while at in inventory.links and at not in ends and at not in chain:
-            chain[at] = None
-            at = inventory.links[at]
-        ends |= dict.fromkeys(chain, "" if at in chain else ends.get(at, at))
-    for path, end in ends.items():
-        if end in ("", ".") or path.startswith(f"{end}/"):
-            findings.add("inventory-limit", path, "It is a link that leads in a circle.")
 
 
 def single(path: Path, name: str) -> Inventory:

@@ -11,7 +11,8 @@ from nightlatch.intake.case import MAX_TOKENIZER_BYTES
 from nightlatch.intake.configs.classes import STABLE_DIFFUSION
 from nightlatch.intake.configs.index import INDEX
 from nightlatch.intake.files import kinds, weights
-from nightlatch.intake.files.inventory import MAX_DEPTH, MAX_ENTRIES, MAX_NAME, ambiguous
+from nightlatch.intake.files.collisions import ambiguous
+from nightlatch.intake.files.inventory import MAX_DEPTH, MAX_ENTRIES, MAX_NAME
 from nightlatch.intake.folders import LORA_NAMES
 from nightlatch.intake.rules import Findings
 from nightlatch.safetext import is_plain, show
