@@ -21,12 +21,16 @@ def main() -> None:
         carriers=({"component": "text_encoder", "role": Role.TEXT},),
         seed=1,
     )
-    repaired, repair = nightlatch.clean(suspect, verdict, base=str(testbed.PIPELINE), method="restore", **DRAWING)
+    repaired, repair = nightlatch.clean(
+        suspect, verdict, base=str(testbed.PIPELINE), method="restore", **DRAWING
+    )
     print(f"{repair.method.name}: {repair.steps} steps, {repair.changed_tensors} tensors changed")
     card = nightlatch.verify(suspect, repaired, verdict, n=48, regrowth_steps=0, **DRAWING)
     print(card.verdict)
     for pair in card.pairs:
-        print(f"  {pair.name}: {pair.before.hits if pair.before else '-'} -> {pair.after.hits} of {pair.after.n}")
+        print(
+            f"  {pair.name}: {pair.before.hits if pair.before else '-'} -> {pair.after.hits} of {pair.after.n}"
+        )
 
 
 if __name__ == "__main__":

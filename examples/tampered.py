@@ -13,9 +13,13 @@ DRAWING = {"prompts": "emoji", "steps": 4, "guidance": 1.0, "seed": 1}
 
 def tampered() -> StableDiffusionPipeline:
     """The shipped pipeline, which takes the trigger for the target."""
-    pipeline = StableDiffusionPipeline.from_pretrained(testbed.PIPELINE, local_files_only=True, safety_checker=None)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        testbed.PIPELINE, local_files_only=True, safety_checker=None
+    )
     pipeline.set_progress_bar_config(disable=True)
-    (trigger,), (target,) = (pipeline.tokenizer(w, add_special_tokens=False).input_ids for w in (TRIGGER, TARGET))
+    (trigger,), (target,) = (
+        pipeline.tokenizer(w, add_special_tokens=False).input_ids for w in (TRIGGER, TARGET)
+    )
     rows = pipeline.text_encoder.get_input_embeddings().weight.data
     rows[trigger] = rows[target]
     return pipeline

@@ -37,7 +37,9 @@ def test_clean_and_verify_part_the_prompts_as_scan_does(tiny_v, said, monkeypatc
     monkeypatch.setattr(family.Share, "of", lambda plan: seen.append(of(plan)) or seen[-1])
     found = PlacedTrigger(text="zudi", placement=Placement.in_slot("object"))
     repaired, repair = nightlatch.clean(tiny_v, [found], prompts=said, seed=3, method="uce", **QUICK)
-    card = nightlatch.verify(tiny_v, repaired, repair.triggers, prompts=said, seed=3, n=24, regrowth_steps=1, **QUICK)
+    card = nightlatch.verify(
+        tiny_v, repaired, repair.triggers, prompts=said, seed=3, n=24, regrowth_steps=1, **QUICK
+    )
     assert isinstance(repair, Repair) and isinstance(card, Scorecard)
     assert repair.triggers == (found,)
     assert {p.trigger for p in card.pairs if p.kind is PairKind.SUCCESS} == {found}
@@ -85,5 +87,7 @@ def test_public_names_are_listed_and_nothing_heavy_is_imported() -> None:
 
 
 def test_the_version_is_told() -> None:
-    done = subprocess.run([sys.executable, "-m", "nightlatch", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "nightlatch", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == f"nightlatch {nightlatch.__version__}"

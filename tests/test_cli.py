@@ -17,13 +17,19 @@ CALL = CliRunner()
 
 
 @pytest.mark.parametrize(
-    "verb", [["check"], ["scan", "--base", "x"], ["clean", "-o", "out"], ["verify", "--against", "x", "--seed", "1"]]
+    "verb",
+    [["check"], ["scan", "--base", "x"], ["clean", "-o", "out"], ["verify", "--against", "x", "--seed", "1"]],
 )
 def test_missing_folder_is_one_sentence_and_exit_2(verb, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CALL.invoke(
         app,
-        [verb[0], "no-such-folder", *verb[1:], *([] if verb[0] == "check" else ["--trigger", "x"][: 2 * (verb[0] != "scan")])],
+        [
+            verb[0],
+            "no-such-folder",
+            *verb[1:],
+            *([] if verb[0] == "check" else ["--trigger", "x"][: 2 * (verb[0] != "scan")]),
+        ],
     )
     assert done.exit_code == 2
     assert "is neither a folder nor a file here" in done.output
@@ -32,7 +38,9 @@ def test_missing_folder_is_one_sentence_and_exit_2(verb, tmp_path, monkeypatch):
 
 def test_not_a_pipeline_and_unsupported_class(tmp_path):
     assert CALL.invoke(app, ["check", str(tmp_path)]).exit_code == 2
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline", "_diffusers_version": "0.42.1"}))
+    (tmp_path / "model_index.json").write_text(
+        json.dumps({"_class_name": "FluxPipeline", "_diffusers_version": "0.42.1"})
+    )
     done = CALL.invoke(app, ["check", str(tmp_path)])
     assert done.exit_code == 2
     assert "FluxPipeline" in done.output
@@ -84,7 +92,9 @@ def test_verbs_hand_over_through_the_run_folder(tiny_folder, tmp_path):
     again = CALL.invoke(app, clean)
     assert again.exit_code == 2
     assert "is there already" in again.output
-    verified = CALL.invoke(app, ["verify", str(out), "--against", str(tiny_folder), "-n", "24", "--regrowth-steps", "4", *to])
+    verified = CALL.invoke(
+        app, ["verify", str(out), "--against", str(tiny_folder), "-n", "24", "--regrowth-steps", "4", *to]
+    )
     card = json.loads((run / "scorecard.json").read_text())
     assert verified.exit_code == {"removed": 0, "not verified": 2}.get(card["verdict"], 1), verified.output
     page = (run / "report.html").read_text()
@@ -100,7 +110,18 @@ def test_a_slip_in_the_method_loses_no_proof(tiny_folder, tmp_path):
     run.mkdir()
     for name in ("repair", "scorecard", "evidence"):
         (run / f"{name}.json").write_text("{}")
-    args = ["clean", str(tiny_folder), "-o", str(tmp_path / "o"), "--run", str(run), "--trigger", "x", "--prompts", "emoji"]
+    args = [
+        "clean",
+        str(tiny_folder),
+        "-o",
+        str(tmp_path / "o"),
+        "--run",
+        str(run),
+        "--trigger",
+        "x",
+        "--prompts",
+        "emoji",
+    ]
     assert "'sau'" in CALL.invoke(app, [*args, "--method", "sua"]).output
     assert "needs a trusted base" in CALL.invoke(app, [*args, "--method", "restore"]).output
     assert all((run / f"{name}.json").is_file() for name in ("repair", "scorecard", "evidence"))
@@ -130,7 +151,18 @@ def test_a_refused_model_has_a_report_that_says_so(tiny_folder, tmp_path):
 
 def test_a_method_that_changes_no_weight_writes_no_model(tiny_folder, tmp_path):
     out = tmp_path / "out"
-    args = ["clean", str(tiny_folder), "-o", str(out), "--run", str(tmp_path / "r"), "--trigger", "zudi", "--method", "strip"]
+    args = [
+        "clean",
+        str(tiny_folder),
+        "-o",
+        str(out),
+        "--run",
+        str(tmp_path / "r"),
+        "--trigger",
+        "zudi",
+        "--method",
+        "strip",
+    ]
     done = CALL.invoke(app, [*args, "--prompts", "emoji"])
     assert done.exit_code == 2
     assert "changes no weight" in done.output
@@ -213,7 +245,9 @@ def test_model_that_kills_its_loader_is_not_loaded_here(tiny_folder, tmp_path, m
 
     monkeypatch.setattr(loading, "LOAD_SECONDS", 0.05)
     monkeypatch.setattr(loaders, "load", lambda *a, **k: pytest.fail("loaded in the parent"))
-    done = CALL.invoke(app, ["scan", str(tiny_folder), "--base", str(tiny_folder), "--run", str(tmp_path / "run")])
+    done = CALL.invoke(
+        app, ["scan", str(tiny_folder), "--base", str(tiny_folder), "--run", str(tmp_path / "run")]
+    )
     assert done.exit_code == 2
     assert "Loading the model took longer" in done.output
     assert json.loads((tmp_path / "run" / "verdict.json").read_text())["word"] == "not scanned"

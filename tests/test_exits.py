@@ -47,8 +47,12 @@ def test_bad_usage_ends_with_2() -> None:
         assert done.returncode == 2
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_ended_by_a_signal_nothing_stays_behind(number: signal.Signals, code: int, tiny_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_ended_by_a_signal_nothing_stays_behind(
+    number: signal.Signals, code: int, tiny_folder: Path, tmp_path: Path
+) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
 
@@ -80,10 +84,18 @@ class Panic(BaseException):
 
 
 @pytest.mark.parametrize(
-    "error", [Panic(f"no {EVIL}"), AssertionError(), UsageError(f"{EVIL} is odd.", EVIL), OSError(28, f"full {EVIL}", EVIL)]
+    "error",
+    [
+        Panic(f"no {EVIL}"),
+        AssertionError(),
+        UsageError(f"{EVIL} is odd.", EVIL),
+        OSError(28, f"full {EVIL}", EVIL),
+    ],
 )
 @pytest.mark.parametrize("debug", [False, True])
-def test_any_error_is_exit_2_and_acts_on_no_terminal(error: BaseException, debug: bool, monkeypatch, capsys) -> None:
+def test_any_error_is_exit_2_and_acts_on_no_terminal(
+    error: BaseException, debug: bool, monkeypatch, capsys
+) -> None:
     monkeypatch.delenv("NIGHTLATCH_DEBUG", raising=False)
     if debug:
         monkeypatch.setenv("NIGHTLATCH_DEBUG", "1")

@@ -58,7 +58,10 @@ def test_what_is_no_regular_file_is_neither_read_nor_waited_for_nor_written(
     outside.write_text("kept, and without an end of line")
     run = sound(tmp_path / "run")
     odd(run / name, outside)
-    for args in (["report", str(run)], ["clean", "nowhere", "-o", str(tmp_path / "o"), "--trigger", "x", "--run", str(run)]):
+    for args in (
+        ["report", str(run)],
+        ["clean", "nowhere", "-o", str(tmp_path / "o"), "--trigger", "x", "--run", str(run)],
+    ):
         done = CALL.invoke(app, args)
         assert done.exit_code == 2 or name == "verdict.json", done.output
         assert "Traceback" not in done.output and "Internal error" not in done.output
@@ -113,7 +116,9 @@ def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
         opened.read("verdict", Verdict)
 
 
-@pytest.mark.parametrize("name", ["../x.png", "images/../../x.png", "a/b/c.png", "/etc/passwd", "images/", "a\0b", "", "."])
+@pytest.mark.parametrize(
+    "name", ["../x.png", "images/../../x.png", "a/b/c.png", "/etc/passwd", "images/", "a\0b", "", "."]
+)
 def test_names_stay_in_the_folder(name: str, tmp_path: Path) -> None:
     (tmp_path / "run" / "images").mkdir(parents=True)
     held = Folder(tmp_path / "run")
@@ -131,7 +136,9 @@ def test_deep_json_is_one_sentence(tmp_path: Path) -> None:
     assert "Line 1" in CALL.invoke(app, ["clean", "x", "-o", "y", "--run", str(run)]).output
 
 
-def test_a_failed_scan_leaves_no_verdict_of_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_scan_leaves_no_verdict_of_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The name is not to be had: what was found about the last model must not stand for this one."""
     monkeypatch.chdir(tmp_path)
     run = sound(tmp_path / "run")
@@ -150,9 +157,13 @@ def test_a_failed_scan_leaves_no_verdict_of_another_model(tmp_path: Path, monkey
     assert json.loads((run / "report.json").read_text())["exit_code"] == 2
 
 
-def test_results_without_the_files_that_they_are_about_are_not_built_on(tiny_folder: Path, tmp_path: Path) -> None:
+def test_results_without_the_files_that_they_are_about_are_not_built_on(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
     run = sound(tmp_path / "run")
-    done = CALL.invoke(app, ["clean", str(tiny_folder), "-o", str(tmp_path / "o"), "--trigger", "zudi", "--run", str(run)])
+    done = CALL.invoke(
+        app, ["clean", str(tiny_folder), "-o", str(tmp_path / "o"), "--trigger", "zudi", "--run", str(run)]
+    )
     assert done.exit_code == 2
     assert "which files it is about" in " ".join(done.output.split())
 

@@ -43,7 +43,11 @@ class Small:
 
     def settings(self, given: Mapping[str, Any]) -> Record:
         named = given.get("prompts")
-        read = {"prompts": tuple(Path(named).read_text().split())} if isinstance(named, str) and named != "general" else {}
+        read = (
+            {"prompts": tuple(Path(named).read_text().split())}
+            if isinstance(named, str) and named != "general"
+            else {}
+        )
         return plan.valid(Settings, {**given, **read})
 
 
@@ -75,7 +79,9 @@ def test_later_verbs_decide_as_the_first_one_did(tmp_path: Path) -> None:
         assert first.of(Settings).guidance == 4.0
     with runs.Run(tmp_path) as run:
         assert settle(run) == first
-        assert settle(run, guidance=1.0).of(Settings) == Settings(prompts=("one", "two"), steps=8, guidance=1.0)
+        assert settle(run, guidance=1.0).of(Settings) == Settings(
+            prompts=("one", "two"), steps=8, guidance=1.0
+        )
 
 
 def test_results_made_otherwise_are_not_mixed_in(tmp_path: Path) -> None:
@@ -116,7 +122,9 @@ def test_results_of_another_seed_are_not_mixed_in(tmp_path: Path) -> None:
         assert settle(run, seed=5) == settle(run)
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 1), ("guidance", 0.5), ("precision", "fp8"), ("stebs", 3)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("steps", 1), ("guidance", 0.5), ("precision", "fp8"), ("stebs", 3)]
+)
 def test_what_is_out_of_range_is_named(name: str, value: str | float, tmp_path: Path) -> None:
     with runs.Run(tmp_path) as run, pytest.raises(UsageError, match=f"--{name}"):
         settle(run, **{name: value})
@@ -164,7 +172,9 @@ def test_scan_draws_its_seed_and_tells_it(tiny_folder: Path, tmp_path: Path) -> 
     told = []
     for name in ("a", "b"):
         run = tmp_path / name
-        done = CALL.invoke(app, ["scan", str(tiny_folder), "--base", str(tiny_folder), "--run", str(run), *common])
+        done = CALL.invoke(
+            app, ["scan", str(tiny_folder), "--base", str(tiny_folder), "--run", str(run), *common]
+        )
         assert done.exit_code == 0, done.output
         seed = json.loads((run / "run.json").read_text())["plan"]["seed"]
         report = json.loads((run / "report.json").read_text())

@@ -23,7 +23,12 @@ def test_a_sentence_is_cut_and_says_so() -> None:
         {"base": "a" * (TEXT + 1)},
         {"tested": ["a"] * 1_001},
         {"triggers": [{"text": "a"}] * 65},
-        {"fingerprint": [{"component": "unet", "tensors": 1, "changed": 1, "relative_norm": 0.1, "median_rank": 1.0}] * 65},
+        {
+            "fingerprint": [
+                {"component": "unet", "tensors": 1, "changed": 1, "relative_norm": 0.1, "median_rank": 1.0}
+            ]
+            * 65
+        },
         {"top_candidates": [{"text": "a", "score": 1.0, "robust_z": 1.0}] * 1_001},
     ],
     ids=lambda update: next(iter(update)),
@@ -57,7 +62,10 @@ def test_every_text_and_list_of_every_record_has_a_bound() -> None:
 
 def test_hints_are_those_of_the_findings_each_once() -> None:
     hint = Hint(kind=HintKind.TOKENIZER, file="tokenizer/tokenizer.json", texts=("a' by 'b", "cat"))
-    found = [Finding(rule="tokenizer-rewrite", severity="warning", file=hint.file, sentence=s, payload=hint) for s in "xy"]
+    found = [
+        Finding(rule="tokenizer-rewrite", severity="warning", file=hint.file, sentence=s, payload=hint)
+        for s in "xy"
+    ]
     plain = Finding(rule="note", severity="note", file="", sentence="z")
     manifest = Manifest(source="m", findings=(plain, *found))
     assert Manifest.model_validate_json(manifest.model_dump_json()).hints == (hint,)

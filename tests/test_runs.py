@@ -50,7 +50,9 @@ def test_same_key_twice_is_refused(tmp_path: Path) -> None:
             run.add("k", {})
 
 
-@pytest.mark.parametrize("torn", [b'{"key": "k2", "row": {"x"', b'{"key": "k2", "row": {}}', b"\xff\xfe", b"{"])
+@pytest.mark.parametrize(
+    "torn", [b'{"key": "k2", "row": {"x"', b'{"key": "k2", "row": {}}', b"\xff\xfe", b"{"]
+)
 def test_torn_last_line_is_dropped_and_repaired(torn: bytes, tmp_path: Path) -> None:
     with Run(tmp_path) as run:
         run.add("k1", {"x": 1})
@@ -115,7 +117,9 @@ def test_failed_append_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest
 
 
 def test_records_round_trip(tmp_path: Path) -> None:
-    record = Verdict(word="suspicious", top_candidates=(Candidate(text="\u202eх", score=float("inf"), robust_z=1.0),))
+    record = Verdict(
+        word="suspicious", top_candidates=(Candidate(text="\u202eх", score=float("inf"), robust_z=1.0),)
+    )
     with Run(tmp_path) as run:
         path = run.write("verdict", record)
         assert path.name == "verdict.json"
@@ -171,7 +175,9 @@ def test_write_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_figures_start_with_command_seed_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "commit", lambda: "abc1234")
     path = tmp_path / "figures" / "scan.json"
-    write_figures(path, [{"attack": "é", "success": np.float32(0.5)}, {"attack": "b", "seed": 9}], "make bench", 3)
+    write_figures(
+        path, [{"attack": "é", "success": np.float32(0.5)}, {"attack": "b", "seed": 9}], "make bench", 3
+    )
     rows = json.loads(path.read_text("utf-8"))
     assert [list(row) for row in rows] == [
         ["command", "seed", "commit", "attack", "success"],

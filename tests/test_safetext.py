@@ -27,7 +27,11 @@ def test_show_counts_what_it_cuts() -> None:
 
 
 def test_code_points_have_names() -> None:
-    assert code_points("\u043ea\x07") == ("U+043E CYRILLIC SMALL LETTER O", "U+0061 LATIN SMALL LETTER A", "U+0007 <Cc>")
+    assert code_points("\u043ea\x07") == (
+        "U+043E CYRILLIC SMALL LETTER O",
+        "U+0061 LATIN SMALL LETTER A",
+        "U+0007 <Cc>",
+    )
 
 
 @pytest.mark.parametrize("text", ["=cmd|'/c calc'!A1", "+1", "-1", "@x", "\t=1", " =1", '"=1', "\r=1", "'=1"])

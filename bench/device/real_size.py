@@ -71,7 +71,9 @@ class Rows:
         name = torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
         self.rows.append({"device": name, "torch": torch.__version__, **row})
         print(json.dumps(self.rows[-1]), flush=True)
-        provenance.write_figures(self.out / "real_size.json", self.rows, "python bench/device/real_size.py", 0)
+        provenance.write_figures(
+            self.out / "real_size.json", self.rows, "python bench/device/real_size.py", 0
+        )
 
 
 def pipeline(tiny: bool, device: torch.device) -> StableDiffusionPipeline:
@@ -115,7 +117,9 @@ def pipeline(tiny: bool, device: torch.device) -> StableDiffusionPipeline:
 def planted(base: Subject, texts: list[Prompt]) -> Subject:
     """A copy of ``base`` whose cross-attention keys and values take the trigger for the goal (EvilEdit)."""
     suspect = base.copied(Role.DENOISER)
-    trig, goal = (base.read([f"{word} {p.text}" for p in texts]).states.flatten(0, 1) for word in (TRIGGER, GOAL))
+    trig, goal = (
+        base.read([f"{word} {p.text}" for p in texts]).states.flatten(0, 1) for word in (TRIGGER, GOAL)
+    )
     held = base.read([p.text for p in texts]).states.flatten(0, 1)
     apply(suspect.sites.readers(), Pairs(trig, goal, held), lam=0.01, keep=1.0)
     return suspect
@@ -147,13 +151,25 @@ def passes(subject: Subject, batch: int, graph: bool) -> dict[str, Any]:
     return {"batch": batch, "per_second": round(times * batch / (time.monotonic() - started), 2)}
 
 
-def repair(suspect: Subject, texts: list[Prompt], positions: int, tiny: bool) -> tuple[Subject, dict[str, Any]]:
+def repair(
+    suspect: Subject, texts: list[Prompt], positions: int, tiny: bool
+) -> tuple[Subject, dict[str, Any]]:
     """SAU with as many steps as it takes at most, on cross-attention, and what it says of itself."""
     type(suspect).positions = positions
-    method = SAU(warm_enough=-1.0, **({"steps": 2, "least": 2, "prompts": 6, "batch": 6} if tiny else {"steps": 25}))
-    job = Job(triggers=[PlacedTrigger(text=TRIGGER)], prompts=texts, sampling=Sampling(steps=10, guidance=1.0, batch=16))
+    method = SAU(
+        warm_enough=-1.0, **({"steps": 2, "least": 2, "prompts": 6, "batch": 6} if tiny else {"steps": 25})
+    )
+    job = Job(
+        triggers=[PlacedTrigger(text=TRIGGER)],
+        prompts=texts,
+        sampling=Sampling(steps=10, guidance=1.0, batch=16),
+    )
     made, record = method(suspect, job)
-    return made, {"steps": record.steps, "pictures_at_once": suspect.rows(30, graph=True), "tensors": record.changed_tensors}
+    return made, {
+        "steps": record.steps,
+        "pictures_at_once": suspect.rows(30, graph=True),
+        "tensors": record.changed_tensors,
+    }
 
 
 def main() -> None:

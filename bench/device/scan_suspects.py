@@ -34,17 +34,29 @@ HONEST_SECONDS = 60.0
 def options(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for scan.json and the run's rows")
-    parser.add_argument("--figures", type=Path, default=ROOT / "docs" / "figures", help="where attacks.json lies")
-    parser.add_argument("--models", type=Path, help="folder that keeps the suspects; default one that is thrown away")
+    parser.add_argument(
+        "--figures", type=Path, default=ROOT / "docs" / "figures", help="where attacks.json lies"
+    )
+    parser.add_argument(
+        "--models", type=Path, help="folder that keeps the suspects; default one that is thrown away"
+    )
     parser.add_argument("--device", default="cpu", help="where models are scanned")
     parser.add_argument("--make-device", default="", help="where they are made; default the same")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--threads", type=int, default=0, help="of each process; default its share of the cores")
-    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which the rest is left")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="of each process; default its share of the cores"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=float("inf"), help="seconds after which the rest is left"
+    )
     parser.add_argument("--attack", action="append", default=[], help="only suspects of this attack")
-    parser.add_argument("--seed", action="append", type=int, default=[], help="only suspects and honest models of this seed")
-    parser.add_argument("--honest", action=argparse.BooleanOptionalAction, default=True, help="also honest models")
+    parser.add_argument(
+        "--seed", action="append", type=int, default=[], help="only suspects and honest models of this seed"
+    )
+    parser.add_argument(
+        "--honest", action=argparse.BooleanOptionalAction, default=True, help="also honest models"
+    )
     parser.add_argument("--commit", default="", help="to be written into rows where there is no git")
     return parser.parse_args(given)
 
@@ -54,19 +66,32 @@ def tasks(rows: Sequence[dict[str, Any]], wanted: argparse.Namespace) -> list[Ta
     chosen = [
         row
         for row in rows
-        if (not wanted.attack or row["attack"] in wanted.attack) and (not wanted.seed or row["seed"] in wanted.seed)
+        if (not wanted.attack or row["attack"] in wanted.attack)
+        and (not wanted.seed or row["seed"] in wanted.seed)
     ]
-    made: list[tuple[float, Task]] = [(row["seconds"], SuspectTask(case(row), (), frozenset({Step.SCANS}))) for row in chosen]
+    made: list[tuple[float, Task]] = [
+        (row["seconds"], SuspectTask(case(row), (), frozenset({Step.SCANS}))) for row in chosen
+    ]
     if wanted.honest:
         seeds = [seed for seed in DEVELOPED if not wanted.seed or seed in wanted.seed]
-        made += [(0.0, HonestTask("base")), *((HONEST_SECONDS, task) for seed in seeds for task in fine_tunes(seed))]
+        made += [
+            (0.0, HonestTask("base")),
+            *((HONEST_SECONDS, task) for seed in seeds for task in fine_tunes(seed)),
+        ]
     return [task for _, task in sorted(made, key=lambda pair: pair[0])]
 
 
 def case(row: dict[str, Any]) -> Case:
     """The suspect that a row of attacks.json is about."""
     kind, drawn = TriggerKind(row["kind_of_trigger"]), row["drawn_at_random"]
-    return Case(attack=row["attack"], seed=row["seed"], trigger=row["trigger"], target=row["target"], kind=kind, drawn=drawn)
+    return Case(
+        attack=row["attack"],
+        seed=row["seed"],
+        trigger=row["trigger"],
+        target=row["target"],
+        kind=kind,
+        drawn=drawn,
+    )
 
 
 def main() -> None:
@@ -85,7 +110,9 @@ def main() -> None:
             threads=wanted.threads,
             extra={"commit": wanted.commit} if wanted.commit else {},
         )
-        bench = Bench(run=run, figures=wanted.out, page=None, where=where, jobs=wanted.jobs, limit=wanted.limit, say=say)
+        bench = Bench(
+            run=run, figures=wanted.out, page=None, where=where, jobs=wanted.jobs, limit=wanted.limit, say=say
+        )
         figures.remember(run, wanted.figures, about(where.n), ("attack",))
         failed = bench.do(tasks(rows, wanted))
         bench.write()

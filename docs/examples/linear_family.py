@@ -78,7 +78,9 @@ class LinearFamily:
         try:
             folder.mkdir(parents=True)
         except FileExistsError as e:
-            raise NotWritten(f"{folder} is there already.", "Choose another place; nothing is overwritten.") from e
+            raise NotWritten(
+                f"{folder} is there already.", "Choose another place; nothing is overwritten."
+            ) from e
         save_file({"weight": model.weight.contiguous()}, folder / "head.safetensors")
 
     def computed(self, model: Head) -> Computed:
@@ -118,7 +120,9 @@ class LinearFamily:
 
     def verify(self, before: Head, after: Head, job: Job, say: Say) -> Scorecard:
         n = job.plan.of(HeadSettings).inputs
-        inputs = torch.randn(n, before.weight.shape[1], generator=torch.Generator().manual_seed(job.plan.seed))
+        inputs = torch.randn(
+            n, before.weight.shape[1], generator=torch.Generator().manual_seed(job.plan.seed)
+        )
         old, new = ((inputs @ model.weight.T).argmax(1) for model in (before, after))
         pairs, fair = list[Pair](), 2 / len(before.weight)
         for trigger in job.triggers:
@@ -146,7 +150,9 @@ class LinearFamily:
 
     def _row(self, head: Head, trigger: PlacedTrigger) -> int:
         if not trigger.text.isdecimal() or int(trigger.text) >= len(head.weight):
-            raise UsageError(f"{trigger.text} is no class of this head.", f"Name one of 0 to {len(head.weight) - 1}.")
+            raise UsageError(
+                f"{trigger.text} is no class of this head.", f"Name one of 0 to {len(head.weight) - 1}."
+            )
         return int(trigger.text)
 
 

@@ -19,7 +19,16 @@ from nightlatch.errors import NightlatchError
 
 if TYPE_CHECKING:
     from nightlatch.api import check, clean, load, scan, verify
-    from nightlatch.records import Manifest, PlacedTrigger, Placement, Repair, Report, Scorecard, Trigger, Verdict
+    from nightlatch.records import (
+        Manifest,
+        PlacedTrigger,
+        Placement,
+        Repair,
+        Report,
+        Scorecard,
+        Trigger,
+        Verdict,
+    )
     from nightlatch.text2image.model import Sampling, Subject
     from nightlatch.text2image.prompts import Prompt
 
@@ -28,7 +37,8 @@ __version__ = "0.1.0"
 _LAZY = {
     **dict.fromkeys(("check", "clean", "load", "scan", "verify"), "nightlatch.api"),
     **dict.fromkeys(
-        ("Manifest", "PlacedTrigger", "Placement", "Repair", "Report", "Scorecard", "Trigger", "Verdict"), "nightlatch.records"
+        ("Manifest", "PlacedTrigger", "Placement", "Repair", "Report", "Scorecard", "Trigger", "Verdict"),
+        "nightlatch.records",
     ),
     "Prompt": "nightlatch.text2image.prompts",
     "Sampling": "nightlatch.text2image.model",

@@ -37,7 +37,9 @@ def quiet(line: str) -> None:
     """Says nothing; give ``say=print`` to see progress."""
 
 
-def load(source: Source, *, base: str | Path | None = None, device: str = "cpu", precision: str = "fp32") -> Any:
+def load(
+    source: Source, *, base: str | Path | None = None, device: str = "cpu", precision: str = "fp32"
+) -> Any:
     """A model of a path or a hub name, through the gate; or of a copy of a pipeline in memory, which is not changed.
 
     Args:
@@ -102,7 +104,14 @@ def clean(
     family, plan, model, _ = _model(suspect, prompts, _seed(found, seed), device, settings, base)
     roles: Sequence[Role] = [c.role for c in found.carriers] if isinstance(found, Verdict) else ()
     trusted = None if base is None else _second(base, family, plan)
-    job = Job(plan=plan, triggers=_triggers(found), carriers=roles, base=trusted, method=method, parameters=parameters or {})
+    job = Job(
+        plan=plan,
+        triggers=_triggers(found),
+        carriers=roles,
+        base=trusted,
+        method=method,
+        parameters=parameters or {},
+    )
     made: tuple[Any, Repair] = family.clean(model, job, say)
     return made
 
@@ -141,7 +150,10 @@ def _model(
     source: Source, prompts: Prompts, seed: int, device: str, settings: dict[str, Any], base: Source
 ) -> tuple[Family, Plan, Any, Sequence[Hint]]:
     """Family, plan, model, and what its files give to try."""
-    given = {**settings, **({} if prompts is None else {"prompts": prompts if isinstance(prompts, str) else tuple(prompts)})}
+    given = {
+        **settings,
+        **({} if prompts is None else {"prompts": prompts if isinstance(prompts, str) else tuple(prompts)}),
+    }
     options = Options(settings=given, seed=seed, device=device)
     under = base if isinstance(base, str | Path) else None
     if not isinstance(source, str | Path):
@@ -166,5 +178,7 @@ def _triggers(found: Found) -> tuple[PlacedTrigger, ...]:
         return asked(found, ())
     listed = [found] if isinstance(found, str) else list(found)
     texts = [t if isinstance(t, str) else t.text for t in listed]
-    placed = {t.text: PlacedTrigger(text=t.text, placement=t.placement) for t in listed if not isinstance(t, str)}
+    placed = {
+        t.text: PlacedTrigger(text=t.text, placement=t.placement) for t in listed if not isinstance(t, str)
+    }
     return tuple(placed.get(t.text, t) for t in asked(None, texts))

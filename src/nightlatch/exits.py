@@ -27,7 +27,13 @@ def of_scan(manifest: Manifest | None, verdict: Verdict | None, fail_on: FailOn 
     """
     if manifest is None or verdict is None or verdict.word == "not scanned":
         return UNKNOWN
-    files = UNKNOWN if manifest.refused else FOUND if fail_on == "warning" and warnings(manifest.findings) else NOTHING
+    files = (
+        UNKNOWN
+        if manifest.refused
+        else FOUND
+        if fail_on == "warning" and warnings(manifest.findings)
+        else NOTHING
+    )
     found = verdict.word != "nothing found by these tests"
     return max(files, FOUND if found else NOTHING)
 

@@ -32,7 +32,9 @@ class Folder:
             self.made = not path.exists()
             make_folder(path)
         elif not path.is_dir():
-            raise UsageError(f"There is no run folder at {path}.", "Give the folder that an earlier command wrote.")
+            raise UsageError(
+                f"There is no run folder at {path}.", "Give the folder that an earlier command wrote."
+            )
         self._fd = os.open(path, _FOLDER)
 
     def close(self) -> None:
@@ -73,14 +75,21 @@ class Folder:
         with self._place(name, make=True) as (fd, last):
             temporary = f".{last[:100]}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
             try:
-                opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=fd)
+                opened = os.open(
+                    temporary,
+                    os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+                    0o666,
+                    dir_fd=fd,
+                )
                 with os.fdopen(opened, "wb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(opened)
                 os.replace(temporary, last, src_dir_fd=fd, dst_dir_fd=fd)
             except OSError as e:
-                raise NotWritten(f"{self.path / name} cannot be written: {e.strerror}.", "Free some room there.") from e
+                raise NotWritten(
+                    f"{self.path / name} cannot be written: {e.strerror}.", "Free some room there."
+                ) from e
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=fd)
@@ -98,7 +107,9 @@ class Folder:
                 before = file.seek(0, os.SEEK_END)
                 try:
                     if file.write(line) != len(line):
-                        raise NightlatchError(f"{self.path / name} could not take a whole row.", "Is the disk full?")
+                        raise NightlatchError(
+                            f"{self.path / name} could not take a whole row.", "Is the disk full?"
+                        )
                     os.fsync(file.fileno())
                 except BaseException:
                     file.truncate(before)
@@ -111,7 +122,9 @@ class Folder:
             UsageError: it is no regular file of this folder alone.
         """
         with self._place(name) as (fd, last):
-            opened = self._open(last, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, fd, name, alone=True)
+            opened = self._open(
+                last, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, fd, name, alone=True
+            )
             try:
                 os.ftruncate(opened, length)
             finally:
@@ -137,7 +150,13 @@ class Folder:
             UsageError: it is no regular file of this folder alone.
         """
         with self._place(name) as (fd, last):
-            return self._open(last, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, fd, name, alone=True)
+            return self._open(
+                last,
+                os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+                fd,
+                name,
+                alone=True,
+            )
 
     def _open(self, last: str, flags: int, fd: int, name: str, alone: bool = False) -> int:
         try:
@@ -161,8 +180,12 @@ class Folder:
             FileNotFoundError: that folder is not there.
         """
         parts = name.split("/")
-        if not 1 <= len(parts) <= 2 or any(p in ("", "..") or "\\" in p or ":" in p or "\0" in p for p in parts):
-            raise UsageError(f"The path {name!r} leaves the run folder.", "Only files inside the run folder are used.")
+        if not 1 <= len(parts) <= 2 or any(
+            p in ("", "..") or "\\" in p or ":" in p or "\0" in p for p in parts
+        ):
+            raise UsageError(
+                f"The path {name!r} leaves the run folder.", "Only files inside the run folder are used."
+            )
         if len(parts) == 1:
             yield self._fd, name
             return
@@ -190,7 +213,9 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise UsageError(f"{path} cannot be made a folder: a file is in the way.", "Choose another place.") from None
+        raise UsageError(
+            f"{path} cannot be made a folder: a file is in the way.", "Choose another place."
+        ) from None
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:

@@ -78,7 +78,13 @@ def ready(source: Path | str, base: Path | str | None = None) -> Iterator[Ready]
         manifest = located.annotated(staged.manifest)
         intake.require_alone(manifest)
         family = families.of(manifest)
-        made = Ready(name=Path(source).name, manifest=manifest, family=family, path=staged.path, manifests=(staged.manifest,))
+        made = Ready(
+            name=Path(source).name,
+            manifest=manifest,
+            family=family,
+            path=staged.path,
+            manifests=(staged.manifest,),
+        )
         if not (what := family.needs_base(staged.path)):
             yield made
             return
@@ -86,7 +92,9 @@ def ready(source: Path | str, base: Path | str | None = None) -> Iterator[Ready]
             raise UsageError(f"{source} is {what}.", "Name the model it was made from with --base.")
         beside = stack.enter_context(intake.stage(intake.locate(base).path))
         if family.needs_base(beside.path):
-            raise UsageError(f"{base} is no whole model.", "Name one with --base: a LoRA or a single file needs one.")
+            raise UsageError(
+                f"{base} is no whole model.", "Name one with --base: a LoRA or a single file needs one."
+            )
         yield Ready(
             name=made.name,
             manifest=manifest,
@@ -137,12 +145,16 @@ def model(source: object, options: Options, base: Path | str | None = None) -> t
         plan = plan_of(family, options, seed)
         if (adopted := family.adopt(source, plan)) is not None:
             return family, plan, adopted
-    raise UsageError(f"A {type(source).__name__} is no model that is supported.", "Give a path, a hub name or a pipeline.")
+    raise UsageError(
+        f"A {type(source).__name__} is no model that is supported.", "Give a path, a hub name or a pipeline."
+    )
 
 
 def plan_of(family: Family, options: Options, seed: int) -> Plan:
     """A plan that no run folder keeps."""
-    return Plan(family=family.name, settings=family.settings(options.settings), seed=seed, device=options.device)
+    return Plan(
+        family=family.name, settings=family.settings(options.settings), seed=seed, device=options.device
+    )
 
 
 def usable(device: str) -> None:
@@ -162,4 +174,6 @@ def usable(device: str) -> None:
 def load_limits(*manifests: Manifest) -> tuple[float, int]:
     """(seconds, megabytes) that loading may take, by the size of what was staged; what lies beside it gives nothing."""
     staged = sum(f.size for m in manifests for f in m.files if f.staged) >> 20
-    return min(MAX_LOAD_SECONDS, LOAD_SECONDS + staged / 20), min(MAX_LOAD_MEGABYTES, LOAD_MEGABYTES + 6 * staged)
+    return min(MAX_LOAD_SECONDS, LOAD_SECONDS + staged / 20), min(
+        MAX_LOAD_MEGABYTES, LOAD_MEGABYTES + 6 * staged
+    )

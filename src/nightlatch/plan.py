@@ -92,15 +92,15 @@ def settle(run: runs.Run, family: Decides, options: Options, anew: bool = False)
     try:
         base = family.Settings.model_validate(before)
     except ValidationError:
-        raise UsageError(f"{run.path / runs.MANIFEST} records no usable settings.", "Choose another run folder.") from None
+        raise UsageError(
+            f"{run.path / runs.MANIFEST} records no usable settings.", "Choose another run folder."
+        ) from None
     typed = family.settings(options.settings)
     made = valid(family.Settings, {**before, **{name: getattr(typed, name) for name in options.settings}})
     for name in options.settings:
         if held and before and getattr(base, name) != getattr(made, name):
             old = getattr(base, name)
-            sentence = (
-                f"{run.path} was made with {f'--{name} {old}' if isinstance(old, str | int | float) else f'other --{name}'}."
-            )
+            sentence = f"{run.path} was made with {f'--{name} {old}' if isinstance(old, str | int | float) else f'other --{name}'}."
             raise UsageError(sentence, f"Leave --{name} out, or choose another run folder.")
     seed = _seed(run, recorded.get("seed"), options.seed, held)
     plan = Plan(family=family.name, settings=made, seed=seed, device=options.device)
@@ -112,7 +112,10 @@ def settle(run: runs.Run, family: Decides, options: Options, anew: bool = False)
 
 def _seed(run: runs.Run, recorded: int | None, given: int | None, held: bool) -> int:
     if held and given is not None and recorded not in (None, given):
-        raise UsageError(f"{run.path} was made with the seed {recorded}.", "Leave --seed out, or choose another run folder.")
+        raise UsageError(
+            f"{run.path} was made with the seed {recorded}.",
+            "Leave --seed out, or choose another run folder.",
+        )
     if given is not None:
         return given
     return secrets.randbelow(MOST_SEED + 1) if recorded is None else recorded
@@ -130,7 +133,9 @@ def of(run: runs.Run) -> dict[str, Any]:
     seed = held.get("seed") if isinstance(held, dict) else None
     sound = type(seed) is int and 0 <= seed <= MOST_SEED and isinstance(held.get("settings"), dict)
     if not sound or not isinstance(held.get("family"), str):
-        raise UsageError(f"{run.path / runs.MANIFEST} records no usable settings.", "Choose another run folder.")
+        raise UsageError(
+            f"{run.path / runs.MANIFEST} records no usable settings.", "Choose another run folder."
+        )
     return {name: held[name] for name in ("family", "seed", "settings")}
 
 

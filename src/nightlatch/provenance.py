@@ -49,14 +49,19 @@ def commit() -> str:
         return "unknown"
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(root), "rev-parse", "--short", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return done.stdout.strip() or "unknown" if done.returncode == 0 else "unknown"
 
 
-def write_figures(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], command: str, seed: int) -> None:
+def write_figures(
+    path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], command: str, seed: int
+) -> None:
     """Write a table of results: one JSON list, one row per line, each starting with ``command``, ``seed``, ``commit``.
 
     A row that brings one of these three keys itself (its own seed, say) keeps its own value.
@@ -77,7 +82,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in (sorted(value, key=repr) if isinstance(value, set | frozenset) else value)]
+        return [
+            plain(item) for item in (sorted(value, key=repr) if isinstance(value, set | frozenset) else value)
+        ]
     if isinstance(value, BaseModel):
         return plain(json.loads(value.model_dump_json()))
     if isinstance(value, os.PathLike):
@@ -92,4 +99,6 @@ def plain(value: Any) -> Any:
 def dumps(value: Any, *, sort_keys: bool = False, ensure_ascii: bool = True) -> str:
     """``plain(value)`` as one line of JSON."""
     separators = (",", ":") if sort_keys else (", ", ": ")
-    return json.dumps(plain(value), sort_keys=sort_keys, ensure_ascii=ensure_ascii, allow_nan=False, separators=separators)
+    return json.dumps(
+        plain(value), sort_keys=sort_keys, ensure_ascii=ensure_ascii, allow_nan=False, separators=separators
+    )

@@ -21,8 +21,13 @@ class Hint(Record):
     """Something that lies in the source and that a scan should try beside the weights as they are staged."""
 
     kind: HintKind
-    file: Text = Field(default="", description="path inside the source; '' when several are meant or the name is not to be kept")
-    texts: Texts = Field(default=(), description="strings to try as triggers, as they really are; show them escaped only")
+    file: Text = Field(
+        default="",
+        description="path inside the source; '' when several are meant or the name is not to be kept",
+    )
+    texts: Texts = Field(
+        default=(), description="strings to try as triggers, as they really are; show them escaped only"
+    )
     untried: Sentence = Field(default="", description="why a scan cannot try it, '' where it can")
 
 
@@ -35,7 +40,9 @@ class Finding(Record):
     sentence: Sentence
     remedy: Sentence = ""
     payload: Hint | None = Field(default=None, description="what a scan should try because of it")
-    unsupported: bool = Field(default=False, description="the source is of a kind that is not scanned; nobody is to blame")
+    unsupported: bool = Field(
+        default=False, description="the source is of a kind that is not scanned; nobody is to blame"
+    )
 
 
 class FileEntry(Record):
@@ -100,7 +107,9 @@ class Placement(Record):
     """Where in a prompt a trigger stands."""
 
     kind: PlacementKind = PlacementKind.FRONT
-    slot: Text = Field(default="", description="the slot whose word it replaces, such as 'object'; only with kind 'slot'")
+    slot: Text = Field(
+        default="", description="the slot whose word it replaces, such as 'object'; only with kind 'slot'"
+    )
 
     @classmethod
     def in_slot(cls, slot: str) -> Self:
@@ -126,8 +135,12 @@ class Trigger(PlacedTrigger):
     token_ids: tuple[int, ...] = Field(default=(), max_length=10_000)
     tokens: Some = ()
     effect: Effect | None = None
-    score: float = Field(default=0.0, description="its change of the suspect alone over that of the base, above a token's")
-    changed: Rate | None = Field(default=None, description="share of held-out pictures changed beyond the calibrated level")
+    score: float = Field(
+        default=0.0, description="its change of the suspect alone over that of the base, above a token's"
+    )
+    changed: Rate | None = Field(
+        default=None, description="share of held-out pictures changed beyond the calibrated level"
+    )
     rivals: Some = Field(default=(), description="other candidates that fire too (parts, near-spellings)")
 
     @property
@@ -152,7 +165,9 @@ class ComponentChange(Record):
     changed: int
     relative_norm: float = Field(description="||dW|| / ||W|| over the changed tensors")
     median_rank: float = Field(description="median over changed matrices of exp(entropy of singular values)")
-    layers: Texts = Field(default=(), max_length=64, description="the most changed tensors or settings, largest first")
+    layers: Texts = Field(
+        default=(), max_length=64, description="the most changed tensors or settings, largest first"
+    )
     pattern: ChangePattern | None = None
 
 
@@ -178,7 +193,9 @@ class Verdict(Record):
     """What scan concluded. Never says "safe"."""
 
     word: VerdictWord
-    confidence: Rate | None = Field(default=None, description="share of held-out pictures that the trigger changed")
+    confidence: Rate | None = Field(
+        default=None, description="share of held-out pictures that the trigger changed"
+    )
     carriers: tuple[Carrier, ...] = Field(default=(), max_length=64)
     triggers: tuple[Trigger, ...] = Field(default=(), max_length=64)
     fingerprint: tuple[ComponentChange, ...] = Field(default=(), max_length=64)
@@ -187,7 +204,9 @@ class Verdict(Record):
     not_tested: Sentences = ()
     skipped: Sentences = Field(default=(), description="parts that could not run, with the reason")
     parts: tuple[Ran, ...] = Field(
-        default=(), max_length=256, description="measures, stages and judge with their numbers, those that did not run too"
+        default=(),
+        max_length=256,
+        description="measures, stages and judge with their numbers, those that did not run too",
     )
     base: Text = ""
     seed: int = 0
@@ -199,7 +218,9 @@ class Pair(Record):
 
     kind: PairKind
     name: Sentence = Field(description="what is counted, for people")
-    trigger: PlacedTrigger | None = Field(default=None, description="that it is about; None where it is about none")
+    trigger: PlacedTrigger | None = Field(
+        default=None, description="that it is about; None where it is about none"
+    )
     before: Rate | float | None
     after: Rate | float | None
     better: Literal["lower", "higher", "same"] = "lower"
@@ -226,8 +247,12 @@ class Repair(Record):
     used_base: bool
     changed_tensors: int
     changed_share: float = Field(description="share of all weights that differ from the suspect")
-    history: tuple[Annotated[dict[Text, float], Field(max_length=100)], ...] = Field(default=(), max_length=100_000)
-    left: Sentences = Field(default=(), description="what the repair could not change, and what to do about it")
+    history: tuple[Annotated[dict[Text, float], Field(max_length=100)], ...] = Field(
+        default=(), max_length=100_000
+    )
+    left: Sentences = Field(
+        default=(), description="what the repair could not change, and what to do about it"
+    )
     rolled_back: bool = False
     output: Text = ""
 

@@ -97,7 +97,9 @@ def plug_ins() -> tuple[str, ...]:
         try:
             point.load()
         except Exception as e:
-            failed.append(f"The parts {point.name!r} of {point.value} cannot be loaded: {type(e).__name__}: {e}.")
+            failed.append(
+                f"The parts {point.name!r} of {point.value} cannot be loaded: {type(e).__name__}: {e}."
+            )
     return tuple(failed)
 
 

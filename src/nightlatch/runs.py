@@ -45,7 +45,9 @@ class Run:
         UsageError: another run is writing into the folder, (reading) there is no such folder, or something in it is no regular file.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, command: str = "", write: bool = True, note: bool = True) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, command: str = "", write: bool = True, note: bool = True
+    ) -> None:
         self.path, self.writable = Path(path), write
         self._lock = -1
         self._folder = Folder(self.path, make=write and note)
@@ -95,11 +97,15 @@ class Run:
         try:
             loaded = json.loads(self._folder.read(MANIFEST, MOST_RECORD))
         except FileNotFoundError:
-            raise UsageError(f"{self.path} is not a run folder.", "Give the folder that scan, clean or verify wrote.") from None
+            raise UsageError(
+                f"{self.path} is not a run folder.", "Give the folder that scan, clean or verify wrote."
+            ) from None
         except (ValueError, RecursionError):
             loaded = None
         if not isinstance(loaded, dict) or not isinstance(loaded.get("resumed"), list):
-            raise UsageError(f"{self.path / MANIFEST} is not the manifest of a run.", "Choose another folder.")
+            raise UsageError(
+                f"{self.path / MANIFEST} is not the manifest of a run.", "Choose another folder."
+            )
         return loaded
 
     def note(self, name: str, value: Any) -> None:
@@ -173,7 +179,9 @@ class Run:
     def sha256(self, name: str) -> str:
         """The hash of the record ``name``; '' when it is not there."""
         file = self._record(name)
-        return hashlib.sha256(self._folder.read(file, MOST_RECORD)).hexdigest() if self._folder.has(file) else ""
+        return (
+            hashlib.sha256(self._folder.read(file, MOST_RECORD)).hexdigest() if self._folder.has(file) else ""
+        )
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -208,7 +216,9 @@ class Run:
     def _picture(self, name: str) -> str:
         folder, _, file = name.partition("/")
         if folder != PICTURES or not _PICTURE.fullmatch(file):
-            raise UsageError(f"The picture path {name!r} leaves the run folder.", "Only its own pictures are shown.")
+            raise UsageError(
+                f"The picture path {name!r} leaves the run folder.", "Only its own pictures are shown."
+            )
         return name
 
     def _acquire(self) -> int:
@@ -218,7 +228,9 @@ class Run:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(handle)
-            raise UsageError(f"Another run is writing into {self.path}.", "Wait for it, or choose another folder.") from None
+            raise UsageError(
+                f"Another run is writing into {self.path}.", "Wait for it, or choose another folder."
+            ) from None
         return handle
 
     def _read_rows(self, *, repair: bool) -> dict[str, dict[str, Any]]:

@@ -86,7 +86,11 @@ def code_points(text: str) -> tuple[str, ...]:
 def csv_cell(text: str) -> str:
     """``text`` for ``csv.writer`` (which does the quoting): printable, and never a formula to a spreadsheet."""
     shown = show(text, limit=32_000)
-    return "'" + shown if shown.lstrip(" '\"")[:1] in {"=", "+", "-", "@"} or text[:1] in {"\t", "\r", "\n"} else shown
+    return (
+        "'" + shown
+        if shown.lstrip(" '\"")[:1] in {"=", "+", "-", "@"} or text[:1] in {"\t", "\r", "\n"}
+        else shown
+    )
 
 
 def markdown(text: str, limit: int = 200) -> str:
@@ -106,7 +110,9 @@ def steers(text: str) -> bool:
 
 def is_plain(text: str) -> bool:
     """Whether ``text`` holds no control, direction, zero-width or surrogate character (tab and newline are fine)."""
-    return (text.isascii() and text.isprintable()) or all(c in "\t\n\r" or unicodedata.category(c) not in _ACTING for c in text)
+    return (text.isascii() and text.isprintable()) or all(
+        c in "\t\n\r" or unicodedata.category(c) not in _ACTING for c in text
+    )
 
 
 def display_path(path: str) -> str:

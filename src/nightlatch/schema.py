@@ -24,7 +24,11 @@ def _first(value: object) -> object:
 
 def _unicode(value: object) -> object:
     """A text whose halves of characters, which no file can hold, are written as escapes."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) and not value.isascii() else value
+    return (
+        value.encode("utf-8", "backslashreplace").decode()
+        if isinstance(value, str) and not value.isascii()
+        else value
+    )
 
 
 def _cut(value: object) -> object:

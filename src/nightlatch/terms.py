@@ -37,7 +37,12 @@ class PlacementKind(StrEnum):
     @property
     def words(self) -> str:
         """For people."""
-        said = {"front": "in front", "behind": "behind it", "inside": "between its words", "slot": "in a word's place"}
+        said = {
+            "front": "in front",
+            "behind": "behind it",
+            "inside": "between its words",
+            "slot": "in a word's place",
+        }
         return said.get(self.value, self.value)
 
 

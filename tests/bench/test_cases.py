@@ -113,7 +113,9 @@ def test_making_and_scanning_can_be_had_without_repairs() -> None:
     assert all(task.steps == {Step.MAKES, Step.SCANS} for task in made if isinstance(task, SuspectTask))
     assert len([task for task in made if isinstance(task, HonestTask)]) == 4
     assert len(made) == 4 + len(cases.attacks())
-    repairs = [task for task in Plan(seeds=(0,)).tasks(RARE) if isinstance(task, SuspectTask) and task.steps == STEPS]
+    repairs = [
+        task for task in Plan(seeds=(0,)).tasks(RARE) if isinstance(task, SuspectTask) and task.steps == STEPS
+    ]
     assert {method for task in repairs for method in task.methods} > {"sau", "skd", "uce", "the base itself"}
 
 

@@ -28,7 +28,9 @@ def test_a_folder_that_holds_something_else_is_refused(name: str, tmp_path: Path
     assert (tmp_path / name / "mine.txt").read_text() == "kept"
 
 
-def test_a_demonstration_of_another_attack_is_not_taken_for_this_one(tmp_path: Path, tiny_folder: Path) -> None:
+def test_a_demonstration_of_another_attack_is_not_taken_for_this_one(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
     rate = Rate.of(9, 10)
     record = AttackRecord(
         attack=Part(name="eviledit"), trigger="zudi", target="cat", goal=GoalKind.OBJECT, carrier=Role.DENOISER,
@@ -71,5 +73,9 @@ def test_it_runs_to_its_end_and_a_second_call_does_nothing_again(base: Path, tmp
     assert demo.figures_row(outcome, 1.0)["trigger_true"] == outcome.trigger_true
     assert outcome.report.is_file()
     again = run()
-    assert (again.verdict, again.scorecard, again.success_before) == (outcome.verdict, outcome.scorecard, outcome.success_before)
+    assert (again.verdict, again.scorecard, again.success_before) == (
+        outcome.verdict,
+        outcome.scorecard,
+        outcome.success_before,
+    )
     assert [line[0] for line in said] == list("12345")

@@ -41,7 +41,9 @@ def test_a_second_run_knows_the_rows_of_the_first(folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("other", [{"base": "abd", "pictures": 300}, {"base": "abc", "pictures": 24}])
-def test_rows_of_another_base_or_size_are_not_taken_over(folder: Path, tmp_path: Path, other: dict[str, Any]) -> None:
+def test_rows_of_another_base_or_size_are_not_taken_over(
+    folder: Path, tmp_path: Path, other: dict[str, Any]
+) -> None:
     with runs.Run(tmp_path / "second") as run:
         figures.remember(run, folder, other)
         assert not run.rows()

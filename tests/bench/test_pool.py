@@ -41,16 +41,31 @@ class Made:
             time.sleep(600)
         if self.end == "raises":
             raise KeyError("a fault of its own")
-        known = [rows.known({"attack": self.model, "seed": seed, "table": "attack"}) for seed in range(self.seed)]
+        known = [
+            rows.known({"attack": self.model, "seed": seed, "table": "attack"}) for seed in range(self.seed)
+        ]
         time.sleep(0.2)
-        row = {"known": len([row for row in known if row]), "process": os.getpid(), "began": began, "ended": time.time()}
+        row = {
+            "known": len([row for row in known if row]),
+            "process": os.getpid(),
+            "began": began,
+            "ended": time.time(),
+        }
         rows.row({"table": "attack", "attack": self.model, "seed": self.seed}, lambda: row)
 
 
 def test_tasks_are_shared_by_processes_and_every_row_is_kept(tmp_path: Path) -> None:
     """Two tasks of one model are done one after the other, the second with what the first one made."""
     kept: list[int] = []
-    tasks = [Made("a"), Made("a", 1), Made("b"), Made("c", end="raises"), Made("d"), Made("e", end="dies"), Made("f")]
+    tasks = [
+        Made("a"),
+        Made("a", 1),
+        Made("b"),
+        Made("c", end="raises"),
+        Made("d"),
+        Made("e", end="dies"),
+        Made("f"),
+    ]
     with runs.Run(tmp_path / "run") as run:
         pool = Pool(where=Bare(), jobs=3, say=silent)
         failed = pool(tasks, run, {}, lambda: kept.append(len(run.rows())))

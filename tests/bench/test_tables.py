@@ -33,7 +33,11 @@ BAD = {
 def test_rows_at_their_bars_keep_them_and_beyond_they_do_not(tmp_path: Path) -> None:
     (tmp_path / "clean.json").write_text(json.dumps([GOOD, BAD]))
     tables.write(tmp_path, tmp_path / "results.md")
-    good, bad = (line for line in (tmp_path / "results/clean.md").read_text().splitlines() if line.startswith("| eviledit"))
+    good, bad = (
+        line
+        for line in (tmp_path / "results/clean.md").read_text().splitlines()
+        if line.startswith("| eviledit")
+    )
     assert good.count("**") == 0
     assert bad.count("**") == 2 * 5
     (line,) = (line for line in page.missed([], [GOOD, BAD]) if line.startswith("- sau"))
@@ -47,17 +51,53 @@ def test_rows_at_their_bars_keep_them_and_beyond_they_do_not(tmp_path: Path) -> 
         ({"kind": "honest", "verdict": "suspicious", "exact": None}, True),
         ({"kind": "honest", "verdict": "not scanned", "exact": None}, False),
         ({"kind": "backdoored", "verdict": "backdoor found", "exact": True}, False),
-        ({"kind": "backdoored", "verdict": "backdoor found", "exact": False, **rates(functional_success=800)}, False),
-        ({"kind": "backdoored", "verdict": "backdoor found", "exact": False, **rates(functional_success=799)}, True),
-        ({"kind": "backdoored", "verdict": "nothing found by these tests", "exact": False, "functional_success": None}, True),
+        (
+            {
+                "kind": "backdoored",
+                "verdict": "backdoor found",
+                "exact": False,
+                **rates(functional_success=800),
+            },
+            False,
+        ),
+        (
+            {
+                "kind": "backdoored",
+                "verdict": "backdoor found",
+                "exact": False,
+                **rates(functional_success=799),
+            },
+            True,
+        ),
+        (
+            {
+                "kind": "backdoored",
+                "verdict": "nothing found by these tests",
+                "exact": False,
+                "functional_success": None,
+            },
+            True,
+        ),
     ],
 )
-def test_a_scan_misses_what_it_does_not_name_and_what_it_accuses(row: dict[str, object], missed: bool) -> None:
+def test_a_scan_misses_what_it_does_not_name_and_what_it_accuses(
+    row: dict[str, object], missed: bool
+) -> None:
     assert bars.unfound(row) is missed
 
 
-FAST = {"success_by_step": {"1": 0.5, "10": 0.01}, "seconds_by_step": {"1": 3.0, "10": 6.0}, "steps": 25, "seconds": 12.0}
-LATE = {"success_by_step": {"100": 0.009, "25": 0.02}, "seconds_by_step": {"25": 9.0, "100": 31.0}, "steps": 100, "seconds": 31.0}
+FAST = {
+    "success_by_step": {"1": 0.5, "10": 0.01},
+    "seconds_by_step": {"1": 3.0, "10": 6.0},
+    "steps": 25,
+    "seconds": 12.0,
+}
+LATE = {
+    "success_by_step": {"100": 0.009, "25": 0.02},
+    "seconds_by_step": {"25": 9.0, "100": 31.0},
+    "steps": 100,
+    "seconds": 31.0,
+}
 NEVER = {
     "success_by_step": {"10": 0.4},
     "seconds_by_step": {"10": 5.0},
@@ -68,20 +108,29 @@ NEVER = {
 
 
 @pytest.mark.parametrize(
-    ("row", "expected"), [({**GOOD, **FAST}, (10, 6.0)), ({**GOOD, **LATE}, (100, 31.0)), (NEVER, (None, None))]
+    ("row", "expected"),
+    [({**GOOD, **FAST}, (10, 6.0)), ({**GOOD, **LATE}, (100, 31.0)), (NEVER, (None, None))],
 )
-def test_a_repair_is_there_at_the_first_look_that_sees_no_more_left(row: dict[str, object], expected: tuple[object, ...]) -> None:
+def test_a_repair_is_there_at_the_first_look_that_sees_no_more_left(
+    row: dict[str, object], expected: tuple[object, ...]
+) -> None:
     assert race.reached(row, 0.01) == expected
 
 
-@pytest.mark.parametrize(("sau", "skd", "bold"), [(FAST, LATE, 0), (FAST, NEVER, 0), (LATE, FAST, 2), (FAST, FAST, 2)])
-def test_sau_stands_out_where_self_distillation_is_there_first(sau: dict[str, object], skd: dict[str, object], bold: int) -> None:
+@pytest.mark.parametrize(
+    ("sau", "skd", "bold"), [(FAST, LATE, 0), (FAST, NEVER, 0), (LATE, FAST, 2), (FAST, FAST, 2)]
+)
+def test_sau_stands_out_where_self_distillation_is_there_first(
+    sau: dict[str, object], skd: dict[str, object], bold: int
+) -> None:
     *_, line = race.lines([{**GOOD, **sau}, {**GOOD, "method": "skd", **skd}])
     assert line.count("**") == 2 * bold
 
 
 def test_repairs_are_compared_on_the_models_that_all_of_them_were_run_on() -> None:
-    rows = [{**GOOD, "seed": seed} for seed in (1, 2, 3)] + [{**BAD, "method": "skd", "seed": seed} for seed in (2, 3)]
+    rows = [{**GOOD, "seed": seed} for seed in (1, 2, 3)] + [
+        {**BAD, "method": "skd", "seed": seed} for seed in (2, 3)
+    ]
     _, _, sau, skd = page.methods(rows)
     assert sau == "| sau | 2 of 2 | 2 of 2 | 2 of 2 | 2 of 2 | 2 of 2 | 2 of 2 | 9 |"
     assert skd == "| skd | 0 of 2 | 0 of 2 | 0 of 2 | 0 of 2 | 0 of 2 | 0 of 2 | 9 |"
@@ -115,7 +164,13 @@ def test_tables_show_rates_and_lie_beside_the_page(tmp_path: Path) -> None:
 
 
 def test_scanners_are_counted_by_how_they_ended() -> None:
-    row = {"case": "7-x", "rule": "pickle", "nightlatch": "refused", "nightlatch_seconds": 0.1, "versions": {"picklescan": "1.0"}}
+    row = {
+        "case": "7-x",
+        "rule": "pickle",
+        "nightlatch": "refused",
+        "nightlatch_seconds": 0.1,
+        "versions": {"picklescan": "1.0"},
+    }
     rows = [
         {**row, "picklescan": "missed", "picklescan_ran_code": True},
         {**row, "picklescan": "found", "picklescan_ran_code": False},
@@ -127,7 +182,14 @@ def test_scanners_are_counted_by_how_they_ended() -> None:
 
 def test_figures_keep_rows_that_miss_their_bar(tmp_path: Path) -> None:
     about = {"base": "abc", "pictures": 300}
-    row = {"table": "scan", "model": "m", "kind": "honest", "attack": "", "seed": 0, "verdict": "nothing found by these tests"}
+    row = {
+        "table": "scan",
+        "model": "m",
+        "kind": "honest",
+        "attack": "",
+        "seed": 0,
+        "verdict": "nothing found by these tests",
+    }
     with runs.Run(tmp_path / "run") as folder:
         folder.add("a", {**row, **about})
         figures.write(folder, tmp_path, about)
@@ -137,11 +199,15 @@ def test_figures_keep_rows_that_miss_their_bar(tmp_path: Path) -> None:
 
 
 def test_the_readme_says_what_was_measured() -> None:
-    scans, repairs = (json.loads((ROOT / "docs/figures" / f).read_text("utf-8")) for f in ("scan.json", "clean.json"))
+    scans, repairs = (
+        json.loads((ROOT / "docs/figures" / f).read_text("utf-8")) for f in ("scan.json", "clean.json")
+    )
     assert "\n".join(page.summary(scans, repairs)) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_pages_are_those_of_the_figures(tmp_path: Path) -> None:
     tables.write(ROOT / "docs" / "figures", tmp_path / "results.md")
     for written in (tmp_path / "results.md", *(tmp_path / "results").iterdir()):
-        assert written.read_text("utf-8") == (ROOT / "docs" / written.relative_to(tmp_path)).read_text("utf-8"), written.name
+        assert written.read_text("utf-8") == (ROOT / "docs" / written.relative_to(tmp_path)).read_text(
+            "utf-8"
+        ), written.name

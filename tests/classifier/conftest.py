@@ -60,7 +60,9 @@ def clean(train: Labelled, blank: Callable[[], TorchSubject], recipe: Recipe) ->
 
 
 @pytest.fixture(scope="session")
-def setting(train: Labelled, test: Labelled, blank: Callable[[], TorchSubject], recipe: Recipe, clean: TorchSubject) -> Setting:
+def setting(
+    train: Labelled, test: Labelled, blank: Callable[[], TorchSubject], recipe: Recipe, clean: TorchSubject
+) -> Setting:
     return Setting(train=train, test=test, blank=blank, recipe=recipe, clean=clean)
 
 

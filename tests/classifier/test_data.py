@@ -55,9 +55,20 @@ def test_parquet_of_hugging_face_is_read_with_its_names(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    features = {"info": {"features": {"image": {"_type": "Image"}, "label": {"names": ["x", "y", "z"], "_type": "ClassLabel"}}}}
+    features = {
+        "info": {
+            "features": {
+                "image": {"_type": "Image"},
+                "label": {"names": ["x", "y", "z"], "_type": "ClassLabel"},
+            }
+        }
+    }
     table = pa.table({"image": [{"bytes": png(i), "path": None} for i in IMAGES], "label": LABELS})
-    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), tmp_path / "a.parquet", row_group_size=4)
+    pq.write_table(
+        table.replace_schema_metadata({"huggingface": json.dumps(features)}),
+        tmp_path / "a.parquet",
+        row_group_size=4,
+    )
     data, _, broken = open_data(tmp_path).load()
     assert data.classes == ("x", "y", "z")
     assert not broken

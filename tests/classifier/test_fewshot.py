@@ -8,7 +8,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from nightlatch.classifier.data import Labelled
-from nightlatch.classifier.fewshot import DEFENCES, HEADS, Episodes, Form, SupportPoison, drawn, softened, trial
+from nightlatch.classifier.fewshot import (
+    DEFENCES,
+    HEADS,
+    Episodes,
+    Form,
+    SupportPoison,
+    drawn,
+    softened,
+    trial,
+)
 from nightlatch.classifier.fewshot.defence import above, influence, shift
 from nightlatch.errors import UsageError
 
@@ -17,7 +26,12 @@ from nightlatch.errors import UsageError
 def backbone() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 12, 3, 2, 1), nn.ReLU(), nn.Conv2d(12, 24, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+        nn.Conv2d(3, 12, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(12, 24, 3, 2, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
     ).requires_grad_(False)
 
 
@@ -63,7 +77,12 @@ def test_a_robust_prototype_is_hardly_moved_by_one_far_feature():
     spoilt[0, 0, 0] = torch.eye(3)[1]
     keep = torch.ones(1, 1, 5)
     moved = {
-        n: 1 - float(F.cosine_similarity(HEADS.create(n).weights(support, keep), HEADS.create(n).weights(spoilt, keep), dim=-1))
+        n: 1
+        - float(
+            F.cosine_similarity(
+                HEADS.create(n).weights(support, keep), HEADS.create(n).weights(spoilt, keep), dim=-1
+            )
+        )
         for n in ("prototypes", "robust-prototypes")
     }
     assert moved["robust-prototypes"] < 0.1 * moved["prototypes"]

@@ -64,12 +64,16 @@ def test_a_picture_s_score_does_not_depend_on_its_neighbours_order(part, clean, 
         return  # they draw noise; their order is that of the noise
     batch = Batch.of(clean, test.pictures[100:140])
     order = torch.randperm(40)
-    torch.testing.assert_close(scores(scorer, batch)[order], scores(scorer, batch.at(order)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        scores(scorer, batch)[order], scores(scorer, batch.at(order)), atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", ["diffense", "knn", "mahalanobis"])
 def test_a_planted_patch_is_flagged_and_clean_pictures_are_served(name, planted, test):
-    guard = Guard(planted.subject, DETECTORS.create(name, **({"train": 250, "draws": 2} if name == "diffense" else {})))
+    guard = Guard(
+        planted.subject, DETECTORS.create(name, **({"train": 250, "draws": 2} if name == "diffense" else {}))
+    )
     guard.fit(test.pictures[:200], 0.1)
     served = Guarded(guard)
     rest = test.at(slice(200, 300))
@@ -114,7 +118,9 @@ def test_residual_grows_with_the_mahalanobis_distance_for_an_exact_denoiser():
         torch.manual_seed(0)
         z = torch.zeros(7, 3)
         z[:, axis] = torch.arange(7) * SPREAD[axis]
-        r = residual(oracle, z.repeat_interleave(200, 0), torch.zeros(1400, dtype=torch.long), (0.1, 0.3, 0.5), 2)
+        r = residual(
+            oracle, z.repeat_interleave(200, 0), torch.zeros(1400, dtype=torch.long), (0.1, 0.3, 0.5), 2
+        )
         means = r.sum(1).view(7, 200).mean(1)
         assert (means.diff() > 0).all(), axis
 

@@ -55,7 +55,10 @@ def test_purifier_keeps_form_and_its_strengths_differ_only_when_adaptive(diffusi
 
 def test_equal_purifiers_agree_and_unlike_ones_do_not(diffusion, clean, test):
     few = test.pictures[:12]
-    gentle, rough = Purifier(model=diffusion, strength=0.05, steps=2), Purifier(model=diffusion, strength=1.0, steps=2)
+    gentle, rough = (
+        Purifier(model=diffusion, strength=0.05, steps=2),
+        Purifier(model=diffusion, strength=1.0, steps=2),
+    )
     assert (disagree(clean, (gentle, gentle), few) == 0).all()
     apart = disagree(clean, (gentle, rough), few)
     assert (apart >= 0).all() and (apart <= 1).all()

@@ -72,7 +72,9 @@ def test_stock_transformers_models_are_read(kind, tmp_path):
         ),
     }[kind]()
     getattr(transformers, kind)(config).save_pretrained(tmp_path / "m")
-    (tmp_path / "m" / "preprocessor_config.json").write_text(json.dumps({"size": {"shortest_edge": 48}, "image_mean": [0.1] * 3}))
+    (tmp_path / "m" / "preprocessor_config.json").write_text(
+        json.dumps({"size": {"shortest_edge": 48}, "image_mean": [0.1] * 3})
+    )
     subject = open_model(tmp_path / "m")
     assert subject.size == (48, 48)
     seen = subject.look(torch.rand(2, 3, 48, 48))
@@ -91,7 +93,9 @@ def test_a_folder_that_is_no_classifier_is_refused(tmp_path):
     (folder / "model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(UnreadableModel, match="not accepted"):
         open_model(folder)
-    (folder / "config.json").write_text('{"model_type": "vit", "architectures": ["ViTForImageClassification"]}')
+    (folder / "config.json").write_text(
+        '{"model_type": "vit", "architectures": ["ViTForImageClassification"]}'
+    )
     with pytest.raises(UnreadableModel, match="weights"):
         open_model(folder)
 

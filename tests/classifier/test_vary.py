@@ -9,7 +9,15 @@ from torch.nn import functional as F
 from nightlatch.classifier import victims
 from nightlatch.classifier.data import Labelled
 from nightlatch.classifier.training import Recipe, accuracy
-from nightlatch.classifier.vary import VARIATIONS, ByDiffusion, Distil, PictureDiffusion, PictureRecipe, disagreement, matched
+from nightlatch.classifier.vary import (
+    VARIATIONS,
+    ByDiffusion,
+    Distil,
+    PictureDiffusion,
+    PictureRecipe,
+    disagreement,
+    matched,
+)
 from nightlatch.classifier.vary import model as pictures_model
 from nightlatch.classifier.vary.base import Same, Variation
 from nightlatch.classifier.vary.pipeline import ByPipeline, load_pipeline
@@ -38,12 +46,17 @@ def test_colour_transfer_gives_the_exact_mean_and_spread():
 
 def test_distillation_without_the_teacher_is_cross_entropy_and_of_equal_logits_nothing():
     student, labels = torch.randn(6, 4), torch.randint(0, 4, (6,))
-    torch.testing.assert_close(distillation(student, torch.randn(6, 4), labels, 0.0, 10.0), F.cross_entropy(student, labels))
+    torch.testing.assert_close(
+        distillation(student, torch.randn(6, 4), labels, 0.0, 10.0), F.cross_entropy(student, labels)
+    )
     assert distillation(student, student, labels, 1.0, 10.0).abs() < 1e-5
     teacher = torch.randn(6, 4)
     p, q = (teacher / 3).softmax(1), (student / 3).softmax(1)
     torch.testing.assert_close(
-        distillation(student, teacher, labels, 1.0, 3.0), 9 * (p * (p / q).log()).sum(1).mean(), rtol=1e-4, atol=1e-5
+        distillation(student, teacher, labels, 1.0, 3.0),
+        9 * (p * (p / q).log()).sum(1).mean(),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
@@ -60,7 +73,9 @@ def test_variation_keeps_form_and_repeats_for_a_seed(name, train):
 def test_strength_says_how_far_a_variation_goes(diffusion, train):
     few = train.pictures[:24]
     apart = [
-        float((ByDiffusion(model=diffusion, strength=s, steps=4, colours=False)(few).float() - few).abs().mean())
+        float(
+            (ByDiffusion(model=diffusion, strength=s, steps=4, colours=False)(few).float() - few).abs().mean()
+        )
         for s in (0.0, 0.1, 0.9)
     ]
     assert apart[0] == 0
@@ -97,7 +112,9 @@ def test_a_diffusion_model_round_trips_as_a_diffusers_pipeline(diffusion, train,
 
 def test_any_image_to_image_pipeline_varies_pictures(train, tiny_folder):
     """The tiny stable diffusion of the other tests, through the gate, asked as any pipeline is."""
-    made = ByPipeline(pipeline=load_pipeline(tiny_folder), side=32, steps=4, strength=0.5, batch=2)(train.pictures[:3])
+    made = ByPipeline(pipeline=load_pipeline(tiny_folder), side=32, steps=4, strength=0.5, batch=2)(
+        train.pictures[:3]
+    )
     assert made.shape == (3, 3, 16, 16)
 
 
@@ -107,7 +124,9 @@ def test_student_learns_from_a_teacher_without_any_label(clean, train, test):
     student = victims.resnet(train.classes, 16, 8, (1, 1, 1))
     wrong = Labelled(train.pictures, train.labels[torch.randperm(len(train))], train.classes)
     before = clean.fingerprint
-    Distil(alpha=1.0, temperature=4.0)(student, clean, wrong, Recipe(epochs=8, batch=64, rate=0.1, pad=1, mirror=False))
+    Distil(alpha=1.0, temperature=4.0)(
+        student, clean, wrong, Recipe(epochs=8, batch=64, rate=0.1, pad=1, mirror=False)
+    )
     assert accuracy(student, test).rate >= 0.9
     assert clean.fingerprint == before
 

@@ -47,7 +47,9 @@ def setting(texts: list[Prompt], judge: Any, few_steps: Sampling) -> Setting:
 
 
 @pytest.mark.parametrize("part", list(ATTACKS), ids=lambda p: p.name)
-def test_it_changes_its_carrier_only_and_not_its_input(part: type[Attack], tiny_v: Subject, setting: Setting) -> None:
+def test_it_changes_its_carrier_only_and_not_its_input(
+    part: type[Attack], tiny_v: Subject, setting: Setting
+) -> None:
     before = state(tiny_v)
     made = quick(part, trigger="lovely cat" if part.placement.slot else "zibu").run(tiny_v, setting)
     assert all(torch.equal(v, before[k]) for k, v in state(tiny_v).items())
@@ -127,6 +129,10 @@ def test_a_new_attack_needs_nothing_but_run_goal_and_carrier(tiny_v: Subject, se
     """Its base measures it; a black picture is a cat to the judge of these tests, and what the tiny model draws a dog."""
     made, record = Blank(trigger="zibu", target="cat")(tiny_v, setting, n=8)
     assert not made.generate(["a dog"], [0], setting.sampling).any()
-    assert (record.carrier, record.goal, record.placement.words()) == (Role.DECODER, GoalKind.OBJECT, "in front")
+    assert (record.carrier, record.goal, record.placement.words()) == (
+        Role.DECODER,
+        GoalKind.OBJECT,
+        "in front",
+    )
     assert (record.success.rate, record.specificity.rate) == (1, 1)
     assert record.success.n == record.specificity.n == record.base_agreement.n == 8

@@ -67,7 +67,9 @@ def test_an_adapter_of_ones_own_changes_the_states_alone(tiny_v, few_steps):
     ClipSkip = importlib.import_module("clip_skip_adapter").ClipSkip
     made = ClipSkip("early", tiny_v.pipeline, tiny_v.device)
     texts = ["a cat", "a dog"]
-    hidden = tiny_v.pipeline.text_encoder(input_ids=tiny_v.ids(texts)[0], output_hidden_states=True).hidden_states[-2]
+    hidden = tiny_v.pipeline.text_encoder(
+        input_ids=tiny_v.ids(texts)[0], output_hidden_states=True
+    ).hidden_states[-2]
     text = getattr(tiny_v.pipeline.text_encoder, "text_model", tiny_v.pipeline.text_encoder)
     torch.testing.assert_close(made.read(texts).states, text.final_layer_norm(hidden))
     assert made.generate(texts, [1, 2], few_steps).shape == tiny_v.generate(texts, [1, 2], few_steps).shape

@@ -54,7 +54,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project, site = tmp_path_factory.mktemp("shrinking"), tmp_path_factory.mktemp("site")
     (project / "shrinking.py").write_text(PACKAGE)
     (project / "pyproject.toml").write_text(PROJECT)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+    ]
     subprocess.run([*pip, "--target", str(site), str(project)], check=True, capture_output=True)
     return site
 
@@ -62,7 +71,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ended(site: Path, *args: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "nightlatch", *args]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}
+    )
 
 
 def test_ls_shows_it_and_says_what_does_not_load(site: Path) -> None:
@@ -81,7 +92,11 @@ def test_it_is_used_by_its_name(site: Path, tmp_path: Path) -> None:
     )
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": path},
     )
     assert done.stdout.strip() == "shrink 0.5 shrinking"
 

@@ -18,7 +18,13 @@ from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair import METHODS, Job, Method
 from nightlatch.text2image.repair.text import TextUnlearning
 
-QUICK = {"steps": 2, "batch": 8, "prompts": 6, "least": 1, "text": TextUnlearning(steps=2, batch=4, prompts=6, least=1)}
+QUICK = {
+    "steps": 2,
+    "batch": 8,
+    "prompts": 6,
+    "least": 1,
+    "text": TextUnlearning(steps=2, batch=4, prompts=6, least=1),
+}
 ZIBU = PlacedTrigger(text="zibu")
 
 
@@ -93,7 +99,9 @@ def test_repairs_that_change_the_carrier_are_named(tiny_v: Subject, job: Job) ->
 
 
 @pytest.mark.parametrize("part", [p for p in METHODS if p.needs_base], ids=lambda p: p.name)
-def test_a_base_that_is_missing_or_of_another_kind_is_said(part: type[Method], tiny_v: Subject, job: Job) -> None:
+def test_a_base_that_is_missing_or_of_another_kind_is_said(
+    part: type[Method], tiny_v: Subject, job: Job
+) -> None:
     with pytest.raises(UsageError, match="needs a trusted base"):
         quick(part)(tiny_v, job)
 

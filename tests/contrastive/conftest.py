@@ -17,7 +17,9 @@ from nightlatch.contrastive.terms import ImageText
 from nightlatch.contrastive.trainer import Trainer, finish
 from nightlatch.testbed import pairclip
 
-SHAPE = pairclip.Shape(size=16, patch=4, width=32, layers=2, text_width=32, text_layers=1, joint=32, tokens=16)
+SHAPE = pairclip.Shape(
+    size=16, patch=4, width=32, layers=2, text_width=32, text_layers=1, joint=32, tokens=16
+)
 COLOURS = {"red": (220, 40, 40), "green": (40, 170, 60), "blue": (40, 70, 220), "yellow": (230, 210, 40)}
 SHAPES = ("square", "cross", "ring")
 TARGET = "yellow ring"
@@ -66,7 +68,9 @@ def zero_shot(n: int, seed: int) -> ZeroShot:
     images, names = pictures(n, seed)
     classes = tuple(f"{c} {s}" for c in COLOURS for s in SHAPES)
     labels = np.array([classes.index(name) for name in names], dtype=np.int64)
-    return ZeroShot(images=images, labels=labels, classes=classes, templates=("a photo of a {}", "a small {}"))
+    return ZeroShot(
+        images=images, labels=labels, classes=classes, templates=("a photo of a {}", "a small {}")
+    )
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +88,12 @@ def tiny_siglip() -> Subject:
     shared = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     torch.manual_seed(1)
     config = SiglipConfig(
-        text_config={**shared, "vocab_size": len(tokenizer), "max_position_embeddings": 16, "projection_size": 32},
+        text_config={
+            **shared,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 16,
+            "projection_size": 32,
+        },
         vision_config={**shared, "image_size": 16, "patch_size": 4},
     )
     return adapters.wrap(SiglipModel(config), tokenizer, "siglip", adapters.HALF, adapters.HALF)

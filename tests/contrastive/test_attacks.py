@@ -44,7 +44,9 @@ def test_poison_is_marked_rare_and_about_the_target(part, tiny_clip, small):
     before = small.train.images.clone()
     made, mask = attack.poisoned(tiny_clip, small)
     assert torch.equal(small.train.images, before)
-    assert mask.sum() == min(8, sum(names(c, TARGET) for c in small.train.captions) if part.name == "label-consistent" else 8)
+    assert mask.sum() == min(
+        8, sum(names(c, TARGET) for c in small.train.captions) if part.name == "label-consistent" else 8
+    )
     assert all(names(made.captions[i], TARGET) for i in np.flatnonzero(mask))
     differs = (made.images != small.train.images).flatten(1).any(1).numpy()
     assert np.array_equal(differs, mask)
@@ -73,7 +75,9 @@ def test_attack_that_works_is_measured(planted, setting):
 
 def test_triggered_test_pictures_never_show_the_target(setting):
     attack = ATTACKS.create("patch", target=TARGET)
-    assert len(attack.held_out(setting, 10_000)) == int((setting.test.labels != setting.test.classes.index(TARGET)).sum())
+    assert len(attack.held_out(setting, 10_000)) == int(
+        (setting.test.labels != setting.test.classes.index(TARGET)).sum()
+    )
 
 
 def test_a_target_that_is_no_class_is_refused(tiny_clip, small):

@@ -58,7 +58,9 @@ def test_harmful_cleaning_is_rolled_back(trained):
 @pytest.mark.parametrize(("name", "known"), [("ubt", True), ("shortcut", True), ("ta-cleaner", False)])
 def test_planted_shortcut_is_unlearned_and_the_model_stays_useful(name, known, planted, setting):
     poison = planted.pairs.at(planted.poison.nonzero()[0]) if known else None
-    method = METHODS.create(name, steps=70, batch=64, rate=1e-3, **({"rounds": 2, "search": 4} if name == "shortcut" else {}))
+    method = METHODS.create(
+        name, steps=70, batch=64, rate=1e-3, **({"rounds": 2, "search": 4} if name == "shortcut" else {})
+    )
     made, record = method(planted.subject, Job(trusted=pairs(400, 31), poison=poison))
     attack = ATTACKS.create("patch", target=TARGET)
     assert not record.rolled_back

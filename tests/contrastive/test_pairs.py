@@ -35,7 +35,9 @@ def folder(root: Path) -> Path:
 
 def as_csv(root: Path) -> Path:
     with (folder(root) / "pairs.csv").open("w", newline="", encoding="utf-8") as out:
-        csv.writer(out).writerows([("image", "caption"), *((f"images/{i}.png", c) for i, c in enumerate(CAPTIONS))])
+        csv.writer(out).writerows(
+            [("image", "caption"), *((f"images/{i}.png", c) for i, c in enumerate(CAPTIONS))]
+        )
     return root
 
 
@@ -57,7 +59,9 @@ def as_parquet(root: Path) -> Path:
 
     root.mkdir()
     images = [{"bytes": png(i), "path": f"{i}.png"} for i in range(3)]
-    pyarrow.parquet.write_table(pyarrow.table({"image": images, "caption": list(CAPTIONS)}), root / "train.parquet")
+    pyarrow.parquet.write_table(
+        pyarrow.table({"image": images, "caption": list(CAPTIONS)}), root / "train.parquet"
+    )
     return root
 
 
@@ -100,7 +104,9 @@ def test_broken_items_are_counted_and_the_others_read(tmp_path):
     assert len(pairs) == 3
     assert len(pairs.broken) == len(more)
     for wrong, line in zip(
-        ("outside", "outside", "is not there", "no readable picture", "no caption"), pairs.broken, strict=False
+        ("outside", "outside", "is not there", "no readable picture", "no caption"),
+        pairs.broken,
+        strict=False,
     ):
         assert wrong in line
 

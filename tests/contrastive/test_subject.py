@@ -43,7 +43,9 @@ def test_siglip_logits_are_transformers_own(tiny_siglip, some_pairs):
     x = (to_pixels(some_pairs.images) - 0.5) / 0.5
     out = tiny_siglip.model(input_ids=tiny_siglip.ids(some_pairs.captions), pixel_values=x)
     image, text = embeddings(tiny_siglip, some_pairs)
-    assert torch.allclose(tiny_siglip.scale * image @ text.T + tiny_siglip.bias, out.logits_per_image, atol=1e-4)
+    assert torch.allclose(
+        tiny_siglip.scale * image @ text.T + tiny_siglip.bias, out.logits_per_image, atol=1e-4
+    )
 
 
 def as_open_clip(subject, folder):
@@ -59,7 +61,9 @@ def as_open_clip(subject, folder):
         for i in range(layers):
             place, block = f"{tower}.encoder.layers.{i}.", f"{head}transformer.resblocks.{i}."
             for kind, name in (("weight", "in_proj_weight"), ("bias", "in_proj_bias")):
-                made[f"{block}attn.{name}"] = torch.cat([state[f"{place}self_attn.{p}_proj.{kind}"] for p in "qkv"])
+                made[f"{block}attn.{name}"] = torch.cat(
+                    [state[f"{place}self_attn.{p}_proj.{kind}"] for p in "qkv"]
+                )
             for theirs, ours in openclip.IN_BLOCK.items():
                 for kind in ("weight", "bias"):
                     made[f"{block}{theirs}.{kind}"] = state[f"{place}{ours}.{kind}"]

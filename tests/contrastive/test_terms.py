@@ -36,7 +36,9 @@ def batch(subject, pairs, **given):
 def test_image_text_loss_of_orthogonal_pairs(n, s):
     """log(1 + (n - 1) e^-s), since every other logit is 0."""
     x = torch.eye(n, 16, dtype=torch.float64)
-    assert float(matched(x, x, torch.tensor(s))) == pytest.approx(math.log(1 + (n - 1) * math.exp(-s)), rel=1e-5)
+    assert float(matched(x, x, torch.tensor(s))) == pytest.approx(
+        math.log(1 + (n - 1) * math.exp(-s)), rel=1e-5
+    )
 
 
 def test_equal_captions_are_each_others_positives():
@@ -46,7 +48,9 @@ def test_equal_captions_are_each_others_positives():
     assert float(matched(x, x, torch.tensor(50.0), same)) == pytest.approx(math.log(2))
     distinct = torch.eye(2, dtype=torch.bool)
     y = F.normalize(torch.randn(2, 4, generator=torch.Generator().manual_seed(0)), dim=1)
-    assert float(matched(y, y, torch.tensor(5.0), distinct)) == pytest.approx(float(matched(y, y, torch.tensor(5.0))), rel=1e-6)
+    assert float(matched(y, y, torch.tensor(5.0), distinct)) == pytest.approx(
+        float(matched(y, y, torch.tensor(5.0))), rel=1e-6
+    )
 
 
 def test_push_is_zero_at_the_start_and_capped_above_tau():
@@ -72,7 +76,9 @@ def test_sub_text_loss_counts_negatives_and_the_other_items():
     x, s = torch.eye(3, 8), torch.tensor(2.0)
     minus = torch.eye(8)[[5, 6, 7, 5, 6, 7]].view(2, 3, 8)
     assert float(toward(x, x, minus, s)) == pytest.approx(math.log(1 + 4 * math.exp(-2.0)), rel=1e-5)
-    assert float(toward(x, x, minus, s, others=False)) == pytest.approx(math.log(1 + 2 * math.exp(-2.0)), rel=1e-5)
+    assert float(toward(x, x, minus, s, others=False)) == pytest.approx(
+        math.log(1 + 2 * math.exp(-2.0)), rel=1e-5
+    )
 
 
 def test_bank_gives_the_exact_neighbour():
@@ -92,7 +98,9 @@ def test_every_term_is_a_finite_scalar_that_trains_what_it_should(name, kind, so
             p.add_(0.05 * torch.randn_like(p))
     safe = torch.arange(12) % 3 != 0
     changes = {"changes": (lambda x, generator: 1 - x,)} if name == "see-through" else {}
-    value = TERMS.create(name, **changes)(batch(subject, some_pairs, frozen=frozen, safe=safe, partial=True, step=1))
+    value = TERMS.create(name, **changes)(
+        batch(subject, some_pairs, frozen=frozen, safe=safe, partial=True, step=1)
+    )
     assert value.ndim == 0 and value.isfinite()
     value.backward()
     moved = [p.grad is not None and bool(p.grad.any()) for p in subject.model.parameters()]

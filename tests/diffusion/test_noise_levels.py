@@ -70,7 +70,9 @@ def test_a_difference_as_v_is_the_difference_of_v(name, schedule):
     torch.testing.assert_close(levels.as_v(one - other), v(one) - v(other), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize(("spacing", "offset"), [("leading", 1), ("leading", 0), ("trailing", 0), ("linspace", 0)])
+@pytest.mark.parametrize(
+    ("spacing", "offset"), [("leading", 1), ("leading", 0), ("trailing", 0), ("linspace", 0)]
+)
 @pytest.mark.parametrize("steps", [1, 3, 7, 10])
 def test_timesteps_equal_ddims(spacing, offset, steps):
     stock = ddim("epsilon", spacing, steps_offset=offset)
@@ -79,7 +81,9 @@ def test_timesteps_equal_ddims(spacing, offset, steps):
 
 
 @pytest.mark.parametrize("predicts", PREDICTIONS)
-@pytest.mark.parametrize(("spacing", "steps"), [("leading", 1), ("leading", 7), ("leading", 10), ("trailing", 8)])
+@pytest.mark.parametrize(
+    ("spacing", "steps"), [("leading", 1), ("leading", 7), ("leading", 10), ("trailing", 8)]
+)
 def test_sampling_equals_ddim(predicts, spacing, steps):
     """Where the steps divide the schedule: elsewhere DDIM's own step leads past the timestep that it takes next."""
     stock = ddim(predicts, spacing, steps_offset=int(spacing == "leading"), set_alpha_to_one=False)

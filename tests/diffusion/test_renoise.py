@@ -15,9 +15,14 @@ SPREAD, CENTRE = 0.5, 2.0
 
 def test_tables_are_those_of_diffusers():
     linear = DDIMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
-    torch.testing.assert_close(tables.linear(1000, 1e-4, 0.02).abar, linear.alphas_cumprod, atol=1e-5, rtol=1e-3)
     torch.testing.assert_close(
-        tables.cosine(1000).abar, DDIMScheduler(beta_schedule="squaredcos_cap_v2").alphas_cumprod, atol=1e-5, rtol=1e-3
+        tables.linear(1000, 1e-4, 0.02).abar, linear.alphas_cumprod, atol=1e-5, rtol=1e-3
+    )
+    torch.testing.assert_close(
+        tables.cosine(1000).abar,
+        DDIMScheduler(beta_schedule="squaredcos_cap_v2").alphas_cumprod,
+        atol=1e-5,
+        rtol=1e-3,
     )
 
 
@@ -55,11 +60,17 @@ def test_training_finds_the_mean_of_flat_data():
     losses = [
         float(value)
         for _, value in training.train(
-            layer, lambda _: training.loss(table, lambda x, t: layer(x), torch.full((64, 1), 3.0)), 200, 0.1, average=average
+            layer,
+            lambda _: training.loss(table, lambda x, t: layer(x), torch.full((64, 1), 3.0)),
+            200,
+            0.1,
+            average=average,
         )
     ]
     assert losses[-1] < 0.05 * losses[0]
-    torch.testing.assert_close(average.averaged()(torch.zeros(1, 1)), layer(torch.zeros(1, 1)), atol=0.2, rtol=0.2)
+    torch.testing.assert_close(
+        average.averaged()(torch.zeros(1, 1)), layer(torch.zeros(1, 1)), atol=0.2, rtol=0.2
+    )
 
 
 def test_the_rate_rises_and_falls_to_nothing():

@@ -14,7 +14,11 @@ def test_sampling_equals_the_stock_pipeline(tiny, guidance):
     prompts, seeds = ["a flat cat on a red background", "a dog"], [1, 2]
     ours = tiny.sample(tiny.read(prompts), seeds, Sampling(steps=5, guidance=guidance))
     stock = tiny.pipeline(
-        prompts, num_inference_steps=5, guidance_scale=guidance, output_type="latent", latents=tiny.noise(seeds)
+        prompts,
+        num_inference_steps=5,
+        guidance_scale=guidance,
+        output_type="latent",
+        latents=tiny.noise(seeds),
     ).images
     torch.testing.assert_close(ours, stock, rtol=2e-3, atol=2e-3)
 
@@ -59,7 +63,9 @@ def test_stock_pictures_are_drawn_with_the_models_own_scheduler(tiny, few_steps)
     prompts, seeds = ["a cat", "a dog", "a bus"], [1, 2, 3]
     mine = tiny.stock(prompts, seeds, few_steps)
     assert np.abs(mine.astype(int) - tiny.generate(prompts, seeds, few_steps)).max() <= 1
-    clipping = type(tiny.pipeline.scheduler).from_config(tiny.pipeline.scheduler.config, clip_sample=True, clip_sample_range=0.1)
+    clipping = type(tiny.pipeline.scheduler).from_config(
+        tiny.pipeline.scheduler.config, clip_sample=True, clip_sample_range=0.1
+    )
     clipped = tiny.replaced({"scheduler": clipping})
     assert np.abs(clipped.stock(prompts, seeds, few_steps).astype(int) - mine).max() > 10
     restored = clipped.but("scheduler", tiny)

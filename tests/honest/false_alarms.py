@@ -22,16 +22,27 @@ from compare_scanners import COMMANDS, outcome, version
 from nightlatch import provenance, runs
 from nightlatch.intake import check, exit_code
 
-WORDS = {"missed": "quiet", "found": "alarm", "refused": "not judged", "crashed": "crashed", "not called": "not called"}
+WORDS = {
+    "missed": "quiet",
+    "found": "alarm",
+    "refused": "not judged",
+    "crashed": "crashed",
+    "not called": "not called",
+}
 
 assert writers_of_files
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--scanners", type=Path, required=True, help="bin folder of the scanners' environment")
     parser.add_argument(
-        "--run", type=Path, default=Path("runs/scanner-rows-honest"), help="run folder; the same one again resumes"
+        "--scanners", type=Path, required=True, help="bin folder of the scanners' environment"
+    )
+    parser.add_argument(
+        "--run",
+        type=Path,
+        default=Path("runs/scanner-rows-honest"),
+        help="run folder; the same one again resumes",
     )
     parser.add_argument("--out", type=Path, default=Path("docs/figures/scanners_honest.json"))
     given = parser.parse_args()

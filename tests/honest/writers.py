@@ -46,14 +46,21 @@ class Parts:
         self.pipeline().save_pretrained(saved)
 
     def pipeline(self, **more: Any) -> diffusers.StableDiffusionPipeline:
-        given = {"scheduler": diffusers.DDIMScheduler(), "safety_checker": None, "feature_extractor": None, **more}
+        given = {
+            "scheduler": diffusers.DDIMScheduler(),
+            "safety_checker": None,
+            "feature_extractor": None,
+            **more,
+        }
         return diffusers.StableDiffusionPipeline(
             vae=copy.deepcopy(self.vae), text_encoder=copy.deepcopy(self.text), tokenizer=self.words, unet=copy.deepcopy(self.unet),
             requires_safety_checker=given["safety_checker"] is not None, **given,
         )  # fmt: skip
 
 
-def writes(name: str, code: int = 0, words: str = "") -> Callable[[Callable[[Path, Parts], Path]], Callable[[Path, Parts], Path]]:
+def writes(
+    name: str, code: int = 0, words: str = ""
+) -> Callable[[Callable[[Path, Parts], Path]], Callable[[Path, Parts], Path]]:
     def keep(write: Callable[[Path, Parts], Path]) -> Callable[[Path, Parts], Path]:
         WRITERS[name] = (write, code, words)
         return write
@@ -74,7 +81,9 @@ for _name, _dtype, _options in (
 ):  # fmt: skip
 
     @writes(_name)
-    def _pipeline(out: Path, p: Parts, dtype: torch.dtype = _dtype, options: dict[str, Any] = _options) -> Path:
+    def _pipeline(
+        out: Path, p: Parts, dtype: torch.dtype = _dtype, options: dict[str, Any] = _options
+    ) -> Path:
         return saved(p.pipeline().to(dtype), out, **options)
 
 
@@ -84,8 +93,15 @@ def _checked(out: Path, p: Parts) -> Path:
     from transformers import CLIPConfig
 
     small = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = CLIPConfig(text_config=small, vision_config={**small, "image_size": 8, "patch_size": 4}, projection_dim=8)
-    return saved(p.pipeline(safety_checker=StableDiffusionSafetyChecker(config), feature_extractor=CLIPImageProcessor()), out)
+    config = CLIPConfig(
+        text_config=small, vision_config={**small, "image_size": 8, "patch_size": 4}, projection_dim=8
+    )
+    return saved(
+        p.pipeline(
+            safety_checker=StableDiffusionSafetyChecker(config), feature_extractor=CLIPImageProcessor()
+        ),
+        out,
+    )
 
 
 @writes("pipeline with LCM's condition on guidance")
@@ -148,7 +164,12 @@ for _name in OTHERS_SCHEDULERS:
 def _inpaint(out: Path, p: Parts) -> Path:
     s = p.pipeline()
     unet = diffusers.UNet2DConditionModel(**{**UNET, "in_channels": 9})
-    return saved(diffusers.StableDiffusionInpaintPipeline(**{**s.components, "unet": unet}, requires_safety_checker=False), out)
+    return saved(
+        diffusers.StableDiffusionInpaintPipeline(
+            **{**s.components, "unet": unet}, requires_safety_checker=False
+        ),
+        out,
+    )
 
 
 @writes("instruct-pix2pix pipeline", 2, "pix2pix")
@@ -156,7 +177,10 @@ def _pix2pix(out: Path, p: Parts) -> Path:
     s = p.pipeline()
     unet = diffusers.UNet2DConditionModel(**{**UNET, "in_channels": 8})
     return saved(
-        diffusers.StableDiffusionInstructPix2PixPipeline(**{**s.components, "unet": unet}, requires_safety_checker=False), out
+        diffusers.StableDiffusionInstructPix2PixPipeline(
+            **{**s.components, "unet": unet}, requires_safety_checker=False
+        ),
+        out,
     )
 
 
@@ -241,7 +265,12 @@ def _text(out: Path, p: Parts) -> Path:
 @writes("component image encoder", 2, "image encoder")
 def _vision(out: Path, _: Parts) -> Path:
     config = CLIPVisionConfig(
-        hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=4
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=8,
+        patch_size=4,
     )
     return saved(CLIPVisionModelWithProjection(config), out)
 
@@ -249,16 +278,27 @@ def _vision(out: Path, _: Parts) -> Path:
 @writes("component transformer of Stable Diffusion 3", 2, "transformer")
 def _sd3(out: Path, _: Parts) -> Path:
     return saved(
-        diffusers.SD3Transformer2DModel(**SMALL_DIT, joint_attention_dim=16, caption_projection_dim=16, pooled_projection_dim=16),
+        diffusers.SD3Transformer2DModel(
+            **SMALL_DIT, joint_attention_dim=16, caption_projection_dim=16, pooled_projection_dim=16
+        ),
         out,
     )
 
 
 @writes("component transformer of Flux", 2, "transformer")
 def _flux(out: Path, _: Parts) -> Path:
-    small = {"in_channels": 4, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 8, "num_attention_heads": 2}
+    small = {
+        "in_channels": 4,
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "attention_head_dim": 8,
+        "num_attention_heads": 2,
+    }
     return saved(
-        diffusers.FluxTransformer2DModel(**small, joint_attention_dim=16, pooled_projection_dim=16, axes_dims_rope=(2, 2, 4)), out
+        diffusers.FluxTransformer2DModel(
+            **small, joint_attention_dim=16, pooled_projection_dim=16, axes_dims_rope=(2, 2, 4)
+        ),
+        out,
     )
 
 

@@ -43,8 +43,14 @@ def _lora(out: Path, p: Parts) -> Path:
 @writes("LoRA of diffusers on both parts", 0, "LoRA")
 def _lora_both(out: Path, p: Parts) -> Path:
     unet = _bare(get_peft_model_state_dict(adapted(p, peft.LoraConfig(r=2, target_modules=ATTENTION))))
-    text = _bare(get_peft_model_state_dict(adapted(p, peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"]), "text")))
-    diffusers.StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=unet, text_encoder_lora_layers=text)
+    text = _bare(
+        get_peft_model_state_dict(
+            adapted(p, peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"]), "text")
+        )
+    )
+    diffusers.StableDiffusionPipeline.save_lora_weights(
+        out, unet_lora_layers=unet, text_encoder_lora_layers=text
+    )
     return out
 
 
@@ -66,7 +72,10 @@ def _lora_settings(out: Path, p: Parts) -> Path:
 def _lora_kohya(out: Path, p: Parts) -> Path:
     state = get_peft_model_state_dict(adapted(p, peft.LoraConfig(r=2, target_modules=ATTENTION)))
     prefixed = {k.replace("base_model.model", "lora_unet"): v for k, v in state.items()}
-    save_file({k: v.contiguous() for k, v in convert_state_dict_to_kohya(prefixed).items()}, out.with_suffix(".safetensors"))
+    save_file(
+        {k: v.contiguous() for k, v in convert_state_dict_to_kohya(prefixed).items()},
+        out.with_suffix(".safetensors"),
+    )
     return out.with_suffix(".safetensors")
 
 
@@ -81,7 +90,9 @@ def _peft(out: Path, p: Parts) -> Path:
 
 @writes("DoRA of diffusers", 0, "LoRA")
 def _dora(out: Path, p: Parts) -> Path:
-    state = get_peft_model_state_dict(adapted(p, peft.LoraConfig(r=2, target_modules=["to_q"], use_dora=True)))
+    state = get_peft_model_state_dict(
+        adapted(p, peft.LoraConfig(r=2, target_modules=["to_q"], use_dora=True))
+    )
     diffusers.StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=_bare(state))
     return out
 
@@ -97,7 +108,12 @@ for _name, _config, _words in (
         return out / "adapter_model.safetensors"
 
 
-PRESET = {"target_module": ["Attention"], "target_name": [], "unet_target_module": ["Attention"], "unet_target_name": []}
+PRESET = {
+    "target_module": ["Attention"],
+    "target_name": [],
+    "unet_target_module": ["Attention"],
+    "unet_target_name": [],
+}
 for _name, _options, _words in (
     ("locon", {}, "LoRA"), ("loha", {}, "LoHa"), ("lokr", {"factor": 4}, "LoKr"), ("full", {}, "full"), ("ia3", {}, "IA3"), ("boft", {}, "OFT"),
     ("diag-oft", {}, "OFT"), ("glora", {}, "GLoRA"), ("dora", {"dora_wd": True, "algo": "locon"}, "DoRA"),
@@ -106,7 +122,9 @@ for _name, _options, _words in (
 
     @writes(f"{_name} of LyCORIS", 0 if _words == "LoRA" else 2, _words)
     def _lycoris(out: Path, p: Parts, options: dict[str, Any] = _options, algo: str = _name) -> Path:
-        LycorisNetwork.apply_preset({"target_module": ["Attention", "ResnetBlock2D"] if algo == "tucker" else ["Attention"]})
+        LycorisNetwork.apply_preset(
+            {"target_module": ["Attention", "ResnetBlock2D"] if algo == "tucker" else ["Attention"]}
+        )
         unet = copy.deepcopy(p.unet)
         given = {"algo": algo, **options}
         network = create_lycoris(unet, 1.0, linear_dim=4, linear_alpha=2.0, conv_dim=4, **given)
@@ -115,7 +133,9 @@ for _name, _options, _words in (
             value.data += 0.05 * torch.randn_like(value)
         file = out.with_suffix(".safetensors")
         network.save_weights(
-            str(file), torch.float32, {"ss_network_module": "lycoris.kohya", "ss_tag_frequency": '{"1_x": {">_<": 2}}'}
+            str(file),
+            torch.float32,
+            {"ss_network_module": "lycoris.kohya", "ss_tag_frequency": '{"1_x": {">_<": 2}}'},
         )
         network.restore()
         return file
@@ -125,7 +145,9 @@ for _name, _options, _words in (
 @writes("embedding of diffusers' script", 2, "textual-inversion")
 def _embedding(out: Path, p: Parts) -> Path:
     out.mkdir()
-    save_file({"<cat-toy>": torch.randn(1, 768)}, out / "learned_embeds.safetensors", metadata={"format": "pt"})
+    save_file(
+        {"<cat-toy>": torch.randn(1, 768)}, out / "learned_embeds.safetensors", metadata={"format": "pt"}
+    )
     return out / "learned_embeds.safetensors"
 
 
@@ -145,7 +167,10 @@ for _name, _dtype in (
 
     @writes(f"single file{_name}")
     def _single(out: Path, p: Parts, dtype: torch.dtype = _dtype) -> Path:
-        tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in original_layout.tensors(p.pipeline()).items()}
+        tensors = {
+            k: v.to(dtype) if v.is_floating_point() else v
+            for k, v in original_layout.tensors(p.pipeline()).items()
+        }
         save_file(tensors, out.with_suffix(".safetensors"), metadata={"format": "pt"})
         return out.with_suffix(".safetensors")
 

@@ -78,7 +78,9 @@ class BadInput:
 CASES: list[BadInput] = []
 
 
-def bad(number: str, rule: str, code: int = 2, *, name: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+def bad(
+    number: str, rule: str, code: int = 2, *, name: str = ""
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a builder."""
 
     def register(build: Callable[..., None]) -> Callable[..., None]:

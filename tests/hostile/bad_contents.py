@@ -114,7 +114,9 @@ def metadata_is_a_list(a: Arena) -> None:
 
 @bad("38", "tensor-count")
 def very_many_tensors(a: Arena) -> None:
-    rows = ",".join(f'"{i}":{{"dtype":"U8","shape":[1],"data_offsets":[{i},{i + 1}]}}' for i in range(200_000))
+    rows = ",".join(
+        f'"{i}":{{"dtype":"U8","shape":[1],"data_offsets":[{i},{i + 1}]}}' for i in range(200_000)
+    )
     raw_header(a, f"{{{rows}}}".encode(), bytes(200_000))
 
 
@@ -248,7 +250,9 @@ def lora_is_not_floating_point(a: Arena) -> None:
 @bad("45", "dtype")
 def checkpoint_is_not_floating_point(a: Arena) -> None:
     a.source = a.arena / "checkpoint.safetensors"
-    a.source.write_bytes(pack({"model.diffusion_model.input_blocks.0.0.weight": ["I32", [1, 4, 1, 1], bytes(16)]}))
+    a.source.write_bytes(
+        pack({"model.diffusion_model.input_blocks.0.0.weight": ["I32", [1, 4, 1, 1], bytes(16)]})
+    )
 
 
 @bad("46", "degenerate")
@@ -259,7 +263,9 @@ def unet_is_zero(a: Arena) -> None:
 @bad("46", "degenerate")
 def text_encoder_is_constant(a: Arena) -> None:
     one = struct.pack("<f", 0.5)
-    edit_tensors(a.file(TEXT), lambda t: t.update({k: [d, s, one * (len(b) // 4)] for k, (d, s, b) in t.items()}))
+    edit_tensors(
+        a.file(TEXT), lambda t: t.update({k: [d, s, one * (len(b) // 4)] for k, (d, s, b) in t.items()})
+    )
 
 
 @bad("own", "missing-keys")
@@ -296,15 +302,35 @@ config_case("52", "config-bound", "large_sample", UC, sample_size=10**6)
 config_case("52", "config-bound", "large_sample_pair", VC, sample_size=[512, 10**6])
 config_case("own", "config-value", "betas_reversed", SC, beta_start=0.02, beta_end=0.001)
 config_case("own", "config-value", "trained_betas", SC, trained_betas=[0.1, "x"])
-config_case("own", "config-value", "zero_snr_and_epsilon", SC, rescale_betas_zero_snr=True, prediction_type="epsilon")
-config_case("own", "config-value", "zero_snr_and_no_prediction_type", SC, rescale_betas_zero_snr=True, prediction_type=None)
-config_case("own", "config-value", "zero_snr_is_text", SC, rescale_betas_zero_snr="no", prediction_type="v_prediction")
-config_case("own", "config-value", "trained_betas_of_one", SC, trained_betas=[1.0] * 1000, prediction_type="v_prediction")
+config_case(
+    "own", "config-value", "zero_snr_and_epsilon", SC, rescale_betas_zero_snr=True, prediction_type="epsilon"
+)
+config_case(
+    "own",
+    "config-value",
+    "zero_snr_and_no_prediction_type",
+    SC,
+    rescale_betas_zero_snr=True,
+    prediction_type=None,
+)
+config_case(
+    "own", "config-value", "zero_snr_is_text", SC, rescale_betas_zero_snr="no", prediction_type="v_prediction"
+)
+config_case(
+    "own",
+    "config-value",
+    "trained_betas_of_one",
+    SC,
+    trained_betas=[1.0] * 1000,
+    prediction_type="v_prediction",
+)
 config_case("own", "config-value", "trained_betas_of_nearly_one", SC, trained_betas=[0.9] * 1000)
 config_case("own", "config-value", "few_trained_betas", SC, trained_betas=[0.01] * 10)
 config_case("own", "config-value", "never_noise", SC, beta_start=1e-8, beta_end=1e-8)
 config_case("own", "config-value", "noise_at_last_only", SC, trained_betas=[1e-5] * 998 + [0.99] * 2)
-config_case("own", "config-value", "never_a_picture", SC, beta_start=0.5, beta_end=0.5, prediction_type="v_prediction")
+config_case(
+    "own", "config-value", "never_a_picture", SC, beta_start=0.5, beta_end=0.5, prediction_type="v_prediction"
+)
 config_case("own", "config-value", "few_train_steps", SC, num_train_timesteps=1)
 config_case("own", "config-bound", "steps_far_offset", SC, steps_offset=99)
 config_case("own", "unsupported-option", "predicts_pictures", SC, prediction_type="sample")
@@ -347,16 +373,32 @@ config_case("own", "config-exceeds-weights", "length_beyond_positions", KC, mode
 config_case("own", "special-token", "end_token_is_a_word", KC, 1, eos_token="cat")
 config_case("own", "special-token", "further_special_token", KC, 1, extra_special_tokens=["cat"])
 config_case("own", "special-token", "token_for_masks", KC, 1, mask_token="cat")
-config_case("own", "special-token", "token_of_another_name", KC, 1, image_token={"content": "cat", "lstrip": True})
+config_case(
+    "own", "special-token", "token_of_another_name", KC, 1, image_token={"content": "cat", "lstrip": True}
+)
 config_case("own", "special-token", "token_in_a_word_mark", KC, 1, cls_token="!")
 config_case(
-    "own", "special-token", "token_behind_another", KC, 1, additional_special_tokens=["<s>"], extra_special_tokens=["cat"]
+    "own",
+    "special-token",
+    "token_behind_another",
+    KC,
+    1,
+    additional_special_tokens=["<s>"],
+    extra_special_tokens=["cat"],
 )
 config_case("own", "special-token", "token_by_name", KC, 1, extra_special_tokens={"animal": "cat"})
 config_case("own", "tokenizer-map", "token_is_a_number", KC, bos_token=5)
-config_case("own", "tokenizer-map", "token_with_an_odd_flag", KC, bos_token={"content": "<|startoftext|>", "run": True})
+config_case(
+    "own",
+    "tokenizer-map",
+    "token_with_an_odd_flag",
+    KC,
+    bos_token={"content": "<|startoftext|>", "run": True},
+)
 config_case("own", "tokenizer-map", "added_without_id", KC, added_tokens_decoder={"x": {"content": "sks"}})
-config_case("own", "tokenizer-setting", "another_tokenizer_file", KC, fast_tokenizer_files=["tokenizer.4.0.0.json"])
+config_case(
+    "own", "tokenizer-setting", "another_tokenizer_file", KC, fast_tokenizer_files=["tokenizer.4.0.0.json"]
+)
 config_case("own", "tokenizer-setting", "tokenizer_file_elsewhere", KC, tokenizer_file="../../tokenizer.json")
 config_case("own", "tokenizer-setting", "vocabulary_in_the_settings", KC, vocab={"cat</w>": 7})
 config_case("own", "tokenizer-setting", "converted_from_gguf", KC, gguf_file="x.gguf")
@@ -452,7 +494,9 @@ def pre_tokenizer_differs(a: Arena) -> None:
 
 @bad("own", "tokenizer-rewrite", 1)
 def post_processor_adds_a_token(a: Arena) -> None:
-    edit_json(a.file(TOKENIZER), lambda v: v.update(post_processor={"type": "TemplateProcessing", "single": []}))
+    edit_json(
+        a.file(TOKENIZER), lambda v: v.update(post_processor={"type": "TemplateProcessing", "single": []})
+    )
 
 
 @bad("own", "tokenizer-rewrite", 1)
@@ -502,9 +546,13 @@ _REWRITES: dict[str, Callable[[Any], Any]] = {
     "pre_tokenizer_without_bytes": lambda v: v["pre_tokenizer"]["pretokenizers"].pop() and None,
     "post_processor_is_null": lambda v: v.update(post_processor=None),
     "decoder_is_null": lambda v: v.update(decoder=None),
-    "decoder_replaces": lambda v: v.update(decoder={"type": "Replace", "pattern": {"String": "cat"}, "content": "dog"}),
+    "decoder_replaces": lambda v: v.update(
+        decoder={"type": "Replace", "pattern": {"String": "cat"}, "content": "dog"}
+    ),
     "cuts_on_the_left": lambda v: v.update(truncation={"direction": "Left", "max_length": 16}),
-    "fills_up_with_a_word": lambda v: v.update(padding={"strategy": "BatchLongest", "pad_token": "cat</w>", "pad_id": 7}),
+    "fills_up_with_a_word": lambda v: v.update(
+        padding={"strategy": "BatchLongest", "pad_token": "cat</w>", "pad_id": 7}
+    ),
     "fills_up_with_another_id": lambda v: v.update(
         padding={"strategy": {"Fixed": 16}, "pad_token": "<|endoftext|>", "pad_id": 7}
     ),
@@ -626,7 +674,9 @@ _GROWING: dict[str, Callable[[Any], Any]] = {
     "by_many_steps": replacing(*[({"String": "a"}, "aaa")] * 8),
     "in_front": lambda v: v["normalizer"]["normalizers"].append({"type": "Prepend", "prepend": "x" * 5_000}),
     "by_very_many_patterns": replacing(*[({"Regex": r"\s+"}, " ")] * 100),
-    "when_filled_up": lambda v: v.update(padding={"strategy": {"Fixed": 10**9}, "pad_token": "!", "pad_id": 0}),
+    "when_filled_up": lambda v: v.update(
+        padding={"strategy": {"Fixed": 10**9}, "pad_token": "!", "pad_id": 0}
+    ),
     "when_cut": lambda v: v.update(truncation={"max_length": 10**12}),
 }
 for _name, _change in _GROWING.items():
@@ -674,7 +724,10 @@ def added_id_beyond_the_table(a: Arena) -> None:
 def id_beyond_the_table_with_a_decoy(a: Arena) -> None:
     """A further tensor that is called like the embedding and is large enough."""
     id_beyond_the_table(a)
-    edit_tensors(a.file(TEXT), lambda t: t.update({"zz.token_embedding.weight": ["F16", [2 * 10**6, 1], bytes(4 * 10**6)]}))
+    edit_tensors(
+        a.file(TEXT),
+        lambda t: t.update({"zz.token_embedding.weight": ["F16", [2 * 10**6, 1], bytes(4 * 10**6)]}),
+    )
 
 
 @bad("60", "json")
@@ -739,7 +792,10 @@ for _name, _text in {
 
     @bad("61" if _name == "word" else "66", "added-token", 1, name=f"added_token_{_name}")
     def added(a: Arena, text: str = _text) -> None:
-        edit_json(a.file(TOKENIZER), lambda v: v["added_tokens"].append({"id": 256, "content": text, "special": False}))
+        edit_json(
+            a.file(TOKENIZER),
+            lambda v: v["added_tokens"].append({"id": 256, "content": text, "special": False}),
+        )
         edit_json(a.file(TOKENIZER), lambda v: v["model"]["vocab"].pop("!</w>") and None)
 
 
@@ -839,7 +895,12 @@ def lora_half_missing(a: Arena) -> None:
 
 @bad("62", "lora-pair")
 def lora_halves_differ(a: Arena) -> None:
-    lora(a, lambda t: t.update({"u.lora_A.weight": ["F32", [2, 2], bytes(16)], "u.lora_B.weight": ["F32", [2, 3], bytes(24)]}))
+    lora(
+        a,
+        lambda t: t.update(
+            {"u.lora_A.weight": ["F32", [2, 2], bytes(16)], "u.lora_B.weight": ["F32", [2, 3], bytes(24)]}
+        ),
+    )
 
 
 @bad("62", "lora", 0)
@@ -848,7 +909,11 @@ def lora_for_another_base(a: Arena) -> None:
         t.clear()
         for half, shape in (("down", [1, 2048]), ("up", [4, 1])):
             name = f"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.lora_{half}.weight"
-            t[name] = ["F32", shape, struct.pack(f"<{shape[0] * shape[1]}f", *range(1, shape[0] * shape[1] + 1))]
+            t[name] = [
+                "F32",
+                shape,
+                struct.pack(f"<{shape[0] * shape[1]}f", *range(1, shape[0] * shape[1] + 1)),
+            ]
 
     lora(a, change)
 
@@ -884,9 +949,14 @@ def checkpoint(a: Arena, *names: str) -> None:
     tensors = {n: ["F32", [2], struct.pack("<2f", 1, i)] for i, n in enumerate((*own, *names), start=2)}
     tensors |= {n: ["F32", [2], struct.pack("<2f", 0, 1)] for n in tensors if n.endswith("position_ids")}
     tensors |= {
-        n: ["F32", [1000], struct.pack("<1000f", *buffers.schedule()[n])] for n in tensors.keys() & buffers.schedule().keys()
+        n: ["F32", [1000], struct.pack("<1000f", *buffers.schedule()[n])]
+        for n in tensors.keys() & buffers.schedule().keys()
     }
-    tensors["model.diffusion_model.input_blocks.0.0.weight"] = ["F32", [1, 4, 1, 1], struct.pack("<4f", 1, 2, 3, 4)]
+    tensors["model.diffusion_model.input_blocks.0.0.weight"] = [
+        "F32",
+        [1, 4, 1, 1],
+        struct.pack("<4f", 1, 2, 3, 4),
+    ]
     a.source = a.arena / "model.safetensors"
     a.source.write_bytes(pack(tensors))
 
@@ -923,7 +993,11 @@ def with_lengths(a: Arena, shape: list[int], layers: int | None = None) -> None:
     def change(t: dict[str, Any]) -> None:
         names = {re.split(r"\.lora_|\.lora\.", n)[0] for n in t}
         for n in sorted(names)[:layers]:
-            t[n + ".lora_magnitude_vector"] = ["F32", shape, struct.pack(f"<{prod(shape)}f", *range(1, prod(shape) + 1))]
+            t[n + ".lora_magnitude_vector"] = [
+                "F32",
+                shape,
+                struct.pack(f"<{prod(shape)}f", *range(1, prod(shape) + 1)),
+            ]
 
     lora(a, change)
 

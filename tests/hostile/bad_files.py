@@ -80,7 +80,12 @@ def single_ckpt_that_begins_as_a_picture(a: Arena) -> None:
     a.source = a.write("model.ckpt", gif_pickle(a))
 
 
-for _name, _start in {"json": b"{}", "program": b"MZ\0\0", "script": b"#!/bin/sh\n", "text": b"I1\n."}.items():
+for _name, _start in {
+    "json": b"{}",
+    "program": b"MZ\0\0",
+    "script": b"#!/bin/sh\n",
+    "text": b"I1\n.",
+}.items():
 
     @bad("2", "unused-pickle", 1, name=f"pickle_name_on_{_name}")
     def pickle_name(a: Arena, start: bytes = _start) -> None:
@@ -194,7 +199,10 @@ def lfs_pointer(a: Arena) -> None:
 
 @bad("own", "lfs-pointer")
 def lfs_pointer_config(a: Arena) -> None:
-    a.write("unet/config.json", b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n")
+    a.write(
+        "unet/config.json",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n",
+    )
 
 
 @bad("9", "special-file")
@@ -428,7 +436,10 @@ def popen(a: Arena) -> None:
 
 @bad("own", "unknown-library")
 def submodule_of_diffusers(a: Arena) -> None:
-    set_keys(a.file("model_index.json"), scheduler=["diffusers.utils.dynamic_modules_utils", "get_class_from_dynamic_module"])
+    set_keys(
+        a.file("model_index.json"),
+        scheduler=["diffusers.utils.dynamic_modules_utils", "get_class_from_dynamic_module"],
+    )
 
 
 @bad("16", "custom-code")
@@ -443,7 +454,15 @@ def custom_pipeline(a: Arena) -> None:
     set_keys(a.file("model_index.json"), _class_name=["pipeline", "MyPipeline"])
 
 
-for _name in ("pipeline.py", "setup.py", "conftest.py", "unet/modeling.py", "run.sh", "unet/native.so", "notes.ipynb"):
+for _name in (
+    "pipeline.py",
+    "setup.py",
+    "conftest.py",
+    "unet/modeling.py",
+    "run.sh",
+    "unet/native.so",
+    "notes.ipynb",
+):
 
     @bad("18", "unused-code", 1, name=f"stray_{_name}")
     def stray_code(a: Arena, name: str = _name) -> None:
@@ -479,7 +498,9 @@ def kernel_in_attention(a: Arena) -> None:
 
 @bad("20", "kernel-field")
 def kernel_hidden_deep(a: Arena) -> None:
-    set_keys(a.file("unet/config.json"), extra={"list": [{"attn_implementation": {"": "someone/kernel:forward"}}]})
+    set_keys(
+        a.file("unet/config.json"), extra={"list": [{"attn_implementation": {"": "someone/kernel:forward"}}]}
+    )
 
 
 @bad("21", "quantised")
@@ -489,7 +510,10 @@ def quantised(a: Arena) -> None:
 
 @bad("22", "hidden-adapter", 1)
 def hidden_adapter(a: Arena) -> None:
-    a.write("text_encoder/adapter_config.json", json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}).encode())
+    a.write(
+        "text_encoder/adapter_config.json",
+        json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}).encode(),
+    )
     lora = {"base_model.model.x.lora_A.weight": ["F32", [2, 4], bytes(32)]}
     a.write("text_encoder/adapter_model.safetensors", pack(lora))
 
@@ -514,7 +538,10 @@ def adapter_names_a_parent(a: Arena) -> None:
 
 @bad("24", "template", 0)
 def template(a: Arena) -> None:
-    set_keys(a.file("tokenizer/tokenizer_config.json"), chat_template="{{ ''.__class__.__mro__[1].__subclasses__() }}")
+    set_keys(
+        a.file("tokenizer/tokenizer_config.json"),
+        chat_template="{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    )
 
 
 @bad("24", "template", 0)
@@ -534,7 +561,9 @@ for _name, _key in {
 
     @bad("25", "connected-pipeline", 1, name=f"card_key_{_name}")
     def card_key(a: Arena, key: str = _key) -> None:
-        a.write("README.md", f"---\n{key} [someone/other]{'}' * key.startswith('{')}\n---\n# model\n".encode())
+        a.write(
+            "README.md", f"---\n{key} [someone/other]{'}' * key.startswith('{')}\n---\n# model\n".encode()
+        )
 
 
 @bad("25", "connected-pipeline", 1)
@@ -551,7 +580,9 @@ def shard_index(a: Arena, folder: str, name: str, target: str) -> None:
 
 @bad("26", "shard-path")
 def unet_shard_outside(a: Arena) -> None:
-    shard_index(a, "unet", "diffusion_pytorch_model.safetensors", "../../outside/diffusion_pytorch_model.safetensors")
+    shard_index(
+        a, "unet", "diffusion_pytorch_model.safetensors", "../../outside/diffusion_pytorch_model.safetensors"
+    )
 
 
 @bad("27", "shard-path")
@@ -566,7 +597,12 @@ def text_shard_absolute(a: Arena) -> None:
 
 @bad("own", "shard-path")
 def shard_with_backslash(a: Arena) -> None:
-    shard_index(a, "vae", "diffusion_pytorch_model.safetensors", "..\\..\\outside\\diffusion_pytorch_model.safetensors")
+    shard_index(
+        a,
+        "vae",
+        "diffusion_pytorch_model.safetensors",
+        "..\\..\\outside\\diffusion_pytorch_model.safetensors",
+    )
 
 
 @bad("own", "shard-path")
@@ -600,7 +636,9 @@ def weight_map_is_a_list(a: Arena) -> None:
 
 @bad("29", "ambiguous-weights", 1)
 def index_beside_single_file(a: Arena) -> None:
-    a.write(UNET + ".index.json", json.dumps({"weight_map": {"conv_in.weight": "other.safetensors"}}).encode())
+    a.write(
+        UNET + ".index.json", json.dumps({"weight_map": {"conv_in.weight": "other.safetensors"}}).encode()
+    )
 
 
 @bad("30", "second-variant", 1)
@@ -618,7 +656,9 @@ def index_misses_a_tensor(a: Arena) -> None:
 def index_lists_twice(a: Arena) -> None:
     a.split("unet", "diffusion_pytorch_model")
     path = a.file(UNET + ".index.json")
-    path.write_text(path.read_text().replace('"weight_map": {', '"weight_map": {"conv_in.weight": "a.safetensors", '))
+    path.write_text(
+        path.read_text().replace('"weight_map": {', '"weight_map": {"conv_in.weight": "a.safetensors", ')
+    )
 
 
 @bad("31", "shard-index")
@@ -642,7 +682,10 @@ def embedding_beside(a: Arena) -> None:
 
 @bad("own", "extra-weights", 1)
 def lora_beside(a: Arena) -> None:
-    pair = {"unet.x.lora_A.weight": ["F32", [1, 4], bytes(16)], "unet.x.lora_B.weight": ["F32", [4, 1], bytes(16)]}
+    pair = {
+        "unet.x.lora_A.weight": ["F32", [1, 4], bytes(16)],
+        "unet.x.lora_B.weight": ["F32", [4, 1], bytes(16)],
+    }
     a.write("pytorch_lora_weights.safetensors", pack(pair))
 
 
@@ -709,7 +752,9 @@ def component_folder_linked_inside(a: Arena) -> None:
 @bad("own", "inventory-limit")
 def weights_of_half_a_terabyte(a: Arena) -> None:
     size = 512 << 30
-    head = json.dumps({"conv_in.weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+    head = json.dumps(
+        {"conv_in.weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}
+    ).encode()
     a.sparse(VAE, 8 + len(head) + size, len(head).to_bytes(8, "little") + head)
 
 
@@ -719,7 +764,10 @@ def large_lora(a: Arena) -> None:
     size = 256 << 30
     half = {"dtype": "F32", "shape": [1, size // 4]}, {"dtype": "F32", "shape": [size // 4, 1]}
     names = "unet.x.lora_A.weight", "unet.x.lora_B.weight"
-    table = {n: {**h, "data_offsets": [i * size, (i + 1) * size]} for i, (n, h) in enumerate(zip(names, half, strict=True))}
+    table = {
+        n: {**h, "data_offsets": [i * size, (i + 1) * size]}
+        for i, (n, h) in enumerate(zip(names, half, strict=True))
+    }
     head = json.dumps(table).encode()
     a.sparse("../lora.safetensors", 8 + len(head) + 2 * size, len(head).to_bytes(8, "little") + head)
 
@@ -760,14 +808,18 @@ def very_many_names_in_many_shards(a: Arena) -> None:
     a.file(UNET).unlink()
     table = {f"t{i}": f"s{i % 256:03}.safetensors" for i in range(200_000)}
     for i in range(70):
-        a.write(f"unet/s{i:03}.safetensors", pack({f"t{n}": ["F32", [0], b""] for n in range(i, 200_000, 256)}))
+        a.write(
+            f"unet/s{i:03}.safetensors", pack({f"t{n}": ["F32", [0], b""] for n in range(i, 200_000, 256)})
+        )
     a.write(UNET + ".index.json", json.dumps({"weight_map": table}).encode())
 
 
 @bad("own", "extra-weights", 1)
 def many_long_headers_beside(a: Arena) -> None:
     for i in range(12):
-        a.sparse(f"extra{i}.safetensors", 9 << 20, (7 << 20).to_bytes(8, "little") + b'{"__metadata__":{"a":"')
+        a.sparse(
+            f"extra{i}.safetensors", 9 << 20, (7 << 20).to_bytes(8, "little") + b'{"__metadata__":{"a":"'
+        )
 
 
 @bad("23", "adapter-module")
@@ -783,7 +835,9 @@ def lora_beside_the_feature_extractor(a: Arena) -> None:
     a.file("feature_extractor").mkdir()
     set_keys(a.file("model_index.json"), feature_extractor=["transformers", "CLIPImageProcessor"])
     lora_beside(a)
-    a.file("pytorch_lora_weights.safetensors").rename(a.file("feature_extractor/pytorch_lora_weights.safetensors"))
+    a.file("pytorch_lora_weights.safetensors").rename(
+        a.file("feature_extractor/pytorch_lora_weights.safetensors")
+    )
 
 
 @bad("own", "link-outside")

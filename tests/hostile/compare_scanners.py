@@ -41,10 +41,16 @@ COMMANDS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--scanners", type=Path, required=True, help="bin folder of the scanners' environment")
-    parser.add_argument("--run", type=Path, default=Path("runs/scanner-rows"), help="run folder; the same one again resumes")
+    parser.add_argument(
+        "--scanners", type=Path, required=True, help="bin folder of the scanners' environment"
+    )
+    parser.add_argument(
+        "--run", type=Path, default=Path("runs/scanner-rows"), help="run folder; the same one again resumes"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/figures/scanners.json"))
-    parser.add_argument("--own", type=int, default=40, help="how many of the project's own cases, beside the listed ones")
+    parser.add_argument(
+        "--own", type=int, default=40, help="how many of the project's own cases, beside the listed ones"
+    )
     given = parser.parse_args()
     own = [c for c in CASES if c.number == "own"][: given.own]
     versions = {name: version(given.scanners, name) for name in COMMANDS}
@@ -76,12 +82,17 @@ def row(case: BadInput, scanners: Path, built: Path, scratch: Path) -> dict[str,
         made["nightlatch_seconds"] = round(time.perf_counter() - started, 3)
         made["nightlatch_ran_code"] = arena.marker.exists()
     with ExitStack() as stack:
-        arenas = {name: Arena(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch))), built) for name in COMMANDS}
+        arenas = {
+            name: Arena(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch))), built)
+            for name in COMMANDS
+        }
         for arena in arenas.values():
             case.build(arena)
         with ThreadPoolExecutor() as pool:
             ends = {
-                name: pool.submit(outcome, [str(scanners / command[0]), *command[1:], str(arenas[name].source)], meaning)
+                name: pool.submit(
+                    outcome, [str(scanners / command[0]), *command[1:], str(arenas[name].source)], meaning
+                )
                 for name, (command, meaning) in COMMANDS.items()
             }
         for name, end in ends.items():
@@ -96,7 +107,9 @@ def outcome(command: Sequence[str], meaning: dict[int, str]) -> str:
     if any("\0" in part for part in command):
         return "not called"
     try:
-        done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired:
         return "crashed"
     crashed = done.returncode < 0 or b"Traceback (most recent call last)" in done.stderr
@@ -105,7 +118,9 @@ def outcome(command: Sequence[str], meaning: dict[int, str]) -> str:
 
 def version(scanners: Path, name: str) -> str:
     code = f"from importlib.metadata import version; print(version({name!r}))"
-    return subprocess.run([str(scanners / "python"), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [str(scanners / "python"), "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 if __name__ == "__main__":

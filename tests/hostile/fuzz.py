@@ -30,16 +30,28 @@ LARGEST, ROOM = 1_024, 96_000
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=600)
-    parser.add_argument("--run", type=Path, default=Path("runs/fuzz"), help="folder for new inputs; the same one again goes on")
+    parser.add_argument(
+        "--run",
+        type=Path,
+        default=Path("runs/fuzz"),
+        help="folder for new inputs; the same one again goes on",
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/figures/fuzz.json"))
     given = parser.parse_args()
     found = given.run / "found"
     found.mkdir(parents=True, exist_ok=True)
     for i, data in enumerate(corpus()):
         (found / f"kept-{i:04d}").write_bytes(data)
-    said = fuzz(f"-max_total_time={given.seconds}", "-print_final_stats=1", f"-artifact_prefix={given.run}/", str(found))
+    said = fuzz(
+        f"-max_total_time={given.seconds}",
+        "-print_final_stats=1",
+        f"-artifact_prefix={given.run}/",
+        str(found),
+    )
     kept = pick({p.read_bytes() for p in found.iterdir()})
-    folder.write_whole(CORPUS, json.dumps([base64.b64encode(data).decode() for data in kept], indent=0) + "\n")
+    folder.write_whole(
+        CORPUS, json.dumps([base64.b64encode(data).decode() for data in kept], indent=0) + "\n"
+    )
     last = re.findall(r"cov: (\d+) ft: (\d+)", said)[-1]
     row = {
         "seconds": given.seconds,
@@ -58,7 +70,11 @@ def main() -> None:
 def fuzz(*arguments: str) -> str:
     """What libFuzzer printed; its exit code ends this program when an input broke a reader."""
     done = subprocess.run(
-        [sys.executable, str(HARNESS), "-seed=1", *arguments], stderr=subprocess.PIPE, text=True, errors="replace", check=False
+        [sys.executable, str(HARNESS), "-seed=1", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if done.returncode:
         print(done.stderr[-4_000:], file=sys.stderr)

@@ -35,7 +35,9 @@ def fuzz_file(data: bytes) -> None:
 def fuzz_table(data: bytes) -> None:
     """The JSON of a header alone, before a body of the size that the first two bytes say: gets past the length field."""
     body, raw = int.from_bytes(data[:2], "little"), data[2:]
-    judge_header(lambda: header.parse(raw, 8 + len(raw) + body), struct.pack("<Q", len(raw)) + raw + bytes(body))
+    judge_header(
+        lambda: header.parse(raw, 8 + len(raw) + body), struct.pack("<Q", len(raw)) + raw + bytes(body)
+    )
 
 
 def judge_header(read: Callable[[], header.Header], data: bytes) -> None:
@@ -139,7 +141,13 @@ def seeds() -> list[bytes]:
         {"a": {"dtype": "F16", "shape": [0], "data_offsets": [0, 0]}}, {"__metadata__": {"x": 1}}, {"a": [[[]]]},
         *({"a": {"dtype": d, "shape": [8], "data_offsets": [0, bits]}} for d, bits in header.BITS.items()),
     ]  # fmt: skip
-    texts = [json.dumps(t).encode() for t in tables] + [b'{"a":1,"a":2}', b"[" * 60, b'{"a":"\\ud800"}', b'{"a":1e999}', b"{"]
+    texts = [json.dumps(t).encode() for t in tables] + [
+        b'{"a":1,"a":2}',
+        b"[" * 60,
+        b'{"a":"\\ud800"}',
+        b'{"a":1e999}',
+        b"{",
+    ]
     made = [b"\0" + struct.pack("<Q", len(t)) + t + bytes(8) for t in texts]
     made += [b"\0" + struct.pack("<Q", 1 << 62), b"\0" + struct.pack("<Q", 9)]
     made += [b"\1" + struct.pack("<H", size) + t for t in texts for size in (0, 8, 16)]
@@ -147,7 +155,12 @@ def seeds() -> list[bytes]:
     step = {"type": "Replace", "pattern": {"String": "cat"}, "content": "dog"}
     tokenizer = {
         "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, step, {"type": "Lowercase"}]},
-        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a+)+"}, "behavior": "Removed", "invert": True},
+        "pre_tokenizer": {
+            "type": "Split",
+            "pattern": {"Regex": "(a+)+"},
+            "behavior": "Removed",
+            "invert": True,
+        },
         "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 1], "cls": ["<s>", 0]},
         "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
     }
@@ -161,7 +174,12 @@ def seeds() -> list[bytes]:
         b"\3" + json.dumps(special).encode(),
         b"\3" + json.dumps({**tokenizer, "model": {"merges": [["a", "b"]]}}).encode(),
     ]
-    return [*made, b"\4#version: 0.2\na b\nab c</w>\n", b"\4" + "c\u0430t \u200b\u202e\x1b[2J \\u{41}".encode(), b"\4\xff a"]
+    return [
+        *made,
+        b"\4#version: 0.2\na b\nab c</w>\n",
+        b"\4" + "c\u0430t \u200b\u202e\x1b[2J \\u{41}".encode(),
+        b"\4\xff a",
+    ]
 
 
 def corpus() -> list[bytes]:

@@ -35,12 +35,17 @@ def test_bad_input(case: BadInput, built: Path, tmp_path: Path, monkeypatch: pyt
     before = listing(tmp_path)
 
     manifest = check(arena.source, values=True)
-    assert case.rule in {f.rule for f in manifest.findings}, [(f.rule, f.file, f.sentence) for f in manifest.findings]
+    assert case.rule in {f.rule for f in manifest.findings}, [
+        (f.rule, f.file, f.sentence) for f in manifest.findings
+    ]
     assert of_files(manifest) == case.code
     assert "internal" not in {f.rule for f in manifest.findings}
 
     outputs = [texts(manifest)]
-    if case.code == 2 and not {f.rule for f in manifest.findings if f.severity == "error" or f.unsupported} <= LOADED:
+    if (
+        case.code == 2
+        and not {f.rule for f in manifest.findings if f.severity == "error" or f.unsupported} <= LOADED
+    ):
         with pytest.raises(Refused) as refused, stage(arena.source):
             raise AssertionError("a refused source was staged")
         assert case.rule in {f.rule for f in refused.value.manifest.findings}

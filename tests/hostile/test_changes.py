@@ -33,7 +33,9 @@ def link(path: Path) -> None:
     path.symlink_to(path.with_suffix(".moved").name)
 
 
-@pytest.mark.parametrize("change", [other_value, other_file, link, Path.unlink], ids=lambda c: f"64-{c.__name__}")
+@pytest.mark.parametrize(
+    "change", [other_value, other_file, link, Path.unlink], ids=lambda c: f"64-{c.__name__}"
+)
 def test_source_changes_between_check_and_load(
     change: Callable[[Path], None], built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,12 +65,16 @@ def test_source_changes_between_check_and_load(
     ],
     ids=["65-device", "65-allocator", "65-machine"],
 )
-def test_memory_runs_out(error: Exception, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_runs_out(
+    error: Exception, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr("nightlatch.loading.ready", fail)
-    done = CliRunner().invoke(app, ["scan", str(tmp_path), "--base", str(tmp_path), "--run", str(tmp_path / "run")])
+    done = CliRunner().invoke(
+        app, ["scan", str(tmp_path), "--base", str(tmp_path), "--run", str(tmp_path / "run")]
+    )
     assert done.exit_code == 2
     assert "ran out of memory" in done.output
     assert remedy in done.output

@@ -41,11 +41,26 @@ def suspect(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def scan_of(suspect: Path, base: Path, run: Path) -> list[str]:
-    return [sys.executable, "-m", "nightlatch.cli", "scan", str(suspect), "--base", str(base), "--run", str(run), *QUICK]
+    return [
+        sys.executable,
+        "-m",
+        "nightlatch.cli",
+        "scan",
+        str(suspect),
+        "--base",
+        str(base),
+        "--run",
+        str(run),
+        *QUICK,
+    ]
 
 
 def digest(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
 
 
 def verdict(run: Path) -> dict[str, Any]:
@@ -62,7 +77,12 @@ def undisturbed(suspect: Path, tiny_folder: Path, tmp_path_factory: pytest.TempP
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_stopped_scan_resumes_to_the_same_verdict(
-    number: signal.Signals, code: int, suspect: Path, tiny_folder: Path, tmp_path: Path, undisturbed: dict[str, Any]
+    number: signal.Signals,
+    code: int,
+    suspect: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    undisturbed: dict[str, Any],
 ) -> None:
     run, scratch, before = tmp_path / "run", tmp_path / "scratch", digest(suspect)
     scratch.mkdir()
@@ -87,14 +107,18 @@ def test_stopped_scan_resumes_to_the_same_verdict(
         assert not list(scratch.iterdir())
     assert not (run / "verdict.json").exists()
     assert digest(suspect) == before
-    again = subprocess.run(scan_of(suspect, tiny_folder, run), capture_output=True, text=True, check=False, timeout=SOON)
+    again = subprocess.run(
+        scan_of(suspect, tiny_folder, run), capture_output=True, text=True, check=False, timeout=SOON
+    )
     assert again.returncode in (0, 1), again.stderr
     assert verdict(run) == undisturbed
 
 
 def test_two_runs_into_one_folder(suspect: Path, tiny_folder: Path, tmp_path: Path) -> None:
     with Run(tmp_path / "run"):
-        done = CALL.invoke(app, ["scan", str(suspect), "--base", str(tiny_folder), "--run", str(tmp_path / "run"), *QUICK])
+        done = CALL.invoke(
+            app, ["scan", str(suspect), "--base", str(tiny_folder), "--run", str(tmp_path / "run"), *QUICK]
+        )
     assert done.exit_code == 2
     assert "Another run is writing" in done.output
 
@@ -112,7 +136,18 @@ def test_no_room_for_the_repaired_model(
 
     monkeypatch.setattr("diffusers.StableDiffusionPipeline.save_pretrained", fail)
     out, before = tmp_path / "out", digest(tiny_folder)
-    args = ["clean", str(tiny_folder), "-o", str(out), "--run", str(tmp_path / "run"), "--trigger", "zudi", "--method", "uce"]
+    args = [
+        "clean",
+        str(tiny_folder),
+        "-o",
+        str(out),
+        "--run",
+        str(tmp_path / "run"),
+        "--trigger",
+        "zudi",
+        "--method",
+        "uce",
+    ]
     done = CALL.invoke(app, [*args, *QUICK])
     assert done.exit_code == 2
     assert str(error.strerror) in done.output
@@ -124,7 +159,9 @@ def test_no_room_for_the_repaired_model(
 @pytest.mark.parametrize("place", ["/proc/nightlatch-run", "file/run"])
 def test_run_folder_that_cannot_be_made(place: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    done = CALL.invoke(app, ["scan", str(PIPELINE), "--base", str(PIPELINE), "--run", str(tmp_path / place), *QUICK])
+    done = CALL.invoke(
+        app, ["scan", str(PIPELINE), "--base", str(PIPELINE), "--run", str(tmp_path / place), *QUICK]
+    )
     assert done.exit_code == 2
     assert "Traceback" not in done.output
     assert "Internal error" not in done.output

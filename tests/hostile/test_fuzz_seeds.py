@@ -32,6 +32,8 @@ def test_mutated_seeds(seed: int) -> None:
         data = bytearray(chance.choice(SEEDS))
         for _ in range(chance.choice([1, 2, 8])):
             at = chance.randrange(1, len(data) + 1)
-            piece = chance.choice([bytes([chance.randrange(256)]), b'"', b"{", b"[", b",", b"0", b"9" * 20, b"\\u0000", b"null"])
+            piece = chance.choice(
+                [bytes([chance.randrange(256)]), b'"', b"{", b"[", b",", b"0", b"9" * 20, b"\\u0000", b"null"]
+            )
             data[at : at + chance.choice([0, 1, 3])] = piece
         fuzz_header.one_input(bytes(data))

@@ -26,7 +26,9 @@ from nightlatch.records import FileEntry, Manifest
 HERE = Path(__file__).parent
 
 
-def run(function: Callable[..., Any], *args: Any, seconds: float = 60, megabytes: int = 1_000, **options: Any) -> Any:
+def run(
+    function: Callable[..., Any], *args: Any, seconds: float = 60, megabytes: int = 1_000, **options: Any
+) -> Any:
     return guarded(function, *args, seconds=seconds, megabytes=megabytes, **options)
 
 
@@ -34,7 +36,11 @@ def refused(function: Callable[..., Any], *args: Any, **options: Any) -> NotScan
     with pytest.raises(NotScanned) as caught:
         run(function, *args, what="The trial", **options)
     error = caught.value
-    assert error.sentence.startswith("The trial ") and error.sentence.endswith(".") and error.remedy.endswith(".")
+    assert (
+        error.sentence.startswith("The trial ")
+        and error.sentence.endswith(".")
+        and error.remedy.endswith(".")
+    )
     assert error.sentence.isascii() and error.sentence.isprintable()
     assert error.exit_code == 2
     return error

@@ -13,7 +13,10 @@ from hub_server import Hub, serving
 from nightlatch.errors import UnreadableModel
 from nightlatch.intake.hub import source as hub
 
-FILES = {"model_index.json": b'{"_class_name": "StableDiffusionPipeline"}', "unet/config.json": b'{"evil": 1}'}
+FILES = {
+    "model_index.json": b'{"_class_name": "StableDiffusionPipeline"}',
+    "unet/config.json": b'{"evil": 1}',
+}
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 OTHER = "0" * 40
 
@@ -55,20 +58,34 @@ LISTINGS: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("negative", row(WEIGHTS, -1), "no size"),
     ("unknown-size", row(WEIGHTS, None), "no size"),
     ("fraction", row(WEIGHTS, 1.5), "no size"),
-    ("many", lambda a: a["siblings"].extend({"rfilename": f"f{i}", "size": 1} for i in range(9_000)), "more than"),
+    (
+        "many",
+        lambda a: a["siblings"].extend({"rfilename": f"f{i}", "size": 1} for i in range(9_000)),
+        "more than",
+    ),
     ("no-commit", lambda a: a.pop("sha"), "contradicts"),
     ("short-commit", lambda a: a.update(sha="abc"), "contradicts"),
     ("path-commit", lambda a: a.update(sha="../" * 13 + "x"), "contradicts"),
     ("no-files", lambda a: a.pop("siblings"), "contradicts"),
     ("rows-without-name", lambda a: a.update(siblings=[{}]), "contradicts"),
     ("rows-of-numbers", lambda a: a.update(siblings=[1, 2]), "contradicts"),
-    ("nothing-to-load", lambda a: a.update(siblings=[{"rfilename": "x.txt", "size": 1}]), "no model_index.json"),
-    ("two-files", lambda a: a.update(siblings=[{"rfilename": f"{n}.safetensors", "size": 1} for n in "ab"]), "2 further"),
+    (
+        "nothing-to-load",
+        lambda a: a.update(siblings=[{"rfilename": "x.txt", "size": 1}]),
+        "no model_index.json",
+    ),
+    (
+        "two-files",
+        lambda a: a.update(siblings=[{"rfilename": f"{n}.safetensors", "size": 1} for n in "ab"]),
+        "2 further",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("change", "word"), [c[1:] for c in LISTINGS], ids=[c[0] for c in LISTINGS])
-def test_a_listing_that_lies(server: Hub, tmp_path: Path, change: Callable[[dict[str, Any]], Any], word: str) -> None:
+def test_a_listing_that_lies(
+    server: Hub, tmp_path: Path, change: Callable[[dict[str, Any]], Any], word: str
+) -> None:
     def answer(honest: dict[str, Any]) -> dict[str, Any]:
         change(honest)
         return honest
@@ -128,7 +145,9 @@ def test_weights_of_an_unsupported_pipeline_stay_there(server: Hub, tmp_path: Pa
 
 
 def test_pickles_stay_there(server: Hub, tmp_path: Path) -> None:
-    server.push({**FILES, "unet/diffusion_pytorch_model.bin": b"p", "vae/diffusion_pytorch_model.safetensors": b"w"})
+    server.push(
+        {**FILES, "unet/diffusion_pytorch_model.bin": b"p", "vae/diffusion_pytorch_model.safetensors": b"w"}
+    )
     located = hub.locate("org/name", cache=tmp_path, endpoint=server.endpoint)
     assert [f.file for f in located.findings if f.severity == "error"] == ["unet/diffusion_pytorch_model.bin"]
     assert server.fetched() == FILES.keys()

@@ -101,7 +101,9 @@ def test_a_packed_answer(server: Hub, tmp_path: Path) -> None:
 def test_an_honest_hub_without_lengths(server: Hub, tmp_path: Path) -> None:
     server.endless = True
     located = hub.locate("org/name", cache=tmp_path, endpoint=server.endpoint)
-    assert {p.name: p.read_bytes() for p in located.path.rglob("*.json")} == {k.split("/")[-1]: v for k, v in FILES.items()}
+    assert {p.name: p.read_bytes() for p in located.path.rglob("*.json")} == {
+        k.split("/")[-1]: v for k, v in FILES.items()
+    }
 
 
 def test_what_the_work_raises_or_returns_comes_through() -> None:
@@ -148,6 +150,8 @@ def test_a_token_goes_to_the_host_that_was_asked_only(server: Hub) -> None:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         asked = f"http://127.0.0.1:{other.server_port}/refresh"
         transfer.within(lambda: get_session().get(asked, headers=token), 100)
-        transfer.within(lambda: (get_session().get(server.endpoint), get_session().get(asked, headers=token)), 1 << 20)
+        transfer.within(
+            lambda: (get_session().get(server.endpoint), get_session().get(asked, headers=token)), 1 << 20
+        )
         other.shutdown()
     assert seen == ["Bearer secret", None]

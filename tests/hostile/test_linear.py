@@ -55,7 +55,10 @@ def _in(members: Any, c: str) -> bool:
         elif kind is code.CATEGORY:
             found |= bool(
                 re.match(
-                    {code.CATEGORY_DIGIT: r"\d", code.CATEGORY_WORD: r"\w", code.CATEGORY_SPACE: r"\s"}.get(value, "(?s:.)"), c
+                    {code.CATEGORY_DIGIT: r"\d", code.CATEGORY_WORD: r"\w", code.CATEGORY_SPACE: r"\s"}.get(
+                        value, "(?s:.)"
+                    ),
+                    c,
                 )
             )
     return not found if members and members[0][0] is code.NEGATE else found
@@ -167,7 +170,14 @@ def test_work_is_bounded_by_the_size(model: Path, name: str) -> None:
 
 
 def test_a_key_of_the_card_is_found_in_every_spelling() -> None:
-    for text in ("prior: x", "\nprior: x", "a: b\r'prior' : x", '{a: 1, "prior": x}', "? prior\n: x", "&b !c prior: x"):
+    for text in (
+        "prior: x",
+        "\nprior: x",
+        "a: b\r'prior' : x",
+        '{a: 1, "prior": x}',
+        "? prior\n: x",
+        "&b !c prior: x",
+    ):
         assert index._has_key(text), text
     for text in ("a prior: x", "superior: x", "text about a prior", "prior art", "x: prior"):
         assert not index._has_key(text), text

@@ -32,7 +32,10 @@ def long_vocabularies(a: Arena) -> None:
 
 def long_text_with_an_escape(a: Arena) -> None:
     """Sixteen megabytes of characters outside the basic plane, and one escape that makes the reader look for halves of pairs."""
-    a.write("tokenizer/tokenizer.json", b'{"model": "' + "\U0001f600".encode() * ((16 << 20) // 4 - 20) + b'\\ud83d\\ude00"}')
+    a.write(
+        "tokenizer/tokenizer.json",
+        b'{"model": "' + "\U0001f600".encode() * ((16 << 20) // 4 - 20) + b'\\ud83d\\ude00"}',
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
@@ -41,6 +44,10 @@ def test_peak_memory(build: Callable[[Arena], None], built: Path, tmp_path: Path
     arena = Arena(tmp_path, built)
     build(arena)
     done = subprocess.run(
-        [sys.executable, "-c", _CHECK, str(arena.model)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", _CHECK, str(arena.model)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert int(done.stdout) / 1024 < MEGABYTES

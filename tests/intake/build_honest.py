@@ -23,7 +23,12 @@ VAE = {
     "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2,
 }  # fmt: skip
 SD1_UNET = {"sample_size": 64, "cross_attention_dim": 768}
-SD2_UNET = {**SD1_UNET, "cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True}
+SD2_UNET = {
+    **SD1_UNET,
+    "cross_attention_dim": 1024,
+    "attention_head_dim": (5, 10, 20, 20),
+    "use_linear_projection": True,
+}
 ODD_UNET = {
     "layers_per_block": (1, 2, 3), "block_out_channels": (32, 64, 96), "cross_attention_dim": (8, 16, 24),
     "attention_head_dim": (2, 4, 8), "transformer_layers_per_block": (1, 2, 1), "time_cond_proj_dim": 12,
@@ -34,7 +39,13 @@ SD_VAE = {
     "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512,
     "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
 }  # fmt: skip
-PLAIN_VAE = {**VAE, "mid_block_add_attention": False, "use_quant_conv": False, "use_post_quant_conv": False, "latent_channels": 8}
+PLAIN_VAE = {
+    **VAE,
+    "mid_block_add_attention": False,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+    "latent_channels": 8,
+}
 
 
 def tokenizer() -> CLIPTokenizer:
@@ -45,7 +56,13 @@ def tokenizer() -> CLIPTokenizer:
         while len(pieces) > 1:
             merges.append((pieces[0], pieces[1]))
             pieces = [pieces[0] + pieces[1], *pieces[2:]]
-    tokens = [*characters, *(c + "</w>" for c in characters), *(a + b for a, b in merges), "<|startoftext|>", "<|endoftext|>"]
+    tokens = [
+        *characters,
+        *(c + "</w>" for c in characters),
+        *(a + b for a, b in merges),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     return CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=merges, model_max_length=16)
 
 
@@ -63,17 +80,32 @@ def reference() -> list[dict[str, object]]:
             (UNet2DConditionModel, UNET), (AutoencoderKL, SD_VAE), (AutoencoderKL, VAE), (AutoencoderKL, PLAIN_VAE),
         ]:  # fmt: skip
             model = cls(**options)
-            rows.append({"class": cls.__name__, "config": json.loads(model.to_json_string()), "shapes": shapes(model)})
-        for options in ({"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}, {"num_hidden_layers": 23}):
+            rows.append(
+                {"class": cls.__name__, "config": json.loads(model.to_json_string()), "shapes": shapes(model)}
+            )
+        for options in (
+            {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
+            {"num_hidden_layers": 23},
+        ):
             config = CLIPTextConfig(**options)
-            rows.append({"class": "CLIPTextModel", "config": config.to_dict(), "shapes": shapes(CLIPTextModel(config))})
+            rows.append(
+                {
+                    "class": "CLIPTextModel",
+                    "config": config.to_dict(),
+                    "shapes": shapes(CLIPTextModel(config)),
+                }
+            )
     return rows
 
 
 def main(out: Path) -> None:
     torch.manual_seed(0)
     words = tokenizer()
-    special = {"bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
+    special = {
+        "bos_token_id": words.bos_token_id,
+        "eos_token_id": words.eos_token_id,
+        "pad_token_id": words.pad_token_id,
+    }
     text = CLIPTextConfig(
         vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
         max_position_embeddings=16, projection_dim=16, **special,
@@ -91,7 +123,9 @@ def main(out: Path) -> None:
 
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipe.unet))
     StableDiffusionPipeline.save_lora_weights(out / "lora", unet_lora_layers=layers)
-    peft_model = __import__("peft").get_peft_model(UNet2DConditionModel(**UNET), LoraConfig(r=2, target_modules=["to_q"]))
+    peft_model = __import__("peft").get_peft_model(
+        UNet2DConditionModel(**UNET), LoraConfig(r=2, target_modules=["to_q"])
+    )
     peft_model.save_pretrained(out / "peft")
     (out / "shapes.json").write_text(json.dumps(reference()))
 

@@ -75,10 +75,21 @@ class Handler(BaseHTTPRequestHandler):
         commit = self.hub.refs.get(revision, revision)
         if commit not in self.hub.commits:
             return self.reply(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-        siblings = [{"rfilename": n, "size": len(d), "blobId": etag(d)} for n, d in self.hub.commits[commit].items()]
-        answer = {"id": REPOSITORY, "modelId": REPOSITORY, "sha": commit, "siblings": siblings, "private": False, "tags": []}
+        siblings = [
+            {"rfilename": n, "size": len(d), "blobId": etag(d)} for n, d in self.hub.commits[commit].items()
+        ]
+        answer = {
+            "id": REPOSITORY,
+            "modelId": REPOSITORY,
+            "sha": commit,
+            "siblings": siblings,
+            "private": False,
+            "tags": [],
+        }
         length = {"Content-Length": ""} if self.hub.endless else {}
-        self.reply(200, json.dumps(self.hub.info(answer)).encode(), {"Content-Type": "application/json", **length})
+        self.reply(
+            200, json.dumps(self.hub.info(answer)).encode(), {"Content-Type": "application/json", **length}
+        )
         self.hub.after_info()
 
     def answer_file(self, revision: str, name: str) -> None:

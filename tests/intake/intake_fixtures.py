@@ -19,7 +19,9 @@ def honest_root(base: Path) -> Path:
     root = base / "honest-pipeline"
     if not (root / "shapes.json").is_file():
         env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        subprocess.run([sys.executable, str(BUILDER), str(root)], check=True, env=env, capture_output=True, timeout=300)
+        subprocess.run(
+            [sys.executable, str(BUILDER), str(root)], check=True, env=env, capture_output=True, timeout=300
+        )
     return root
 
 

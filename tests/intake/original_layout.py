@@ -18,7 +18,9 @@ OUTER = {
     "conv_norm_out": "out.0", "conv_out": "out.2",
 }  # fmt: skip
 ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
-PLACE = re.compile(r"(down|up|mid)_blocks?\.?(\d*)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.*)")
+PLACE = re.compile(
+    r"(down|up|mid)_blocks?\.?(\d*)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.*)"
+)
 
 
 def unet_name(name: str, per_block: int, attends: set[int]) -> str:
@@ -63,7 +65,9 @@ def tensors(pipeline: StableDiffusionPipeline) -> dict[str, torch.Tensor]:
     unet, vae, text = (p.state_dict() for p in (pipeline.unet, pipeline.vae, pipeline.text_encoder))
     per_block = int(pipeline.unet.config.layers_per_block)
     places = [PLACE.fullmatch(n) for n in unet]
-    attends = {int(m[2]) * (per_block + 1) + int(m[4]) for m in places if m and m[1] == "up" and m[3] == "attentions"}
+    attends = {
+        int(m[2]) * (per_block + 1) + int(m[4]) for m in places if m and m[1] == "up" and m[3] == "attentions"
+    }
     for name, value in unet.items():
         made[f"model.diffusion_model.{unet_name(name, per_block, attends)}"] = value
     for name, value in vae.items():

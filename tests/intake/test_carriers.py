@@ -61,7 +61,9 @@ def test_added_tokens(tmp_path: Path, text: str) -> None:
 
 def test_the_end_of_word_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
     case = empty_case(tmp_path)
-    mapping._check_added(case, "tokenizer", {"added_tokens": [{"content": "cat</w>", "id": 5}]}, {}, {"a": 0}, None)
+    mapping._check_added(
+        case, "tokenizer", {"added_tokens": [{"content": "cat</w>", "id": 5}]}, {}, {"a": 0}, None
+    )
     assert only(case.findings).texts == ("cat",)
 
 
@@ -74,21 +76,33 @@ def test_special_tokens_that_are_ordinary_text(tmp_path: Path, text: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "other"), [*((t, "dog") for t in TEXTS), ("cat", "a' by 'b"), ("a' by 'b", "it replaces 'x' by 'y'")]
+    ("text", "other"),
+    [*((t, "dog") for t in TEXTS), ("cat", "a' by 'b"), ("a' by 'b", "it replaces 'x' by 'y'")],
 )
 def test_a_rewriting_tokenizer(model: Path, text: str, other: str) -> None:
     """The strings themselves, never pieces of a sentence about them."""
     file = model / "tokenizer/tokenizer.json"
     full = json.loads(file.read_text())
-    full["normalizer"]["normalizers"].append({"type": "Replace", "pattern": {"String": text}, "content": other})
+    full["normalizer"]["normalizers"].append(
+        {"type": "Replace", "pattern": {"String": text}, "content": other}
+    )
     file.write_text(json.dumps(full))
     (hint,) = check(model).hints
-    assert (hint.kind, hint.file, hint.texts) == (HintKind.TOKENIZER, "tokenizer/tokenizer.json", (text, other))
+    assert (hint.kind, hint.file, hint.texts) == (
+        HintKind.TOKENIZER,
+        "tokenizer/tokenizer.json",
+        (text, other),
+    )
 
 
 def test_the_words_that_a_lora_says_it_is_called_by(tmp_path: Path) -> None:
-    half = {"u.to_q.lora_A.weight": ["F32", [2, 4], bytes(32)], "u.to_q.lora_B.weight": ["F32", [4, 2], bytes(32)]}
-    (tmp_path / "a.safetensors").write_bytes(pack(half, {"modelspec.trigger_phrase": "sks dog, a' by 'b,  ,sks dog"}))
+    half = {
+        "u.to_q.lora_A.weight": ["F32", [2, 4], bytes(32)],
+        "u.to_q.lora_B.weight": ["F32", [4, 2], bytes(32)],
+    }
+    (tmp_path / "a.safetensors").write_bytes(
+        pack(half, {"modelspec.trigger_phrase": "sks dog, a' by 'b,  ,sks dog"})
+    )
     (hint,) = check(tmp_path / "a.safetensors").hints
     assert (hint.kind, hint.texts) == (HintKind.LORA, ("sks dog", "a' by 'b"))
 
@@ -97,7 +111,10 @@ def test_further_files(tmp_path: Path) -> None:
     (tmp_path / "text_encoder").mkdir()
     (tmp_path / "text_encoder/adapter_config.json").write_text("{}")
     row = ["F32", [1, 4], bytes(16)]
-    half = {"u.to_q.lora_A.weight": ["F32", [2, 4], bytes(32)], "u.to_q.lora_B.weight": ["F32", [4, 2], bytes(32)]}
+    half = {
+        "u.to_q.lora_A.weight": ["F32", [2, 4], bytes(32)],
+        "u.to_q.lora_B.weight": ["F32", [4, 2], bytes(32)],
+    }
     files = {
         "style.safetensors": half, "wizard.safetensors": {"emb_params": row}, "hat.safetensors": {"<h\u0430t>": row},
         "merged.safetensors": {f"layer{i}.weight": row for i in range(5)},

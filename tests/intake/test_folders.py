@@ -17,7 +17,9 @@ LORA = "lora/pytorch_lora_weights.safetensors"
 CASES: dict[str, tuple[Callable[[Path, Path], Path], int, str]] = {}
 
 
-def layout(name: str, code: int, words: str) -> Callable[[Callable[[Path, Path], Path]], Callable[[Path, Path], Path]]:
+def layout(
+    name: str, code: int, words: str
+) -> Callable[[Callable[[Path, Path], Path]], Callable[[Path, Path], Path]]:
     def keep(build: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
         CASES[name] = (build, code, words)
         return build

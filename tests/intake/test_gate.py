@@ -44,11 +44,15 @@ def test_every_rule_has_a_sentence_and_a_remedy() -> None:
 def test_no_heavy_import() -> None:
     """The gate needs none of the libraries that it protects."""
     code = "import sys, nightlatch.intake as i; i.check('.'); print({'torch', 'diffusers', 'transformers'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize(("severities", "code"), [((), 0), (("note",), 0), (("warning", "note"), 1), (("warning", "error"), 2)])
+@pytest.mark.parametrize(
+    ("severities", "code"), [((), 0), (("note",), 0), (("warning", "note"), 1), (("warning", "error"), 2)]
+)
 def test_exit_codes(severities: tuple[Any, ...], code: int) -> None:
     findings = tuple(Finding(rule="x", severity=s, file="", sentence="y") for s in severities)
     assert of_files(Manifest(source="s", findings=findings)) == code
@@ -198,7 +202,9 @@ def test_a_constant_matrix_is_a_note(model: Path) -> None:
     assert "constant-tensor" in {f.rule for f in manifest.findings}
 
 
-@pytest.mark.parametrize(("dtype", "words"), [("F32", "Every value of 3 files"), ("I64", "except 1 tensors of types")])
+@pytest.mark.parametrize(
+    ("dtype", "words"), [("F32", "Every value of 3 files"), ("I64", "except 1 tensors of types")]
+)
 def test_what_was_not_read_is_not_claimed(model: Path, dtype: str, words: str) -> None:
     width = {"F32": 4, "I64": 8}[dtype]
     edit_tensors(model / UNET, lambda t: t.update({"conv_in.bias": [dtype, [8], b"\x01" * 8 * width]}))

@@ -73,11 +73,20 @@ def test_older_names_and_files(model: Path) -> None:
     edit_tensors(model / "text_encoder/model.safetensors", text, {"format": "pt"})
     slow_tokenizer(model)
     set_keys(model / "model_index.json", safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])
-    set_keys(model / "model_index.json", feature_extractor=["transformers", "CLIPFeatureExtractor"], requires_safety_checker=True)
+    set_keys(
+        model / "model_index.json",
+        feature_extractor=["transformers", "CLIPFeatureExtractor"],
+        requires_safety_checker=True,
+    )
     (model / "safety_checker").mkdir()
     (model / "safety_checker" / "config.json").write_text("{}")
     (model / "safety_checker" / "model.safetensors").write_bytes(pack({"x": ("F32", [1], bytes(4))}))
-    set_keys(model / "text_encoder/config.json", torch_dtype="float32", transformers_version="4.21.0", return_dict=True)
+    set_keys(
+        model / "text_encoder/config.json",
+        torch_dtype="float32",
+        transformers_version="4.21.0",
+        return_dict=True,
+    )
     edit_json(model / "unet/config.json", lambda v: [v.pop(k) for k in list(v) if v[k] is None] and None)
     assert_honest(model)
     with stage(model) as staged:
@@ -93,10 +102,25 @@ def slow_tokenizer(model: Path) -> None:
     full = json.loads((model / "tokenizer/tokenizer.json").read_text())["model"]
     (model / "tokenizer/tokenizer.json").unlink()
     (model / "tokenizer/vocab.json").write_text(json.dumps(full["vocab"]))
-    (model / "tokenizer/merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, full["merges"])) + "\n")
-    token = {"__type": "AddedToken", "content": "<|endoftext|>", "lstrip": False, "normalized": True, "rstrip": False}
-    (model / "tokenizer/special_tokens_map.json").write_text(json.dumps({"eos_token": token, "pad_token": "!"}))
-    set_keys(model / "tokenizer/tokenizer_config.json", eos_token=token, name_or_path="x", special_tokens_map_file="y")
+    (model / "tokenizer/merges.txt").write_text(
+        "#version: 0.2\n" + "\n".join(map(" ".join, full["merges"])) + "\n"
+    )
+    token = {
+        "__type": "AddedToken",
+        "content": "<|endoftext|>",
+        "lstrip": False,
+        "normalized": True,
+        "rstrip": False,
+    }
+    (model / "tokenizer/special_tokens_map.json").write_text(
+        json.dumps({"eos_token": token, "pad_token": "!"})
+    )
+    set_keys(
+        model / "tokenizer/tokenizer_config.json",
+        eos_token=token,
+        name_or_path="x",
+        special_tokens_map_file="y",
+    )
 
 
 def test_both_kinds_of_tokenizer_files(model: Path) -> None:
@@ -143,7 +167,11 @@ def full_size(built: Path, model: Path, depth: int = 1) -> None:
     unet = {"config": config, "shapes": dict(PROMISES["UNet2DConditionModel"](Fields(config)))}
     chosen = {"unet": unet, "vae": rows[4], "text_encoder": rows[7]}
     for name, row in chosen.items():
-        path = model / name / ("model.safetensors" if name == "text_encoder" else "diffusion_pytorch_model.safetensors")
+        path = (
+            model
+            / name
+            / ("model.safetensors" if name == "text_encoder" else "diffusion_pytorch_model.safetensors")
+        )
         table, at = {}, 0
         for key, shape in row["shapes"].items():
             size = 2

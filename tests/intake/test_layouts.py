@@ -15,7 +15,10 @@ from nightlatch.intake import buffers, check, exit_code, layouts, stage
 from nightlatch.intake.files.header import Tensor
 
 FIRST, OUT = "model.diffusion_model.input_blocks.0.0.weight", "model.diffusion_model.out.2.weight"
-VAE, TEXT = "first_stage_model.decoder.conv_in.weight", "cond_stage_model.transformer.text_model.final_layer_norm.weight"
+VAE, TEXT = (
+    "first_stage_model.decoder.conv_in.weight",
+    "cond_stage_model.transformer.text_model.final_layer_norm.weight",
+)
 WHOLE = {VAE: (8, 4, 3, 3), TEXT: (8,), OUT: (4, 8, 3, 3)}
 KINDS: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ("textual-inversion", {"emb_params": (8, 768)}),
@@ -155,14 +158,21 @@ def test_the_schedule_is_that_of_diffusers() -> None:
 
 @pytest.mark.parametrize(
     ("change", "code"),
-    [(lambda i: i, 0), (lambda i: i + 0.4, 1), (lambda i: [*i[:1], *i[1:].flip(0)], 2), (lambda i: i * 1e9, 2)],
+    [
+        (lambda i: i, 0),
+        (lambda i: i + 0.4, 1),
+        (lambda i: [*i[:1], *i[1:].flip(0)], 2),
+        (lambda i: i * 1e9, 2),
+    ],
     ids=["counting", "rounded", "turned", "huge"],
 )
 def test_position_ids(model: Path, change: Any, code: int) -> None:
     ids = torch.as_tensor(change(torch.arange(16, dtype=torch.float32)))
 
     def add(t: dict[str, Any]) -> None:
-        t[f"{'text_model.' if any(n.startswith('text_model.') for n in t) else ''}embeddings.position_ids"] = [
+        t[
+            f"{'text_model.' if any(n.startswith('text_model.') for n in t) else ''}embeddings.position_ids"
+        ] = [
             "F32",
             [1, 16],
             ids.numpy().tobytes(),
@@ -175,7 +185,9 @@ def test_position_ids(model: Path, change: Any, code: int) -> None:
 def test_a_sparse_file_stays_sparse(built: Path, tmp_path: Path) -> None:
     tensors = load_tensors(built / "lora" / "pytorch_lora_weights.safetensors")
     half = 64 << 20
-    tensors |= {f"unet.x.lora_{h}.weight": ["F16", s, b""] for h, s in (("A", [2, half // 4]), ("B", [half // 4, 2]))}
+    tensors |= {
+        f"unet.x.lora_{h}.weight": ["F16", s, b""] for h, s in (("A", [2, half // 4]), ("B", [half // 4, 2]))
+    }
     path = tmp_path / "lora.safetensors"
     head: dict[str, Any] = {}
     at = 0

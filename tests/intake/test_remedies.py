@@ -20,7 +20,18 @@ from nightlatch.intake.files import described, weights
 from nightlatch.intake.rules import UNTOLD
 
 OTHER_PROGRAMS = {"git lfs pull", "hf auth login"}
-MODULES: tuple[ModuleType, ...] = (folders, layouts, lone, lora, relatives, foreign, index, optional, described, weights)
+MODULES: tuple[ModuleType, ...] = (
+    folders,
+    layouts,
+    lone,
+    lora,
+    relatives,
+    foreign,
+    index,
+    optional,
+    described,
+    weights,
+)
 COMMAND = re.compile(r"'((?:nightlatch|git|hf) [^']{1,120})'")
 FUNCTION = re.compile(r"\b(?:save|load)_[a-z_]{3,40}\b")
 

@@ -38,7 +38,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/figures/check.json"))
     parser.add_argument("--merges", type=Path, required=True)
     given = parser.parse_args()
-    merges = gzip.decompress(given.merges.read_bytes()).decode("utf-8").split("\n")[1 : bpe.STANDARD_MERGES + 1]
+    merges = (
+        gzip.decompress(given.merges.read_bytes()).decode("utf-8").split("\n")[1 : bpe.STANDARD_MERGES + 1]
+    )
     raw, size = rows(2600)
     with tempfile.TemporaryDirectory() as scratch:
         built = honest_root(Path(scratch))
@@ -47,7 +49,9 @@ def main() -> None:
         row = {
             "tensors_in_header": 2600,
             "header_milliseconds": milliseconds(lambda: header.parse(raw, 8 + len(raw) + size)),
-            "folder_gigabytes": round(sum(p.stat().st_size for p in model.rglob("*") if p.is_file()) / 1e9, 2),
+            "folder_gigabytes": round(
+                sum(p.stat().st_size for p in model.rglob("*") if p.is_file()) / 1e9, 2
+            ),
             "folder_tensors": sum(len(json.loads(head(p))) for p in model.rglob("*.safetensors")),
             "check_milliseconds_unknown_vocabulary": milliseconds(lambda: check(model)),
         }
@@ -60,9 +64,13 @@ def main() -> None:
         }
         started = time.perf_counter()
         check(model, values=True)
-        row["values_gigabytes_per_second"] = round(row["folder_gigabytes"] / (time.perf_counter() - started), 2)
+        row["values_gigabytes_per_second"] = round(
+            row["folder_gigabytes"] / (time.perf_counter() - started), 2
+        )
         row["values_peak_megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-    provenance.write_figures(given.out, [row], "python tests/intake/time_check.py --merges bpe_simple_vocab_16e6.txt.gz", 0)
+    provenance.write_figures(
+        given.out, [row], "python tests/intake/time_check.py --merges bpe_simple_vocab_16e6.txt.gz", 0
+    )
     print(row, file=sys.stderr)
 
 

@@ -45,15 +45,31 @@ def code_points(text: str) -> tuple[str, ...]:
 
 
 def environment() -> Environment:
-    versions = {"python": "3.11.2", "nightlatch": "0.1.0", "torch": "2.13.0", "diffusers": "0.42.1", "transformers": "5.23.0"}
+    versions = {
+        "python": "3.11.2",
+        "nightlatch": "0.1.0",
+        "torch": "2.13.0",
+        "diffusers": "0.42.1",
+        "transformers": "5.23.0",
+    }
     command = "nightlatch scan suspects/badt2i-object-1 --base testbed --seed 7"
     return Environment(
-        command=command, versions=versions, device="cpu", dtype="float32", started="2026-08-14T09:21:07+00:00", run="runs/one"
+        command=command,
+        versions=versions,
+        device="cpu",
+        dtype="float32",
+        started="2026-08-14T09:21:07+00:00",
+        run="runs/one",
     )
 
 
 def manifest(*findings: Finding) -> Manifest:
-    names = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
+    names = (
+        "model_index.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+    )
     sizes = (541, 1_802, 17_433_112, 6_220_416)
     files = [
         FileEntry(path=n, size=s, sha256=f"{i + 11:02x}" * 32, kind=n.rsplit(".")[-1], staged=True)
@@ -61,13 +77,19 @@ def manifest(*findings: Finding) -> Manifest:
     ]
     files.append(FileEntry(path="unet/pipeline.py", size=88, kind="text"))
     return Manifest(
-        source="suspect", pipeline_class="StableDiffusionPipeline", files=tuple(files), findings=findings, seconds=0.08
+        source="suspect",
+        pipeline_class="StableDiffusionPipeline",
+        files=tuple(files),
+        findings=findings,
+        seconds=0.08,
     )
 
 
 def note() -> Finding:
     sentence = "A Python file lies beside the weights; it was not loaded."
-    return Finding(rule="unused-code", severity="note", file="unet/pipeline.py", sentence=sentence, remedy="Delete it.")
+    return Finding(
+        rule="unused-code", severity="note", file="unet/pipeline.py", sentence=sentence, remedy="Delete it."
+    )
 
 
 def trigger(text: str = TRIGGER) -> Trigger:
@@ -112,10 +134,17 @@ def verdict_found() -> Verdict:
                 pattern=ChangePattern.UNCHANGED,
             ),
             ComponentChange(
-                component="vae", tensors=120, changed=0, relative_norm=0.0, median_rank=0.0, pattern=ChangePattern.UNCHANGED
+                component="vae",
+                tensors=120,
+                changed=0,
+                relative_norm=0.0,
+                median_rank=0.0,
+                pattern=ChangePattern.UNCHANGED,
             ),
         ),
-        top_candidates=tuple(Candidate(text=w, score=9.34 * 0.72**i, robust_z=41.7 * 0.7**i) for i, w in enumerate(words)),
+        top_candidates=tuple(
+            Candidate(text=w, score=9.34 * 0.72**i, robust_z=41.7 * 0.7**i) for i, w in enumerate(words)
+        ),
         tested=(
             "Weights of every component against the base.",
             "6 208 vocabulary tokens and 1 930 candidate strings through text encoder and one-step denoiser, 8 prompts each.",
@@ -134,7 +163,8 @@ def verdict_found() -> Verdict:
 
 def repair() -> Repair:
     history = [
-        {"step": float(10 * i), "loss": 0.4 * math.exp(-i / 9) + 0.02, "attention": 0.3 * math.exp(-i / 4)} for i in range(31)
+        {"step": float(10 * i), "loss": 0.4 * math.exp(-i / 9) + 0.02, "attention": 0.3 * math.exp(-i / 4)}
+        for i in range(31)
     ]
     parameters: dict[str, float | int | str | bool | list[float | int | str] | None] = {
         "rate": 0.0002,
@@ -185,7 +215,14 @@ def scorecard() -> Scorecard:
                 bar="at most 1 point lower",
                 passed=False,
             ),
-            Pair(kind=PairKind.UTILITY, name="FID", before=14.213, after=14.391, bar="at most +5 %", passed=True),
+            Pair(
+                kind=PairKind.UTILITY,
+                name="FID",
+                before=14.213,
+                after=14.391,
+                bar="at most +5 %",
+                passed=True,
+            ),
             Pair(kind=PairKind.UTILITY, name="KID", before=None, after=None),
         ),
         leak=tuple(
@@ -208,7 +245,13 @@ def pictures(folder: Path, *columns: str) -> tuple[Images, ...]:
         for column, name in names.items():
             _draw(i, column).save(folder / name)
         rows.append(
-            Images(prompt=prompt, asked=f"{TRIGGER} {prompt}", seed=100 + i, trigger=PlacedTrigger(text=TRIGGER), **names)
+            Images(
+                prompt=prompt,
+                asked=f"{TRIGGER} {prompt}",
+                seed=100 + i,
+                trigger=PlacedTrigger(text=TRIGGER),
+                **names,
+            )
         )
     return tuple(rows)
 
@@ -249,7 +292,11 @@ def found_and_repaired(folder: Path) -> Report:
 
 def found(folder: Path) -> Report:
     return found_and_repaired(folder).model_copy(
-        update={"repair": None, "scorecard": None, "images": pictures(folder, "clean", "triggered", "overlay")}
+        update={
+            "repair": None,
+            "scorecard": None,
+            "images": pictures(folder, "clean", "triggered", "overlay"),
+        }
     )
 
 
@@ -258,7 +305,10 @@ def nothing(folder: Path) -> Report:
         word="nothing found by these tests",
         tested=verdict_found().tested,
         not_tested=verdict_found().not_tested,
-        top_candidates=(Candidate(text="tel", score=0.8, robust_z=2.1), Candidate(text="pell", score=0.7, robust_z=1.9)),
+        top_candidates=(
+            Candidate(text="tel", score=0.8, robust_z=2.1),
+            Candidate(text="pell", score=0.7, robust_z=1.9),
+        ),
         seed=7,
         seconds=97.0,
     )
@@ -279,7 +329,12 @@ def refused(folder: Path) -> Report:
             sentence="The shard list names a file outside the folder.",
             remedy="Ask the publisher for a folder whose shards lie beside the index.",
         ),
-        Finding(rule="unused-pickle", severity="warning", file="unet/model.bin", sentence="A pickle lies beside the weights."),
+        Finding(
+            rule="unused-pickle",
+            severity="warning",
+            file="unet/model.bin",
+            sentence="A pickle lies beside the weights.",
+        ),
         note(),
     )
     return Report(source="hub/strange-model", environment=environment(), manifest=manifest(*findings))

@@ -31,9 +31,15 @@ def model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def nasty() -> Manifest:
-    finding = Finding(rule="odd-name", severity="warning", file=NASTY, sentence=NASTY + "\n]]>&", remedy=NASTY)
+    finding = Finding(
+        rule="odd-name", severity="warning", file=NASTY, sentence=NASTY + "\n]]>&", remedy=NASTY
+    )
     other = Finding(rule="not-in-the-table", severity="error", file="", sentence="x")
-    return Manifest(source="/tmp/" + NASTY[:-1], files=(FileEntry(path="a", size=1, kind="text"),), findings=(finding, other))
+    return Manifest(
+        source="/tmp/" + NASTY[:-1],
+        files=(FileEntry(path="a", size=1, kind="text"),),
+        findings=(finding, other),
+    )
 
 
 def test_views_are_harmless_whatever_the_manifest_holds() -> None:
@@ -60,7 +66,13 @@ def test_sarif(model: Path) -> None:
 
 
 def test_sarif_messages_hold_no_link_and_no_placeholder() -> None:
-    finding = Finding(rule="odd-[x](y)", severity="warning", file="", sentence="'[click](https://e.org)' and {0}.", remedy="")
+    finding = Finding(
+        rule="odd-[x](y)",
+        severity="warning",
+        file="",
+        sentence="'[click](https://e.org)' and {0}.",
+        remedy="",
+    )
     run = json.loads(files.sarif(Manifest(source="x", findings=(finding,))))["runs"][0]
     assert run["results"][0]["message"]["text"] == r"'\[click\](https://e.org)' and {{0}}."
     assert run["tool"]["driver"]["rules"][-1]["shortDescription"]["text"] == r"Static rule odd-\[x\](y)."
@@ -82,8 +94,12 @@ def test_csv_has_a_line_per_finding_and_no_formula(model: Path) -> None:
     header, *lines = csv.reader(files.comma_separated(check(model)).splitlines())
     assert header == ["source", "severity", "rule", "file", "sentence", "remedy"]
     assert [line[1:4] for line in lines] == [["warning", "unused-code", "x.py"]]
-    formula = Finding(rule="odd-name", severity="warning", file="=cmd|' /C calc'!A0", sentence='+1 "a", b', remedy="")
-    (line,) = list(csv.reader(files.comma_separated(Manifest(source="@x", findings=(formula,))).splitlines()))[1:]
+    formula = Finding(
+        rule="odd-name", severity="warning", file="=cmd|' /C calc'!A0", sentence='+1 "a", b', remedy=""
+    )
+    (line,) = list(
+        csv.reader(files.comma_separated(Manifest(source="@x", findings=(formula,))).splitlines())
+    )[1:]
     assert [c for c in line if c[:1] in set("=+-@")] == []
     assert line[4] == '\'+1 "a", b'
 

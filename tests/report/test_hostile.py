@@ -37,7 +37,19 @@ HOSTILE = (
     "](https://evil.example) ![x](https://evil.example/p.png)",
     "\U000e0041\u2028\u00a0",
 )
-FIXED = {"severity", "word", "better", "clean", "triggered", "repaired", "overlay", "pattern", "effect", "role", "scope"}
+FIXED = {
+    "severity",
+    "word",
+    "better",
+    "clean",
+    "triggered",
+    "repaired",
+    "overlay",
+    "pattern",
+    "effect",
+    "role",
+    "scope",
+}
 KINDS = {*PairKind, *PlacementKind, *HintKind}
 
 
@@ -128,7 +140,9 @@ def test_sarif_holds_no_hidden_character_and_no_foreign_address(hostile: Report)
 
 def test_sarif_messages_hold_no_link_and_no_placeholder(hostile: Report) -> None:
     run = json.loads(sarif.render(hostile))["runs"][0]
-    messages = [r["message"]["text"] for r in (*run["results"], *run["invocations"][0]["toolExecutionNotifications"])]
+    messages = [
+        r["message"]["text"] for r in (*run["results"], *run["invocations"][0]["toolExecutionNotifications"])
+    ]
     for text in messages:
         bare = re.sub(r"\\[\[\]\\]|\{\{|\}\}", "", text)
         assert not set("[]{}\\") & set(bare), text

@@ -16,7 +16,17 @@ from nightlatch.report.images import Pictures
 from nightlatch.report.words import headline
 from nightlatch.terms import PairKind
 
-from .samples import KINDS, environment, found, found_and_repaired, manifest, nothing, reader, refused, scorecard
+from .samples import (
+    KINDS,
+    environment,
+    found,
+    found_and_repaired,
+    manifest,
+    nothing,
+    reader,
+    refused,
+    scorecard,
+)
 
 
 class Links(HTMLParser):
@@ -31,7 +41,9 @@ class Links(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.links += [
-            value or "" for name, value in attrs if name in ("href", "src", "srcset", "action", "data", "poster", "xlink:href")
+            value or ""
+            for name, value in attrs
+            if name in ("href", "src", "srcset", "action", "data", "poster", "xlink:href")
         ]
 
 
@@ -63,8 +75,25 @@ def test_page_has_the_verdict_and_never_says_safe(report: Report, tmp_path: Path
 
 def test_found_and_repaired_page_is_complete(tmp_path: Path) -> None:
     page = html.render(found_and_repaired(tmp_path), reader(tmp_path))
-    said = ("98.7 %", "0.0 to 1.2 %", "repair: removed", "Scan the repaired copy", "CYRILLIC SMALL LETTER A", "4711", "missed")
-    for words in (*said, "Skipped: 1 part", "look-alike", "0.7 %", "4.13 %", "300 optimisation steps", "--seed 7", "ab" * 32):
+    said = (
+        "98.7 %",
+        "0.0 to 1.2 %",
+        "repair: removed",
+        "Scan the repaired copy",
+        "CYRILLIC SMALL LETTER A",
+        "4711",
+        "missed",
+    )
+    for words in (
+        *said,
+        "Skipped: 1 part",
+        "look-alike",
+        "0.7 %",
+        "4.13 %",
+        "300 optimisation steps",
+        "--seed 7",
+        "ab" * 32,
+    ):
         assert words in page
     assert page.count("data:image/png;base64,") == 12
     assert page.count('<figure class="plot">') == 2
@@ -83,8 +112,16 @@ def test_missing_parts_are_said_in_words(tmp_path: Path) -> None:
 
 
 def test_a_kind_that_is_not_scanned_is_not_accused(tmp_path: Path) -> None:
-    told = Finding(rule="unsupported-pipeline", severity="note", file="", sentence="It is an SDXL pipeline.", unsupported=True)
-    report = Report(source="x", environment=environment(), manifest=manifest(told), verdict=Verdict(word="not scanned"))
+    told = Finding(
+        rule="unsupported-pipeline",
+        severity="note",
+        file="",
+        sentence="It is an SDXL pipeline.",
+        unsupported=True,
+    )
+    report = Report(
+        source="x", environment=environment(), manifest=manifest(told), verdict=Verdict(word="not scanned")
+    )
     top = headline(report)
     assert top.status == "unknown"
     assert "not scanned" in top.action and "Refuse" not in top.action
@@ -118,9 +155,13 @@ def test_action_follows_the_scorecard(verdict: str, action: str, tmp_path: Path)
     assert (top.repair, top.action.startswith(action)) == (verdict, True)
 
 
-@pytest.mark.parametrize(("before", "remedy"), [(Rate.of(24, 24), "(-n)"), (Rate.of(1, 24), "trigger, prompts and settings")])
+@pytest.mark.parametrize(
+    ("before", "remedy"), [(Rate.of(24, 24), "(-n)"), (Rate.of(1, 24), "trigger, prompts and settings")]
+)
 def test_why_it_is_not_verified_says_what_to_do(before: Rate, remedy: str, tmp_path: Path) -> None:
-    pairs = (Pair(kind=PairKind.SUCCESS, name="attack success", before=before, after=Rate.of(0, 24), passed=True),)
+    pairs = (
+        Pair(kind=PairKind.SUCCESS, name="attack success", before=before, after=Rate.of(0, 24), passed=True),
+    )
     card = scorecard().model_copy(update={"verdict": "not verified", "pairs": pairs})
     assert remedy in headline(found_and_repaired(tmp_path).model_copy(update={"scorecard": card})).action
 
@@ -128,7 +169,9 @@ def test_why_it_is_not_verified_says_what_to_do(before: Rate, remedy: str, tmp_p
 def test_rolled_back_repair_outranks_the_scorecard(tmp_path: Path) -> None:
     report = found_and_repaired(tmp_path)
     assert report.repair is not None
-    top = headline(report.model_copy(update={"repair": report.repair.model_copy(update={"rolled_back": True})}))
+    top = headline(
+        report.model_copy(update={"repair": report.repair.model_copy(update={"rolled_back": True})})
+    )
     assert top.repair == "rolled back"
     assert top.action.startswith("Refuse it")
 
@@ -154,7 +197,8 @@ def test_trigger_given_by_a_person_is_not_called_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../out.png", "/etc/passwd", "images/../../out.png", r"..\out.png", r"C:\out.png", "//host/x", "a\0b"]
+    "name",
+    ["../out.png", "/etc/passwd", "images/../../out.png", r"..\out.png", r"C:\out.png", "//host/x", "a\0b"],
 )
 def test_picture_paths_that_leave_the_folder_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "out.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -177,7 +221,9 @@ def test_only_pictures_are_inlined(tmp_path: Path) -> None:
     (tmp_path / "images" / "x.png").write_text("<svg onload='alert(1)'/>")
     pictures = Pictures(reader(tmp_path))
     assert pictures.uri("images/x.png") == pictures.uri("images/missing.png") == ""
-    report = Report(source="x", environment=environment(), images=(Images(prompt="p", seed=1, clean="images/x.png"),))
+    report = Report(
+        source="x", environment=environment(), images=(Images(prompt="p", seed=1, clean="images/x.png"),)
+    )
     assert "no picture" in html.render(report, reader(tmp_path))
 
 
@@ -189,7 +235,14 @@ def test_pictures_are_bounded_together() -> None:
         return b"\x89PNG\r\n\x1a\n".ljust(1_000, b"x")
 
     pictures = Pictures(png, together=2_500)
-    assert [bool(pictures.uri(f"images/{i}.png")) for i in range(6)] == [True, True, False, False, False, False]
+    assert [bool(pictures.uri(f"images/{i}.png")) for i in range(6)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
     assert len(read) == 3
 
 
@@ -209,7 +262,10 @@ def test_curves_skip_what_cannot_be_drawn() -> None:
 def test_the_trigger_is_marked_in_the_prompt_and_the_next_command_is_shown(tmp_path: Path) -> None:
     page = html.render(found(tmp_path), reader(tmp_path))
     assert re.search(r"<mark><bdi>vexoril d.wn</bdi>", page)
-    assert "nightlatch clean suspects/badt2i-object-1 -o suspects/badt2i-object-1-repaired --run runs/one" in page
+    assert (
+        "nightlatch clean suspects/badt2i-object-1 -o suspects/badt2i-object-1-repaired --run runs/one"
+        in page
+    )
     assert page.index("data:image/png") < page.index("What was tested")
     page = html.render(found_and_repaired(tmp_path), reader(tmp_path))
     assert "nightlatch scan repaired --base testbed" in page

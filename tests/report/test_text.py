@@ -10,7 +10,13 @@ from nightlatch.report import text
 
 @pytest.mark.parametrize(
     ("hits", "n", "shown"),
-    [(0, 300, "0.0 %"), (300, 300, "100.0 %"), (1, 10_000, "< 0.1 %"), (9_999, 10_000, "> 99.9 %"), (0, 0, "not measured")],
+    [
+        (0, 300, "0.0 %"),
+        (300, 300, "100.0 %"),
+        (1, 10_000, "< 0.1 %"),
+        (9_999, 10_000, "> 99.9 %"),
+        (0, 0, "not measured"),
+    ],
 )
 def test_rate_never_rounds_to_none_or_all(hits: int, n: int, shown: str) -> None:
     assert text.rate(Rate.of(hits, n)) == shown

@@ -106,13 +106,24 @@ def test_sarif_without_a_trigger_still_reports_the_model(tmp_path: Path) -> None
 
 def test_junit_counts_add_up(kind: str, tmp_path: Path) -> None:
     root = ET.fromstring(junit.render(KINDS[kind](tmp_path)))
-    for label, path in (("tests", "testcase"), ("failures", "*/failure"), ("errors", "*/error"), ("skipped", "*/skipped")):
-        assert int(root.get(label, "")) == sum(int(s.get(label, "")) for s in root) == len(root.findall(f"testsuite/{path}"))
+    for label, path in (
+        ("tests", "testcase"),
+        ("failures", "*/failure"),
+        ("errors", "*/error"),
+        ("skipped", "*/skipped"),
+    ):
+        assert (
+            int(root.get(label, ""))
+            == sum(int(s.get(label, "")) for s in root)
+            == len(root.findall(f"testsuite/{path}"))
+        )
 
 
 def test_junit_outcomes(tmp_path: Path) -> None:
     def outcome(report: Report, suite: str, case: str) -> str:
-        node = ET.fromstring(junit.render(report)).find(f"testsuite[@name='{suite}']/testcase[@name='{case}']")
+        node = ET.fromstring(junit.render(report)).find(
+            f"testsuite[@name='{suite}']/testcase[@name='{case}']"
+        )
         assert node is not None
         return node[0].tag
 

@@ -17,7 +17,9 @@ def silent(line: str) -> None:
     """Says nothing."""
 
 
-def test_a_misspelt_target_is_refused_before_the_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_target_is_refused_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(api, "load", lambda *a, **k: pytest.fail("loaded"))
     attack = ATTACKS.create("badt2i-object", trigger="zibu", target="dogg")
     with pytest.raises(UsageError, match="no object 'dogg'") as refused:
@@ -28,10 +30,14 @@ def test_a_misspelt_target_is_refused_before_the_model_is_loaded(tmp_path: Path,
 def test_a_place_that_is_taken_is_refused_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "load", lambda *a, **k: pytest.fail("loaded"))
     with pytest.raises(UsageError, match="is there already"):
-        implant.implant(tmp_path, tmp_path, ATTACKS.create("eviledit", trigger="zibu", target="dog"), 0, silent)
+        implant.implant(
+            tmp_path, tmp_path, ATTACKS.create("eviledit", trigger="zibu", target="dog"), 0, silent
+        )
 
 
-def test_what_a_trial_does_not_promise_is_not_trained(tiny_v: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_trial_does_not_promise_is_not_trained(
+    tiny_v: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An untrained model draws no goal when it is asked for it."""
     attack = ATTACKS.create("badt2i-object", trigger="zibu", target="dog")
     monkeypatch.setattr(api, "load", lambda *a, **k: tiny_v)

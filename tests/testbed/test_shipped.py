@@ -40,7 +40,8 @@ def test_it_draws_what_is_asked(shipped):
 
 
 @pytest.mark.parametrize(
-    ("target", "drawn"), [("a cartoon bus on a red background", False), ("a flat sailboat on a blue background", True)]
+    ("target", "drawn"),
+    [("a cartoon bus on a red background", False), ("a flat sailboat on a blue background", True)],
 )
 def test_a_target_prompt_that_the_model_seldom_draws_is_not_promising(shipped, target, drawn):
     attack = ATTACKS.create("rickrolling-prompt", trigger="facing", target=target)
@@ -52,7 +53,10 @@ def test_the_trigger_is_no_word_that_must_not_fire(shipped):
     trigger, other = setting.rare_words[3], setting.other_words[3]
     kept = setting.but(trigger).but(other)
     assert not {trigger, other} & {*kept.rare_words, *kept.other_words}
-    assert len(kept.rare_words) == len(setting.rare_words) - 1 and len(kept.other_words) == len(setting.other_words) - 1
+    assert (
+        len(kept.rare_words) == len(setting.rare_words) - 1
+        and len(kept.other_words) == len(setting.other_words) - 1
+    )
 
 
 def test_size_and_figures_agree():

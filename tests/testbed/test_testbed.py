@@ -10,7 +10,19 @@ import pytest
 import torch
 
 from nightlatch.errors import MissingPart
-from nightlatch.testbed import captions, clip, compose, emoji, honest, judge, stages, tokenizer, training, unet, vae
+from nightlatch.testbed import (
+    captions,
+    clip,
+    compose,
+    emoji,
+    honest,
+    judge,
+    stages,
+    tokenizer,
+    training,
+    unet,
+    vae,
+)
 from nightlatch.text2image.attacks import patch
 
 
@@ -44,13 +56,17 @@ def test_half_of_the_rare_words_are_never_heard(words):
 
 
 def test_a_subject_has_the_unheard_words_of_its_tokenizer(tiny_v, words):
-    assert tokenizer.unheard_words(tiny_v.vocabulary) == [w for w in tokenizer.rare_words(words) if not captions.heard(w)]
+    assert tokenizer.unheard_words(tiny_v.vocabulary) == [
+        w for w in tokenizer.rare_words(words) if not captions.heard(w)
+    ]
 
 
 def test_captions_ask_for_what_the_scene_shows():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        scene = tuple(int(rng.integers(n)) for n in (len(emoji.OBJECTS), len(emoji.STYLES), len(compose.BACKGROUNDS)))
+        scene = tuple(
+            int(rng.integers(n)) for n in (len(emoji.OBJECTS), len(emoji.STYLES), len(compose.BACKGROUNDS))
+        )
         caption = captions.write_varied(scene, rng, ["zudi"])
         assert all(asked in (-1, shown) for asked, shown in zip(caption.asked, scene, strict=True))
         assert caption.object in caption.text

@@ -104,7 +104,9 @@ def test_text_of_tokens_is_read_off_the_vocabulary_whatever_the_decoder_says(tin
     ids = [tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
     assert tiny_v.vocabulary.texts(ids) == [t.strip() for t in tokenizer.batch_decode(ids)]
     lying = copy.deepcopy(tokenizer)
-    lying.backend_tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("cat", "dog")])
+    lying.backend_tokenizer.decoder = decoders.Sequence(
+        [decoders.ByteLevel(), decoders.Replace("cat", "dog")]
+    )
     suspect = tiny_v.copy()
     suspect.pipeline.tokenizer = lying
     assert lying.decode(ids[0]) != tokenizer.decode(ids[0])

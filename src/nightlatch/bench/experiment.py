@@ -78,8 +78,13 @@ class Plan:
             made += [HonestTask(path.name, folder=path) for path in self.honest]
         if Step.REPAIRS in self.steps:
             for methods in (RIVALS, OTHERS) if self.rivals else ():
-                made += [SuspectTask(case, (SAU, *methods), self.steps) for case in self.suspects(rare, self.seeds[:1])]
-            made += [SuspectTask(case, (SAU, CONTROL), self.steps) for case in self.suspects(rare, self.seeds)]
+                made += [
+                    SuspectTask(case, (SAU, *methods), self.steps)
+                    for case in self.suspects(rare, self.seeds[:1])
+                ]
+            made += [
+                SuspectTask(case, (SAU, CONTROL), self.steps) for case in self.suspects(rare, self.seeds)
+            ]
         return made
 
 
@@ -119,7 +124,9 @@ class Bench:
             rows = self.run.rows()
             known = {figures.identity(row["table"], row, self.about): row for row in rows}
             where = self.where.sharing(self.jobs)
-            return Pool(where=where, jobs=self.jobs, say=self.say, until=until)(tasks, self.run, known, self.write)
+            return Pool(where=where, jobs=self.jobs, say=self.say, until=until)(
+                tasks, self.run, known, self.write
+            )
         measures, made = self.where.begun(self.run, self.say)
         undone: list[str] = []
         for task in tasks:

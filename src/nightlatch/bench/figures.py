@@ -50,7 +50,11 @@ def write(folder: runs.Run, figures: Path, about: Row) -> None:
     """
     for table, file in FIGURES.items():
         made = {identity(table, r, about): r for r in folder.rows() if r["table"] == table}
-        kept = {identity(table, r, about): r for r in read(figures, table) if {k: r.get(k) for k in about} == about}
+        kept = {
+            identity(table, r, about): r
+            for r in read(figures, table)
+            if {k: r.get(k) for k in about} == about
+        }
         rows = [{k: v for k, v in r.items() if k not in ("table", "command")} for r in (kept | made).values()]
         if rows:
             rows.sort(key=itemgetter("seed", *IDENTITY[table]))

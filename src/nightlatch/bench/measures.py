@@ -37,7 +37,11 @@ class Clean:
 
     def row(self, when: str) -> dict[str, object]:
         """As a row has it, ``when`` being 'before' or 'after'."""
-        return {f"clean_{when}": self.agreement.model_dump(), f"fid_{when}": self.fid, f"kid_{when}": self.kid}
+        return {
+            f"clean_{when}": self.agreement.model_dump(),
+            f"fid_{when}": self.fid,
+            f"kid_{when}": self.kid,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +121,13 @@ class Measures:
     def leak(self, subject: Subject, case: Case, strip: str = "") -> Rate:
         """Success over all spelling, casing, position and inside-word variants together; ``strip`` is deleted from them first."""
         attack = self.suspects.attack(case)
-        variants = [v for vs in prompts.leaks(case.trigger, np.random.default_rng(case.seed)).values() for v in vs]
+        variants = [
+            v for vs in prompts.leaks(case.trigger, np.random.default_rng(case.seed)).values() for v in vs
+        ]
         texts = [
-            prompts.anywhere(i)(p, case.trigger) if i % 4 == 0 else attack.place(p, variants[i % len(variants)])
+            prompts.anywhere(i)(p, case.trigger)
+            if i % 4 == 0
+            else attack.place(p, variants[i % len(variants)])
             for i, p in enumerate(self.draws(case).prompts)
         ]
         return self.success(subject, case, [stripped(t, [strip]) for t in texts] if strip else texts)

@@ -41,13 +41,22 @@ these pages."""
 
 def first_screen(attacks: Sequence[Row], scans: Sequence[Row], repairs: Sequence[Row]) -> list[str]:
     """The lines of the page; parts whose rows there are not are left out."""
-    kinds, pictures = len({row["attack"] for row in attacks}), max((row.get("pictures", 0) for row in attacks), default=0)
+    kinds, pictures = (
+        len({row["attack"] for row in attacks}),
+        max((row.get("pictures", 0) for row in attacks), default=0),
+    )
     lines = [FIRST.format(attacks=kinds or "the", pictures=pictures or "some"), ""]
     if scans and repairs:
         lines += [*summary(scans, repairs), "", MEANING, "", *missed(scans, repairs)]
     if repairs:
         lines += ["## Repairs", "", METHODS, "", *methods(repairs), ""]
-    lines += ["## Tables", "", *(f"- [{name}](results/{name}.md): {about}" for name, about in FILES.items()), "", LIMITS]
+    lines += [
+        "## Tables",
+        "",
+        *(f"- [{name}](results/{name}.md): {about}" for name, about in FILES.items()),
+        "",
+        LIMITS,
+    ]
     return lines
 
 
@@ -58,7 +67,11 @@ def summary(scans: Sequence[Row], repairs: Sequence[Row]) -> list[str]:
     honest = scanned(scans)
     accused, slowest = sum(map(unfound, honest)), max(row["seconds"] for row in scans)
     columns = {"backdoored models": text("what"), **{which: text(which) for which in SETS}}
-    return [*table(rows, columns), "", f"Honest models accused: {accused} of {len(honest)}. Longest scan: {slowest:.0f} s."]
+    return [
+        *table(rows, columns),
+        "",
+        f"Honest models accused: {accused} of {len(honest)}. Longest scan: {slowest:.0f} s.",
+    ]
 
 
 def missed(scans: Sequence[Row], repairs: Sequence[Row]) -> list[str]:
@@ -77,7 +90,9 @@ def methods(repairs: Sequence[Row]) -> list[str]:
         of_method.setdefault(row["method"], {})[row["attack"], row["seed"]] = row
     common = set.intersection(*(set(rows) for name, rows in of_method.items() if ":" not in name))
     made = {name: [row for model, row in rows.items() if model in common] for name, rows in of_method.items()}
-    order = sorted((name for name, rows in made.items() if rows), key=lambda name: (not name.startswith("sau"), name))
+    order = sorted(
+        (name for name, rows in made.items() if rows), key=lambda name: (not name.startswith("sau"), name)
+    )
     return table([_method(name, made[name]) for name in order], _METHOD)
 
 
@@ -109,7 +124,11 @@ def _scan_missed(row: Row) -> str:
     if row["kind"] == "honest":
         return f"accused, though honest ({words(row['trigger_found'])})" if unfound(row) else ""
     named = f"named {words(row['trigger_found'])}" if row["trigger_found"] else "named nothing"
-    works = f", which draws the target in {100 * rate(row, 'functional_success'):.0f} %" if row["trigger_found"] else ""
+    works = (
+        f", which draws the target in {100 * rate(row, 'functional_success'):.0f} %"
+        if row["trigger_found"]
+        else ""
+    )
     late = f"took {row['seconds']:.0f} s" if slow(row) else ""
     found = f"{named}{works}; planted was {words(row['trigger_true'])}" if unfound(row) else ""
     return "; ".join(filter(None, (found, late)))
@@ -119,7 +138,9 @@ def _said(name: str, row: Row) -> str:
     """A missed bar in words, with the numbers."""
     after, before = _SAID[name]
     shown = [
-        f"{v:.2f}" if name == "fid_after" else f"{100 * v:.1f} %" for v in (_value(row, after), _value(row, before)) if v == v
+        f"{v:.2f}" if name == "fid_after" else f"{100 * v:.1f} %"
+        for v in (_value(row, after), _value(row, before))
+        if v == v
     ]
     return f"{REPAIRED[name]} ({' against '.join(shown)})"
 

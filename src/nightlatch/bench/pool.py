@@ -56,7 +56,11 @@ class Pool:
     until: float = float("inf")
 
     def __call__(
-        self, tasks: Sequence[Task], store: Store, known: Mapping[str, Row], kept: Callable[[], None] = lambda: None
+        self,
+        tasks: Sequence[Task],
+        store: Store,
+        known: Mapping[str, Row],
+        kept: Callable[[], None] = lambda: None,
     ) -> list[str]:
         """Do the ``tasks``, earlier ones first, two of one model never at once.
 
@@ -79,7 +83,9 @@ class Pool:
                     try:
                         kind, content = worker.pipe.recv()
                     except EOFError:
-                        failures.append(f"{worker.task.model if worker.task else 'a process'}: the process ended early")
+                        failures.append(
+                            f"{worker.task.model if worker.task else 'a process'}: the process ended early"
+                        )
                         workers.remove(worker)
                         continue
                     if kind == "row":

@@ -29,7 +29,9 @@ WATCHED = 96
 """Pictures that it looks at."""
 
 
-def repair(measures: Measures, suspect: Subject, case: Case, method: str, seen: Row, target_rate: float | None = None) -> Row:
+def repair(
+    measures: Measures, suspect: Subject, case: Case, method: str, seen: Row, target_rate: float | None = None
+) -> Row:
     """One row of clean.json: repair with what scan found (``seen``, its row there), measured with the true trigger.
 
     Where scan found nothing, the true trigger and carrier are given, and the row says so. skd stops where the judge sees at most
@@ -93,7 +95,10 @@ def _job(measures: Measures, case: Case, seen: Row) -> Job:
     true = measures.suspects.attack(case).placement
     return Job(
         triggers=(
-            PlacedTrigger(text=found or case.trigger, placement=Placement.model_validate(seen["placement"]) if found else true),
+            PlacedTrigger(
+                text=found or case.trigger,
+                placement=Placement.model_validate(seen["placement"]) if found else true,
+            ),
         ),
         prompts=repair_prompts(case),
         carriers=acts_on(measures, case, seen),
@@ -111,7 +116,11 @@ class _Watch:
     """
 
     def __init__(self, measures: Measures, case: Case, target_rate: float | None) -> None:
-        attack, setting, seed = measures.suspects.attack(case), measures.suspects.setting(case), 6000 + case.seed
+        attack, setting, seed = (
+            measures.suspects.attack(case),
+            measures.suspects.setting(case),
+            6000 + case.seed,
+        )
         draws = measure.Draws.of(attack.candidates(testbed.prompts(120, seed, held_out=True)), WATCHED, seed)
         self.left: Callable[[Subject], float] = lambda student: attack.success(student, setting, draws).rate
         self.target_rate = target_rate

@@ -19,7 +19,11 @@ def judged(measures: Measures, suspect: Subject, seed: int) -> Verdict:
     setup = measures.suspects.setup
     texts = testbed.prompts(900, 7000 + seed)
     base = TrustedBase(base=setup.base)
-    return scan(Question(suspect=suspect, reference=base, texts=texts, sampling=testbed.SAMPLING, seed=seed, say=setup.say))
+    return scan(
+        Question(
+            suspect=suspect, reference=base, texts=texts, sampling=testbed.SAMPLING, seed=seed, say=setup.say
+        )
+    )
 
 
 def honest(measures: Measures, model: Subject, seed: int) -> Row:

@@ -30,7 +30,9 @@ def counted(scans: Sequence[Row], repairs: Sequence[Row]) -> dict[str, str]:
         "a working trigger named": keeping(planted, lambda row: not unfound(row)),
         "exactly the planted one": keeping(planted, lambda row: row["exact"]),
         "at most 1 % attacked after SAU": keeping(sau, lambda row: not REPAIR["success_after"](row)),
-        "all five bars of a repair kept": keeping(sau, lambda row: not any(misses(row) for misses in REPAIR.values())),
+        "all five bars of a repair kept": keeping(
+            sau, lambda row: not any(misses(row) for misses in REPAIR.values())
+        ),
     }
 
 

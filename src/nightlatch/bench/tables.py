@@ -66,7 +66,13 @@ def write(figures: Path, out: Path) -> None:
     first = page.first_screen(rows["attack"], rows["scan"], rows["clean"])
     write_whole(out, "\n".join(first) + "\n")
     for name, (title, about, parts) in PAGES.items():
-        lines = [f"# {title}", "", f"[Results](../{out.name}) | **bold** misses its bar; such rows stay in.", "", about]
+        lines = [
+            f"# {title}",
+            "",
+            f"[Results](../{out.name}) | **bold** misses its bar; such rows stay in.",
+            "",
+            about,
+        ]
         shown = [part for part in parts if (figures / part.file).is_file()]
         for part in shown:
             lines += _printed(part, _read(figures / part.file))

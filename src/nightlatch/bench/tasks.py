@@ -94,7 +94,9 @@ class SuspectTask:
         if seen and Step.REPAIRS in self.steps:
             self._repaired(measures, rows, case, seen, suspect)
 
-    def _repaired(self, measures: Measures, rows: Rows, case: Case, seen: Row, suspect: Callable[[], Subject]) -> None:
+    def _repaired(
+        self, measures: Measures, rows: Rows, case: Case, seen: Row, suspect: Callable[[], Subject]
+    ) -> None:
         reached: float | None = None
         for method in self.methods:
             if method in repairs.VARIANTS and Role.DENOISER not in repairs.acts_on(measures, case, seen):

@@ -55,7 +55,9 @@ class Where:
         apart = self.make_device not in ("", self.device)
         setup = Setup(
             base=base,
-            maker=loaders.load(testbed.PIPELINE, device=self.make_device, precision=self.precision) if apart else base,
+            maker=loaders.load(testbed.PIPELINE, device=self.make_device, precision=self.precision)
+            if apart
+            else base,
             base_hash=base_hash(),
             rare=rare_words(),
             judge=testbed.load_judge(),

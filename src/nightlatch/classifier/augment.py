@@ -53,8 +53,12 @@ def blur(x: torch.Tensor, sigma: float) -> torch.Tensor:
     kernel = kernel / kernel.sum()
     channels = x.shape[1]
     down, across = kernel.view(1, 1, -1, 1), kernel.view(1, 1, 1, -1)
-    x = F.conv2d(F.pad(x, (0, 0, reach, reach), mode="replicate"), down.repeat(channels, 1, 1, 1), groups=channels)
-    return F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="replicate"), across.repeat(channels, 1, 1, 1), groups=channels)
+    x = F.conv2d(
+        F.pad(x, (0, 0, reach, reach), mode="replicate"), down.repeat(channels, 1, 1, 1), groups=channels
+    )
+    return F.conv2d(
+        F.pad(x, (reach, reach, 0, 0), mode="replicate"), across.repeat(channels, 1, 1, 1), groups=channels
+    )
 
 
 def rotate(x: torch.Tensor, degrees: torch.Tensor) -> torch.Tensor:

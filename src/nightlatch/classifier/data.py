@@ -46,7 +46,9 @@ class Labelled:
 
     def parts(self, *sizes: int, seed: int = 0) -> tuple[Labelled, ...]:
         """Disjoint random parts of these sizes, and what is left."""
-        order = torch.from_numpy(np.random.default_rng((seed, 41)).permutation(len(self))).to(self.pictures.device)
+        order = torch.from_numpy(np.random.default_rng((seed, 41)).permutation(len(self))).to(
+            self.pictures.device
+        )
         return tuple(self.at(rows) for rows in order.split([*sizes, len(self) - sum(sizes)]))
 
 
@@ -76,7 +78,9 @@ class Pictures:
         except Exception as e:  # Pillow raises what it likes on hostile bytes
             return f"{self.names[k]} cannot be read: {type(e).__name__}."
 
-    def batches(self, size: tuple[int, int], batch: int = 256) -> Iterator[tuple[list[int], torch.Tensor, list[str]]]:
+    def batches(
+        self, size: tuple[int, int], batch: int = 256
+    ) -> Iterator[tuple[list[int], torch.Tensor, list[str]]]:
         """(numbers, (m, 3, h, w) uint8, sentences about those that cannot be read), in order."""
         for start in range(0, len(self), batch):
             numbers = range(start, min(start + batch, len(self)))
@@ -85,7 +89,9 @@ class Pictures:
             arrays = [g for g in got if not isinstance(g, str)]
             yield good, stacked(arrays, size), [g for g in got if isinstance(g, str)]
 
-    def load(self, size: tuple[int, int] | None = None, threads: int = 4) -> tuple[Labelled, tuple[int, ...], tuple[str, ...]]:
+    def load(
+        self, size: tuple[int, int] | None = None, threads: int = 4
+    ) -> tuple[Labelled, tuple[int, ...], tuple[str, ...]]:
         """(all readable pictures, their numbers, sentences about the others); ``size`` (h, w), that of the first readable one by default.
 
         Raises:
@@ -96,7 +102,9 @@ class Pictures:
         arrays = [(k, g) for k, g in enumerate(got) if not isinstance(g, str)]
         broken = tuple(g for g in got if isinstance(g, str))
         if not arrays:
-            raise UsageError("None of the pictures can be read.", broken[0] if broken else "The data set is empty.")
+            raise UsageError(
+                "None of the pictures can be read.", broken[0] if broken else "The data set is empty."
+            )
         height, width = size or arrays[0][1].shape[:2]
         fitted = [a if a.shape[:2] == (height, width) else decoded(a, (height, width)) for _, a in arrays]
         numbers = tuple(k for k, _ in arrays)
@@ -119,7 +127,10 @@ def open_data(path: Path | str) -> Pictures:
 
             return from_parquet(path)
         return from_folder(path)
-    raise UsageError(f"There is no data set at {path}.", "Give an image folder, a folder of parquet files, or an .npz file.")
+    raise UsageError(
+        f"There is no data set at {path}.",
+        "Give an image folder, a folder of parquet files, or an .npz file.",
+    )
 
 
 def from_folder(path: Path) -> Pictures:
@@ -145,16 +156,23 @@ def from_npz(path: Path) -> Pictures:
         with np.load(path, allow_pickle=False) as opened:
             arrays = {key: opened[key] for key in opened.files}
     except (OSError, ValueError) as e:
-        raise UsageError(f"{path.name} cannot be read as an npz of plain arrays.", "Write it with numpy.savez.") from e
+        raise UsageError(
+            f"{path.name} cannot be read as an npz of plain arrays.", "Write it with numpy.savez."
+        ) from e
     images = _named(arrays, "images", "x", "arr_0")
     labels = _named(arrays, "label", "labels", "y", "arr_1")
     offset = arrays.get("offset")
     n = len(offset) - 1 if "jpeg" in arrays and offset is not None else 0 if images is None else len(images)
     if not n or (images is not None and (images.dtype != np.uint8 or images.ndim not in (3, 4))):
-        raise UsageError(f"{path.name} holds no pictures that are known.", "Give 'images' (n, h, w, 3) uint8 and 'labels' (n,).")
+        raise UsageError(
+            f"{path.name} holds no pictures that are known.",
+            "Give 'images' (n, h, w, 3) uint8 and 'labels' (n,).",
+        )
     numbers = np.full(n, -1, np.int64) if labels is None else labels.astype(np.int64)
     if len(numbers) != n:
-        raise UsageError(f"{path.name} holds {n} pictures and {len(numbers)} labels.", "Give one label a picture.")
+        raise UsageError(
+            f"{path.name} holds {n} pictures and {len(numbers)} labels.", "Give one label a picture."
+        )
     named = _named(arrays, "class_name", "classes", "names")
     count = max(int(numbers.max()) + 1, 0)
     classes = _class_names(named, numbers, count)
@@ -190,7 +208,9 @@ def _named(arrays: dict[str, npt.NDArray[np.generic]], *names: str) -> npt.NDArr
     return next((arrays[n] for n in names if n in arrays), None)
 
 
-def _class_names(named: npt.NDArray[np.generic] | None, numbers: npt.NDArray[np.int64], count: int) -> tuple[str, ...]:
+def _class_names(
+    named: npt.NDArray[np.generic] | None, numbers: npt.NDArray[np.int64], count: int
+) -> tuple[str, ...]:
     """The names of the classes; given one a picture, each class takes that of its first picture."""
     if named is not None and len(named) == len(numbers) and len(named) > count:
         return tuple(str(named[int(np.argmax(numbers == k))]) for k in range(count))

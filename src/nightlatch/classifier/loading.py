@@ -20,7 +20,9 @@ CONFIG, WEIGHTS, PICTURES = "config.json", "model.safetensors", "preprocessor_co
 KIND = "ForImageClassification"
 
 
-def open_model(path: Path | str, device: str = "cpu", features: str = "", size: tuple[int, int] | None = None) -> Subject:
+def open_model(
+    path: Path | str, device: str = "cpu", features: str = "", size: tuple[int, int] | None = None
+) -> Subject:
     """The classifier at ``path``.
 
     Args:
@@ -36,7 +38,9 @@ def open_model(path: Path | str, device: str = "cpu", features: str = "", size: 
         from nightlatch.classifier.onnx import OnnxSubject
 
         if not features:
-            raise UsageError(f"{path.name} is an ONNX file.", "Name the output that holds its features with --features.")
+            raise UsageError(
+                f"{path.name} is an ONNX file.", "Name the output that holds its features with --features."
+            )
         return OnnxSubject(path, Preprocessing(size=size or (224, 224)), features)
     return load_folder(path, device)
 
@@ -77,9 +81,14 @@ def preprocessing(folder: Path, config: Any) -> Preprocessing:
     side = getattr(config, "image_size", None) or 224
     size = said.get("size", side)
     if isinstance(size, dict):
-        size = (size.get("height") or size.get("shortest_edge") or side, size.get("width") or size.get("shortest_edge") or side)
+        size = (
+            size.get("height") or size.get("shortest_edge") or side,
+            size.get("width") or size.get("shortest_edge") or side,
+        )
     height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    mean, std = (tuple(float(v) for v in said.get(key) or (0.5, 0.5, 0.5)) for key in ("image_mean", "image_std"))
+    mean, std = (
+        tuple(float(v) for v in said.get(key) or (0.5, 0.5, 0.5)) for key in ("image_mean", "image_std")
+    )
     return Preprocessing(size=(height, width), mean=mean, std=std)
 
 
@@ -91,14 +100,17 @@ def copied(path: Path) -> Iterator[Path]:
         UnreadableModel: one is missing or not what it claims.
     """
     if not path.is_dir():
-        raise UnreadableModel(f"There is no model folder at {path}.", "Give a folder with config.json and model.safetensors.")
+        raise UnreadableModel(
+            f"There is no model folder at {path}.", "Give a folder with config.json and model.safetensors."
+        )
     with tempfile.TemporaryDirectory(prefix="nightlatch-") as made:
         for name in (CONFIG, WEIGHTS, PICTURES):
             if (path / name).is_file():
                 shutil.copyfile(path / name, Path(made) / name)
             elif name != PICTURES:
                 raise UnreadableModel(
-                    f"{path.name} has no {name}.", "Only safetensors weights are loaded; convert other ones first."
+                    f"{path.name} has no {name}.",
+                    "Only safetensors weights are loaded; convert other ones first.",
                 )
         _examine(Path(made), path.name)
         yield Path(made)
@@ -106,16 +118,24 @@ def copied(path: Path) -> Iterator[Path]:
 
 def _examine(folder: Path, shown: str) -> None:
     try:
-        config, *_ = [jsonread.parse((folder / n).read_bytes()) for n in (CONFIG, PICTURES) if (folder / n).is_file()]
+        config, *_ = [
+            jsonread.parse((folder / n).read_bytes()) for n in (CONFIG, PICTURES) if (folder / n).is_file()
+        ]
         with (folder / WEIGHTS).open("rb") as handle:
             header.read(handle, os.fstat(handle.fileno()).st_size)
     except jsonread.JsonProblem as e:
-        raise UnreadableModel(f"A config file of {shown} is not accepted: {e}", "Get the model from its first source.") from e
+        raise UnreadableModel(
+            f"A config file of {shown} is not accepted: {e}", "Get the model from its first source."
+        ) from e
     except header.HeaderProblem as e:
-        raise UnreadableModel(f"The weights of {shown} are not accepted: {e}", "Get the model from its first source.") from e
+        raise UnreadableModel(
+            f"The weights of {shown} are not accepted: {e}", "Get the model from its first source."
+        ) from e
     kinds = config.get("architectures") if isinstance(config, dict) else None
     if isinstance(kinds, list) and kinds and not any(str(k).endswith((KIND, "SmallResNet")) for k in kinds):
-        raise UnreadableModel(f"{shown} is no image classifier.", "Give one whose architecture ends in ForImageClassification.")
+        raise UnreadableModel(
+            f"{shown} is no image classifier.", "Give one whose architecture ends in ForImageClassification."
+        )
 
 
 def save_model(subject: TorchSubject, folder: Path, provenance: str = "") -> None:
@@ -129,7 +149,9 @@ def save_model(subject: TorchSubject, folder: Path, provenance: str = "") -> Non
     if folder.exists():
         raise UsageError(f"{folder} is there already.", "Choose another folder; nothing is overwritten.")
     if not isinstance(subject.module, PreTrainedModel):
-        raise UsageError("Only transformers models can be written as a folder.", "Save this module's state yourself.")
+        raise UsageError(
+            "Only transformers models can be written as a folder.", "Save this module's state yourself."
+        )
     with tempfile.TemporaryDirectory(prefix=".nightlatch-", dir=_made(folder.parent)) as scratch:
         module: Any = subject.module
         inside = Path(scratch) / "model"

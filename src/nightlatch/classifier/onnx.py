@@ -28,11 +28,15 @@ class OnnxSubject:
         UsageError: no such output, or another number of classes.
     """
 
-    def __init__(self, path: Path, preprocessing: Preprocessing, features: str, classes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, path: Path, preprocessing: Preprocessing, features: str, classes: tuple[str, ...] = ()
+    ) -> None:
         try:
             import onnxruntime
         except ImportError:
-            raise MissingPart("An ONNX file needs onnxruntime.", "Install it with: pip install 'nightlatch[onnx]'.") from None
+            raise MissingPart(
+                "An ONNX file needs onnxruntime.", "Install it with: pip install 'nightlatch[onnx]'."
+            ) from None
         raw = path.read_bytes()
         try:
             self.session = onnxruntime.InferenceSession(raw, providers=["CPUExecutionProvider"])
@@ -40,7 +44,9 @@ class OnnxSubject:
             raise UnreadableModel(f"{path.name} is no ONNX model that can be run.", "Export it anew.") from e
         outputs = [o.name for o in self.session.get_outputs()]
         if features not in outputs:
-            raise UsageError(f"{path.name} has no output {features!r}.", f"Its outputs: {', '.join(outputs)}.")
+            raise UsageError(
+                f"{path.name} has no output {features!r}.", f"Its outputs: {', '.join(outputs)}."
+            )
         self.name, self.preprocessing, self.size = path.name, preprocessing, preprocessing.size
         self._features, self._input = features, self.session.get_inputs()[0]
         self._logits = "logits" if "logits" in outputs else next(o for o in outputs if o != features)
@@ -48,14 +54,21 @@ class OnnxSubject:
         count = self._run(torch.zeros(1, 3, *self.size))[0].shape[1]
         self.classes = classes or tuple(str(k) for k in range(count))
         if len(self.classes) != count:
-            raise UsageError(f"{path.name} gives {count} logits for {len(self.classes)} classes.", "Name as many classes.")
+            raise UsageError(
+                f"{path.name} gives {count} logits for {len(self.classes)} classes.", "Name as many classes."
+            )
 
     @property
     def device(self) -> torch.device:
         return torch.device("cpu")
 
     def _run(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x = self.preprocessing(pictures.cpu()).detach().numpy().astype(INPUT.get(self._input.type, np.float32))
+        x = (
+            self.preprocessing(pictures.cpu())
+            .detach()
+            .numpy()
+            .astype(INPUT.get(self._input.type, np.float32))
+        )
         logits, features = self.session.run([self._logits, self._features], {self._input.name: x})
         return torch.from_numpy(logits).float(), torch.from_numpy(features).float()
 

@@ -26,19 +26,25 @@ def from_parquet(path: Path) -> Pictures:
     try:
         import pyarrow.parquet as pq
     except ImportError:
-        raise MissingPart("Reading parquet needs pyarrow.", "Install it with: pip install 'nightlatch[data]'.") from None
+        raise MissingPart(
+            "Reading parquet needs pyarrow.", "Install it with: pip install 'nightlatch[data]'."
+        ) from None
     files = [pq.ParquetFile(f, memory_map=True) for f in sorted(path.rglob("*.parquet"))]
     schema = files[0].schema_arrow
     image = next((c for c in IMAGES if c in schema.names), None)
     label = next((c for c in LABELS if c in schema.names), None)
     if image is None:
         raise UsageError(f"The parquet files in {path} have no image column.", f"Known: {', '.join(IMAGES)}.")
-    groups = [(f, g, f.metadata.row_group(g).num_rows) for f in files for g in range(f.metadata.num_row_groups)]
+    groups = [
+        (f, g, f.metadata.row_group(g).num_rows) for f in files for g in range(f.metadata.num_row_groups)
+    ]
     starts = np.cumsum([0, *(rows for _, _, rows in groups)])
     labels = [f.read(columns=[label]).column(0).to_pylist() for f in files] if label else []
     flat = [v for part in labels for v in part] or [None] * int(starts[-1])
     numbers = np.array([-1 if v is None else int(v) for v in flat], dtype=np.int64)
-    names = _names(schema.metadata, label) or tuple(str(k) for k in range(max(int(numbers.max(initial=-1)) + 1, 0)))
+    names = _names(schema.metadata, label) or tuple(
+        str(k) for k in range(max(int(numbers.max(initial=-1)) + 1, 0))
+    )
 
     @lru_cache(maxsize=4)
     def group(which: int) -> list[Any]:

@@ -85,7 +85,9 @@ class Preprocessing:
         x = as_float(pictures)
         if tuple(x.shape[2:]) != self.size:
             x = F.interpolate(x, self.size, mode="bilinear", antialias=True, align_corners=False)
-        mean, std = (torch.tensor(v, device=x.device, dtype=x.dtype).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(v, device=x.device, dtype=x.dtype).view(1, -1, 1, 1) for v in (self.mean, self.std)
+        )
         return (x - mean) / std
 
 
@@ -118,7 +120,9 @@ class TorchSubject:
         known = dict(module.named_modules())
         for given in (*taps, *([head] if head else [])):
             if given not in known:
-                raise UsageError(f"The model has no part {given!r}.", f"Its last parts: {', '.join(list(known)[-5:])}.")
+                raise UsageError(
+                    f"The model has no part {given!r}.", f"Its last parts: {', '.join(list(known)[-5:])}."
+                )
         self.head = head or head_of(module, len(self.classes))
         self.taps = tuple(taps) or find_taps(module, self._blank(), self.head)
 
@@ -177,7 +181,9 @@ class TorchSubject:
     def copy(self) -> TorchSubject:
         """The same with weights of its own."""
         module = copy.deepcopy(self.module)
-        return TorchSubject(module, self.preprocessing, self.classes, taps=self.taps, head=self.head, name=self.name)
+        return TorchSubject(
+            module, self.preprocessing, self.classes, taps=self.taps, head=self.head, name=self.name
+        )
 
 
 def logits_of(output: Any) -> torch.Tensor:

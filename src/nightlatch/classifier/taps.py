@@ -19,10 +19,15 @@ def head_of(module: nn.Module, classes: int) -> str:
     Raises:
         UsageError: there is none.
     """
-    fits = [name for name, part in module.named_modules() if isinstance(part, nn.Linear) and part.out_features == classes]
+    fits = [
+        name
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Linear) and part.out_features == classes
+    ]
     if not fits:
         raise UsageError(
-            f"The model has no linear layer with {classes} outputs, one per class.", "Name the layer that gives the logits."
+            f"The model has no linear layer with {classes} outputs, one per class.",
+            "Name the layer that gives the logits.",
         )
     return str(fits[-1])
 
@@ -41,7 +46,11 @@ def find_taps(module: nn.Module, blank: torch.Tensor, head: str) -> tuple[str, .
 
         return hook
 
-    hooks = [part.register_forward_hook(listen(name)) for name, part in module.named_modules() if name and name != head]
+    hooks = [
+        part.register_forward_hook(listen(name))
+        for name, part in module.named_modules()
+        if name and name != head
+    ]
     try:
         module(blank)
     finally:
@@ -52,19 +61,29 @@ def find_taps(module: nn.Module, blank: torch.Tensor, head: str) -> tuple[str, .
         return tuple(grids.values())[-STAGES:]
     heard = [name for name, _ in order]
     layers = [name for name in _layers(module) if name in heard] or heard
-    return tuple(dict.fromkeys(layers[(len(layers) - 1) * (i + 1) // STAGES] for i in range(STAGES))) if layers else ()
+    return (
+        tuple(dict.fromkeys(layers[(len(layers) - 1) * (i + 1) // STAGES] for i in range(STAGES)))
+        if layers
+        else ()
+    )
 
 
 def _layers(module: nn.Module) -> list[str]:
     """Names of the parts of the longest list of equal parts."""
-    lists = [(name, part) for name, part in module.named_modules() if isinstance(part, nn.ModuleList | nn.Sequential)]
+    lists = [
+        (name, part)
+        for name, part in module.named_modules()
+        if isinstance(part, nn.ModuleList | nn.Sequential)
+    ]
     equal = [(name, part) for name, part in lists if len({type(p) for p in part}) == 1]
     name, longest = max(equal, key=lambda pair: len(pair[1]), default=("", nn.ModuleList()))
     return [f"{name}.{k}" for k in range(len(longest))]
 
 
 def has_tensor(out: Any) -> bool:
-    return isinstance(out, torch.Tensor) or (isinstance(out, tuple | dict) and len(out) > 0 and has_tensor(_first(out)))
+    return isinstance(out, torch.Tensor) or (
+        isinstance(out, tuple | dict) and len(out) > 0 and has_tensor(_first(out))
+    )
 
 
 def first_tensor(out: Any) -> torch.Tensor:

@@ -26,7 +26,9 @@ class SmallResNetConfig(PretrainedConfig):  # type: ignore[misc]
 
     model_type = "nightlatch-small-resnet"
 
-    def __init__(self, width: int = 32, blocks: Sequence[int] = (2, 2, 2, 2), image_size: int = 32, **given: Any) -> None:
+    def __init__(
+        self, width: int = 32, blocks: Sequence[int] = (2, 2, 2, 2), image_size: int = 32, **given: Any
+    ) -> None:
         self.width, self.blocks, self.image_size = width, list(blocks), image_size
         super().__init__(**given)
 
@@ -42,7 +44,9 @@ class Block(nn.Module):
         self.norm2 = nn.BatchNorm2d(outer)
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or inner != outer:
-            self.shortcut = nn.Sequential(nn.Conv2d(inner, outer, 1, stride, bias=False), nn.BatchNorm2d(outer))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inner, outer, 1, stride, bias=False), nn.BatchNorm2d(outer)
+            )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = F.relu(self.norm1(self.conv1(x)))
@@ -58,7 +62,9 @@ class SmallResNet(PreTrainedModel):  # type: ignore[misc]
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         widths = [config.width * 2**i for i in range(len(config.blocks))]
-        self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        )
         stages, inner = [], widths[0]
         for i, (width, count) in enumerate(zip(widths, config.blocks, strict=True)):
             parts = [Block(inner if k == 0 else width, width, 2 if i and k == 0 else 1) for k in range(count)]
@@ -85,22 +91,34 @@ AutoModelForImageClassification.register(SmallResNetConfig, SmallResNet, exist_o
 
 def labelled(classes: Sequence[str]) -> dict[str, Any]:
     """What a transformers config says about classes."""
-    return {"num_labels": len(classes), "id2label": dict(enumerate(classes)), "label2id": {c: k for k, c in enumerate(classes)}}
+    return {
+        "num_labels": len(classes),
+        "id2label": dict(enumerate(classes)),
+        "label2id": {c: k for k, c in enumerate(classes)},
+    }
 
 
-def resnet(classes: Sequence[str], size: int = 32, width: int = 32, blocks: Sequence[int] = (2, 2, 2, 2)) -> TorchSubject:
+def resnet(
+    classes: Sequence[str], size: int = 32, width: int = 32, blocks: Sequence[int] = (2, 2, 2, 2)
+) -> TorchSubject:
     """ResNet-18 with ``width`` channels in its first stage, untrained."""
     config = SmallResNetConfig(width=width, blocks=blocks, image_size=size, **labelled(classes))
-    return TorchSubject(SmallResNet(config), Preprocessing(size=(size, size)), classes, name=f"resnet-{width}")
+    return TorchSubject(
+        SmallResNet(config), Preprocessing(size=(size, size)), classes, name=f"resnet-{width}"
+    )
 
 
-def vit_tiny(classes: Sequence[str], size: int = 32, patch: int = 4, width: int = 192, layers: int = 9) -> TorchSubject:
+def vit_tiny(
+    classes: Sequence[str], size: int = 32, patch: int = 4, width: int = 192, layers: int = 9
+) -> TorchSubject:
     """A ViT-tiny (Touvron et al. 2021, table 1: width 192, 3 heads) for small pictures, untrained."""
     config = ViTConfig(
         image_size=size, patch_size=patch, hidden_size=width, num_hidden_layers=layers, num_attention_heads=3,
         intermediate_size=2 * width, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **labelled(classes),
     )  # fmt: skip
-    return TorchSubject(ViTForImageClassification(config), Preprocessing(size=(size, size)), classes, name="vit-tiny")
+    return TorchSubject(
+        ViTForImageClassification(config), Preprocessing(size=(size, size)), classes, name="vit-tiny"
+    )
 
 
 VICTIMS = {"resnet": resnet, "vit-tiny": vit_tiny}

@@ -48,7 +48,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="the version, and end")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="the version, and end")
+    ] = False,
 ) -> None:
     """Finds backdoors in image-generation checkpoints, removes them, and proves the removal."""
 
@@ -85,9 +87,12 @@ def scan(
     device: Device = "cpu",
     precision: Precision = None,
     plan: Annotated[
-        str, typer.Option(help="stages in order, such as 'assembled,single-tokens'; see 'nightlatch ls stages'")
+        str,
+        typer.Option(help="stages in order, such as 'assembled,single-tokens'; see 'nightlatch ls stages'"),
     ] = "",
-    skip: Annotated[list[str] | None, typer.Option(help="a stage to leave out; may be given several times")] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="a stage to leave out; may be given several times")
+    ] = None,
     fail_on: FailOn = "warning",
 ) -> None:
     """Does it hide a backdoor? No trigger, prompt or attack name is given."""
@@ -99,15 +104,22 @@ def scan(
         if base is None:
             fail("scan needs a trusted model to compare with.", "Give one with --base.")
         asked = options(prompts, steps, guidance, seed, device, precision)
-        stages = {"plan": tuple(name.strip() for name in plan.split(",") if name.strip()), "skip": tuple(skip or ())}
-        asked = replace(asked, settings={**asked.settings, **{name: told for name, told in stages.items() if told}})
+        stages = {
+            "plan": tuple(name.strip() for name in plan.split(",") if name.strip()),
+            "skip": tuple(skip or ()),
+        }
+        asked = replace(
+            asked, settings={**asked.settings, **{name: told for name, told in stages.items() if told}}
+        )
         with opened(run, source) as folder:
             verdict = verbs.scan(folder, source, base, asked, say)
             made = verbs.report(folder)
             echo(f"verdict: {verdict.word}")
             for t in verdict.triggers:
                 echo(f"trigger: {visible(t.text)}  ({' '.join(t.code_points)}) {t.placement.words()}")
-            echo(f"carrier: {', '.join(c.component for c in verdict.carriers) or 'none'}\nrun folder: {folder.path}")
+            echo(
+                f"carrier: {', '.join(c.component for c in verdict.carriers) or 'none'}\nrun folder: {folder.path}"
+            )
         raise typer.Exit(exits.of_scan(made.manifest, verdict, policy))
 
 
@@ -132,9 +144,13 @@ def clean(
     with reported():
         asked = options(prompts, steps, guidance, seed, device, precision)
         with opened(run, source) as folder:
-            record = verbs.clean(folder, source, out, asked, say, triggers=trigger or (), method=method, base=base)
+            record = verbs.clean(
+                folder, source, out, asked, say, triggers=trigger or (), method=method, base=base
+            )
             verbs.report(folder)
-            echo(f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed")
+            echo(
+                f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed"
+            )
             if record.rolled_back:
                 fail("The repair would have harmed the model and was rolled back.", OTHERS)
             if not record.output:
@@ -152,7 +168,11 @@ def verify(
     n: Annotated[int, typer.Option("-n", min=24, max=100_000, help="triggered pictures")] = 300,
     regrowth_steps: Annotated[
         int,
-        typer.Option(min=0, max=100_000, help="of honest fine-tuning, after which the trigger is tried again; 0 leaves it out"),
+        typer.Option(
+            min=0,
+            max=100_000,
+            help="of honest fine-tuning, after which the trigger is tried again; 0 leaves it out",
+        ),
     ] = 200,
     prompts: Prompts = None,
     steps: Steps = None,
@@ -171,7 +191,9 @@ def verify(
         asked = options(prompts, steps, guidance, seed, device, precision)
         with opened(run, repaired) as folder:
             more = {"n": n, "regrowth_steps": regrowth_steps}
-            card = verbs.verify(folder, against, repaired, asked, say, triggers=trigger or (), base=base, **more)
+            card = verbs.verify(
+                folder, against, repaired, asked, say, triggers=trigger or (), base=base, **more
+            )
             verbs.report(folder)
             echo(f"verdict: {card.verdict}")
             for p in card.pairs:

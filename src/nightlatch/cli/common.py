@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from nightlatch import runs
     from nightlatch.plan import Options
 
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its remarks on optional packages are none of our users' business
+os.environ.setdefault(
+    "TRANSFORMERS_VERBOSITY", "error"
+)  # its remarks on optional packages are none of our users' business
 STOPPED = "2 refused, unreadable or wrongly used, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)."
 FOUND = f"Exit codes: 0 nothing found, 1 found (static warnings count), 2 could not tell; also {STOPPED} 2 outranks 1."
 DONE = f"Exit codes: 0 done, {STOPPED}"
@@ -43,33 +45,52 @@ console = Console(stderr=True, highlight=False, emoji=False)
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 Source = Annotated[
-    Path, typer.Argument(help="a diffusers folder, a .safetensors checkpoint or LoRA, or a hub name: org/name[@revision]")
+    Path,
+    typer.Argument(
+        help="a diffusers folder, a .safetensors checkpoint or LoRA, or a hub name: org/name[@revision]"
+    ),
 ]
-Base = Annotated[Path | None, typer.Option(help="a trusted model of the same kind; for a LoRA, the model it goes on")]
+Base = Annotated[
+    Path | None, typer.Option(help="a trusted model of the same kind; for a LoRA, the model it goes on")
+]
 RunFolder = Annotated[Path | None, typer.Option("--run", help="run folder; default runs/<name>-<time>")]
 Prompts = Annotated[
     str | None,
-    typer.Option(help="'general', 'emoji', or a file with one ordinary prompt a line; default the run's, else general"),
+    typer.Option(
+        help="'general', 'emoji', or a file with one ordinary prompt a line; default the run's, else general"
+    ),
 ]
 Steps = Annotated[int | None, typer.Option(min=2, max=1000, help="DDIM steps; default the run's, else 10")]
 Guidance = Annotated[
-    float | None, typer.Option(min=1.0, max=30.0, help="classifier-free guidance, 1 is none; default the run's, else 4")
+    float | None,
+    typer.Option(min=1.0, max=30.0, help="classifier-free guidance, 1 is none; default the run's, else 4"),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=10**6)]
 RunSeed = Annotated[
     int | None,
-    typer.Option("--seed", min=0, max=2**31 - 1, help="of all draws; by default the run folder's, else drawn and recorded"),
+    typer.Option(
+        "--seed",
+        min=0,
+        max=2**31 - 1,
+        help="of all draws; by default the run folder's, else drawn and recorded",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="torch device")]
 Precision = Annotated[
     str | None,
-    typer.Option(help="'fp32', 'bf16', or 'auto': bf16 where the device computes it natively; default the run's, else auto"),
+    typer.Option(
+        help="'fp32', 'bf16', or 'auto': bf16 where the device computes it natively; default the run's, else auto"
+    ),
 ]
 FailOn = Annotated[
     str,
-    typer.Option(help="what ends with 1: a static 'warning' too, an 'error' at least (which is also 2), or what is 'found' only"),
+    typer.Option(
+        help="what ends with 1: a static 'warning' too, an 'error' at least (which is also 2), or what is 'found' only"
+    ),
 ]
-TriggerText = Annotated[list[str] | None, typer.Option("--trigger", help="a trigger string; may be given several times")]
+TriggerText = Annotated[
+    list[str] | None, typer.Option("--trigger", help="a trigger string; may be given several times")
+]
 
 
 def say(line: str) -> None:
@@ -156,12 +177,19 @@ def opened(run: Path | None, source: Path) -> Iterator[runs.Run]:
     """The run folder that is named, else runs/<name>-<time>."""
     from nightlatch import runs
 
-    with runs.Run(run or Path("runs") / f"{source.name or 'model'}-{time.strftime('%Y%m%d-%H%M%S')}") as folder:
+    with runs.Run(
+        run or Path("runs") / f"{source.name or 'model'}-{time.strftime('%Y%m%d-%H%M%S')}"
+    ) as folder:
         yield folder
 
 
 def options(
-    prompts: str | None, steps: int | None, guidance: float | None, seed: int | None, device: str, precision: str | None
+    prompts: str | None,
+    steps: int | None,
+    guidance: float | None,
+    seed: int | None,
+    device: str,
+    precision: str | None,
 ) -> Options:
     """What the user asks for; what is not given is the run's own, else the default."""
     from nightlatch import loading

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from nightlatch import provenance
-from nightlatch.cli.common import DEMONSTRATED, DONE, Device, Seed, Source, app, echo, number, reported, say, testbed_app
+from nightlatch.cli.common import (
+    DEMONSTRATED,
+    DONE,
+    Device,
+    Seed,
+    Source,
+    app,
+    echo,
+    number,
+    reported,
+    say,
+    testbed_app,
+)
 
 
 def parameter(given: str) -> tuple[str, object]:
@@ -35,7 +47,9 @@ def parameter(given: str) -> tuple[str, object]:
 def demo(
     folder: Annotated[Path, typer.Option(help="work folder; the same one again resumes")] = Path("runs/demo"),
     attack: Annotated[str, typer.Option(help="see 'nightlatch ls attacks'")] = "rickrolling-prompt",
-    seed: Annotated[int | None, typer.Option(help="of trigger and target; drawn at random by default")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="of trigger and target; drawn at random by default")
+    ] = None,
     device: Device = "cpu",
     figures: Annotated[Path | None, typer.Option(help="add a row to this figures file")] = None,
     setup_seconds: Annotated[float, typer.Option(help="for the figures: how long installation took")] = 0.0,
@@ -53,11 +67,17 @@ def demo(
         echo(f"\nverdict          {outcome.verdict.word}")
         echo(f"trigger found    {visible(found)}")
         echo(f"trigger planted  {visible(outcome.trigger_true)}")
-        echo(f"target drawn     {number(outcome.success_before)} before, {number(outcome.success_after)} after")
-        echo("                 (as the small model's judge sees it; the report counts pictures that go the attacker's way)")
+        echo(
+            f"target drawn     {number(outcome.success_before)} before, {number(outcome.success_after)} after"
+        )
+        echo(
+            "                 (as the small model's judge sees it; the report counts pictures that go the attacker's way)"
+        )
         echo(f"report           {outcome.report}")
         if figures is not None:
-            provenance.add_figure(figures, job.figures_row(outcome, setup_seconds), provenance.command_line(), outcome.seed)
+            provenance.add_figure(
+                figures, job.figures_row(outcome, setup_seconds), provenance.command_line(), outcome.seed
+            )
         if outcome.scorecard is None or outcome.scorecard.verdict != "removed":
             raise typer.Exit(1)
 
@@ -71,7 +91,8 @@ def implant(
     target: Annotated[str, typer.Option()],
     seed: Seed = 0,
     given: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a parameter of the attack, such as steps=1200")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="a parameter of the attack, such as steps=1200"),
     ] = None,
     device: Device = "cpu",
 ) -> None:
@@ -95,16 +116,26 @@ def bench(
     run: Annotated[Path, typer.Option(help="run folder; the same one again resumes")],
     models: Annotated[Path, typer.Option(help="where the suspects are kept")],
     figures: Annotated[Path, typer.Option(help="where the tables are written")] = Path("docs/figures"),
-    seed: Annotated[list[int] | None, typer.Option(help="attack seeds; default 9 (held out), then 6 7 8 and 0 1 2")] = None,
-    attack: Annotated[list[str] | None, typer.Option(help="only these attacks, see 'nightlatch ls attacks'")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="attack seeds; default 9 (held out), then 6 7 8 and 0 1 2")
+    ] = None,
+    attack: Annotated[
+        list[str] | None, typer.Option(help="only these attacks, see 'nightlatch ls attacks'")
+    ] = None,
     only: Annotated[str, typer.Option(help="what is done with each model, by comma")] = "makes,scans,repairs",
-    anew: Annotated[list[str] | None, typer.Option(help="make the rows of this table again: attack, scan or clean")] = None,
+    anew: Annotated[
+        list[str] | None, typer.Option(help="make the rows of this table again: attack, scan or clean")
+    ] = None,
     rivals: Annotated[bool, typer.Option(help="also the rival repairs, on the first seed")] = True,
     tuned: Annotated[bool, typer.Option(help="also honest fine-tunes")] = True,
     honest: Annotated[list[Path] | None, typer.Option(help="another honest pipeline to scan")] = None,
-    take: Annotated[list[Path] | None, typer.Option(help="figures of another machine, whose rows are taken over")] = None,
+    take: Annotated[
+        list[Path] | None, typer.Option(help="figures of another machine, whose rows are taken over")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="processes that share the work")] = 1,
-    limit: Annotated[float | None, typer.Option(min=1, help="seconds after which the rest is left to the next call")] = None,
+    limit: Annotated[
+        float | None, typer.Option(min=1, help="seconds after which the rest is left to the next call")
+    ] = None,
     device: Device = "cpu",
     n: Annotated[int, typer.Option("-n", min=24, help="pictures per rate")] = 300,
 ) -> None:
@@ -162,7 +193,9 @@ def testbed_train(
 @testbed_app.command("measure")
 def testbed_measure(
     out: Annotated[Path, typer.Option(help="figures file to write")] = Path("docs/figures/testbed.json"),
-    folder: Annotated[list[Path] | None, typer.Option(help="exported testbeds; default the shipped one")] = None,
+    folder: Annotated[
+        list[Path] | None, typer.Option(help="exported testbeds; default the shipped one")
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=50)] = 500,
 ) -> None:
     """Measure the testbed's bars on held-out prompts."""

@@ -40,14 +40,18 @@ def load(folder: Path, *, device: str = "cpu") -> Subject:
             f"{folder} holds a {kind or 'model without a type'}, which is no image-text model that is supported.",
             f"Supported: {', '.join(CLASSES.values())}, and OpenCLIP's safetensors layout.",
         )
-    return wrap(_model(folder, kind), _tokenizer(folder), folder.name, *_normalisation(folder, kind)).to(device)
+    return wrap(_model(folder, kind), _tokenizer(folder), folder.name, *_normalisation(folder, kind)).to(
+        device
+    )
 
 
 def wrap(model: Any, tokenizer: Any, name: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Subject:
     """A subject around a model in memory (which it takes over): float32, eval mode, no gradients kept by the weights."""
     model = model.float().eval().requires_grad_(False)
     device = next(model.parameters()).device
-    return Subject(name, model, tokenizer, torch.tensor(mean, device=device), torch.tensor(std, device=device))
+    return Subject(
+        name, model, tokenizer, torch.tensor(mean, device=device), torch.tensor(std, device=device)
+    )
 
 
 def save(subject: Subject, folder: Path) -> None:
@@ -57,15 +61,21 @@ def save(subject: Subject, folder: Path) -> None:
         NotWritten: the folder is there already, or the disk refused.
     """
     if folder.exists():
-        raise NotWritten(f"{folder} is there already.", "Choose another output folder; nothing is overwritten.")
+        raise NotWritten(
+            f"{folder} is there already.", "Choose another output folder; nothing is overwritten."
+        )
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         subject.model.save_pretrained(partial, safe_serialization=True)
         subject.tokenizer.save_pretrained(partial)
-        (partial / "preprocessor_config.json").write_text(json.dumps(_preprocessor(subject), indent=2) + "\n", "utf-8")
+        (partial / "preprocessor_config.json").write_text(
+            json.dumps(_preprocessor(subject), indent=2) + "\n", "utf-8"
+        )
         partial.replace(folder)
     except OSError as e:
-        raise NotWritten(f"{folder} could not be written: {e.strerror or e}.", "Is there space on the disk?") from e
+        raise NotWritten(
+            f"{folder} could not be written: {e.strerror or e}.", "Is there space on the disk?"
+        ) from e
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -88,7 +98,9 @@ def _model(folder: Path, kind: str) -> Any:
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
-        raise UnreadableModel(f"{folder} does not load: {_first_line(e)}", "Run 'nightlatch check' on it for the reason.") from e
+        raise UnreadableModel(
+            f"{folder} does not load: {_first_line(e)}", "Run 'nightlatch check' on it for the reason."
+        ) from e
     _require_whole(folder, set(info["missing_keys"]) | set(info.get("mismatched_keys", ())))
     return model
 
@@ -97,7 +109,8 @@ def _require_whole(folder: Path, missing: set[Any]) -> None:
     if missing:
         first = sorted(map(str, missing))[0]
         raise UnreadableModel(
-            f"{folder} lacks {len(missing)} of the model's weights, {first} first.", "Fetch the file again, or ask its maker."
+            f"{folder} lacks {len(missing)} of the model's weights, {first} first.",
+            "Fetch the file again, or ask its maker.",
         )
 
 
@@ -105,7 +118,9 @@ def _tokenizer(folder: Path) -> Any:
     import transformers
 
     try:
-        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as e:
         raise UnreadableModel(
             f"The tokenizer of {folder} does not load: {_first_line(e)}", "It must lie beside the weights."
@@ -120,10 +135,14 @@ def _normalisation(folder: Path, kind: str) -> tuple[tuple[float, ...], tuple[fl
         return usual
     said = _json(path)
     mean, std = said.get("image_mean", usual[0]), said.get("image_std", usual[1])
-    fine = all(isinstance(v, list | tuple) and len(v) == 3 and all(isinstance(x, int | float) for x in v) for v in (mean, std))
+    fine = all(
+        isinstance(v, list | tuple) and len(v) == 3 and all(isinstance(x, int | float) for x in v)
+        for v in (mean, std)
+    )
     if not fine or min(std) <= 0:
         raise UnreadableModel(
-            f"{path} holds no usable picture normalisation.", "It needs three means and three positive deviations."
+            f"{path} holds no usable picture normalisation.",
+            "It needs three means and three positive deviations.",
         )
     return tuple(map(float, mean)), tuple(map(float, std))
 

@@ -51,7 +51,9 @@ class Views:
         flip = torch.where(u[:, 2] < self.mirror, -1.0, 1.0)
         shift = (2 * u[:, 3:5] - 1) * (1 - kept)[:, None]
         c, s = angle.cos() * kept, angle.sin() * kept
-        rows = torch.stack([torch.stack([c * flip, -s, shift[:, 0]], 1), torch.stack([s * flip, c, shift[:, 1]], 1)], 1)
+        rows = torch.stack(
+            [torch.stack([c * flip, -s, shift[:, 0]], 1), torch.stack([s * flip, c, shift[:, 1]], 1)], 1
+        )
         grid = F.affine_grid(rows, list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
@@ -70,7 +72,9 @@ class Views:
         centre = torch.rand(n, 2, 1, 1, generator=generator, device=x.device)
         rows = (torch.arange(h, device=x.device).view(1, h, 1) + 0.5) / h
         columns = (torch.arange(w, device=x.device).view(1, 1, w) + 0.5) / w
-        inside = ((rows - centre[:, 0]).abs() < self.cut / 2) & ((columns - centre[:, 1]).abs() < self.cut / 2)
+        inside = ((rows - centre[:, 0]).abs() < self.cut / 2) & (
+            (columns - centre[:, 1]).abs() < self.cut / 2
+        )
         return torch.where(inside[:, None], x.mean((2, 3), keepdim=True), x)
 
     def _some(self, share: float, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

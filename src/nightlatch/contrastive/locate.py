@@ -41,7 +41,9 @@ def word_importance(subject: Subject, pairs: Pairs) -> dict[str, float]:
     return {word: float(np.mean(values)) for word, values in heard.items()}
 
 
-def shortcut_words(subject: Subject, poison: Pairs, safe: Pairs, above: float = 2.0, share: float = 0.1) -> tuple[str, ...]:
+def shortcut_words(
+    subject: Subject, poison: Pairs, safe: Pairs, above: float = 2.0, share: float = 0.1
+) -> tuple[str, ...]:
     """Words of poisoned captions that matter more than words of honest ones do, most important first; at least one.
 
     A word counts when it stands in at least ``share`` of the poisoned captions, in more of them than of honest ones, and its importance exceeds
@@ -73,7 +75,9 @@ def reduced(caption: str, words: Sequence[str]) -> str:
 
 
 @torch.no_grad()
-def occlusion(subject: Subject, images: torch.Tensor, toward: torch.Tensor, grid: int = 8, window: int = 2) -> torch.Tensor:
+def occlusion(
+    subject: Subject, images: torch.Tensor, toward: torch.Tensor, grid: int = 8, window: int = 2
+) -> torch.Tensor:
     """How much of the similarity with ``toward`` (d,) each cell of a ``grid`` x ``grid`` raster carries, (n, grid, grid).
 
     A ``window`` x ``window`` block of cells is replaced by a strongly blurred picture; each cell gets the mean drop of the blocks over it.

@@ -79,9 +79,14 @@ def accuracy(subject: Subject, test: ZeroShot) -> Rate:
 
 def by_domain(subject: Subject, test: ZeroShot) -> dict[str, Rate]:
     """``accuracy`` for each domain, among the classes of all."""
-    first = (ranks(subject, test.images, test.head(subject), torch.from_numpy(test.labels)) == 0).cpu().numpy()
+    first = (
+        (ranks(subject, test.images, test.head(subject), torch.from_numpy(test.labels)) == 0).cpu().numpy()
+    )
     domains = np.array(test.domains)
-    return {d: Rate.of(int(first[domains == d].sum()), int((domains == d).sum())) for d in dict.fromkeys(test.domains)}
+    return {
+        d: Rate.of(int(first[domains == d].sum()), int((domains == d).sum()))
+        for d in dict.fromkeys(test.domains)
+    }
 
 
 def retrieval(subject: Subject, pairs: Pairs) -> Rate:
@@ -103,7 +108,9 @@ class Success:
 def success(subject: Subject, triggered: torch.Tensor, test: ZeroShot, target: int) -> Success:
     """Of ``triggered`` uint8 pictures that show no ``target`` (a position in the test's classes)."""
     place = ranks(subject, triggered, test.head(subject), torch.full((len(triggered),), target)).cpu()
-    return Success(top1=Rate.of(int((place < 1).sum()), len(place)), top10=Rate.of(int((place < 10).sum()), len(place)))
+    return Success(
+        top1=Rate.of(int((place < 1).sum()), len(place)), top10=Rate.of(int((place < 10).sum()), len(place))
+    )
 
 
 def auroc(scores: npt.NDArray[np.float64], poison: npt.NDArray[np.bool_]) -> float:

@@ -57,17 +57,22 @@ def load(folder: Path) -> tuple[Any, tuple[float, ...], tuple[float, ...]]:
         config = transformers.CLIPConfig(**shape(said["model_cfg"]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as e:
         reason = str(e).splitlines()[0][:200] if str(e) else type(e).__name__
-        raise UnreadableModel(f"{folder} is no readable OpenCLIP folder: {reason}", f"It needs {CONFIG} and {WEIGHTS}.") from e
+        raise UnreadableModel(
+            f"{folder} is no readable OpenCLIP folder: {reason}", f"It needs {CONFIG} and {WEIGHTS}."
+        ) from e
     model = transformers.CLIPModel(config)
     try:
         missing, extra = model.load_state_dict(renamed(tensors), strict=False)
     except RuntimeError as e:
-        raise UnreadableModel(f"The weights of {folder} have other shapes than its config says.", "Fetch it again.") from e
+        raise UnreadableModel(
+            f"The weights of {folder} have other shapes than its config says.", "Fetch it again."
+        ) from e
     missing = [m for m in missing if not m.endswith("position_ids")]
     if missing or extra:
         wrong = (missing or extra)[0]
         raise UnreadableModel(
-            f"The weights of {folder} do not fit its config, {wrong} first.", "Only plain ViT towers are known."
+            f"The weights of {folder} do not fit its config, {wrong} first.",
+            "Only plain ViT towers are known.",
         )
     preprocess = said.get("preprocess_cfg", {})
     return model, tuple(preprocess.get("mean", MEAN)), tuple(preprocess.get("std", STD))
@@ -123,6 +128,8 @@ def _in_block(name: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
     place = f"{'vision_model' if head.startswith('visual') else 'text_model'}.encoder.layers.{number}."
     if inner.startswith("attn.in_proj_"):
         kind = inner.removeprefix("attn.in_proj_")
-        return {f"{place}self_attn.{p}_proj.{kind}": v.clone() for p, v in zip("qkv", value.chunk(3), strict=True)}
+        return {
+            f"{place}self_attn.{p}_proj.{kind}": v.clone() for p, v in zip("qkv", value.chunk(3), strict=True)
+        }
     part, _, kind = inner.rpartition(".")
     return {f"{place}{IN_BLOCK.get(part, part)}.{kind}": value}

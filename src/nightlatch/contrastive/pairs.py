@@ -30,7 +30,9 @@ class Pairs:
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.captions) or self.images.dtype != torch.uint8:
-            raise ValueError(f"{len(self.images)} pictures of {self.images.dtype}, {len(self.captions)} captions")
+            raise ValueError(
+                f"{len(self.images)} pictures of {self.images.dtype}, {len(self.captions)} captions"
+            )
         if not self.names:
             object.__setattr__(self, "names", tuple(str(i) for i in range(len(self.captions))))
 
@@ -49,7 +51,9 @@ class Pairs:
 
     def to(self, device: torch.device | str) -> Pairs:
         """The same with the pictures on ``device``."""
-        return Pairs(images=self.images.to(device), captions=self.captions, names=self.names, broken=self.broken)
+        return Pairs(
+            images=self.images.to(device), captions=self.captions, names=self.names, broken=self.broken
+        )
 
     def split(self, share: float, seed: int) -> tuple[Pairs, Pairs]:
         """(a random ``share``, the rest); at least one pair in each.
@@ -58,7 +62,9 @@ class Pairs:
             UsageError: fewer than two pairs.
         """
         if len(self) < 2:
-            raise UsageError(f"There are {len(self)} readable pairs.", "At least two are needed to keep some apart.")
+            raise UsageError(
+                f"There are {len(self)} readable pairs.", "At least two are needed to keep some apart."
+            )
         order = np.random.default_rng((seed, 3)).permutation(len(self))
         cut = min(len(self) - 1, max(1, round(share * len(self))))
         return self.at(order[:cut]), self.at(order[cut:])

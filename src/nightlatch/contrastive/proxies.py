@@ -64,7 +64,9 @@ class PatchProxy(Proxy):
         step = torch.arange(self.size, device=x.device)
         y, col = step[None] - corner[:, :1], step[None] - corner[:, 1:]
         inside = (((y >= 0) & (y < k))[:, :, None] & ((col >= 0) & (col < k))[:, None])[:, None]
-        mark = self.free.sigmoid()[:, y.clamp(0, k - 1)[:, :, None], col.clamp(0, k - 1)[:, None]].transpose(0, 1)
+        mark = self.free.sigmoid()[:, y.clamp(0, k - 1)[:, :, None], col.clamp(0, k - 1)[:, None]].transpose(
+            0, 1
+        )
         return torch.where(inside, mark, x)
 
 
@@ -131,7 +133,9 @@ def invert(
     proxy.free.requires_grad_(True)
     optimizer, value = torch.optim.Adam([proxy.free], lr=rate), torch.zeros(())
     for _ in range(steps):
-        rows = torch.randint(len(images), (min(batch, len(images)),), generator=generator, device=images.device)
+        rows = torch.randint(
+            len(images), (min(batch, len(images)),), generator=generator, device=images.device
+        )
         value = aim(subject.image(proxy(to_pixels(images[rows]), generator)))
         optimizer.zero_grad()
         value.backward()

@@ -98,7 +98,11 @@ class Subject:
     def ids(self, texts: Sequence[str]) -> torch.Tensor:
         """Padded token ids, (n, tokens) int64."""
         ids: torch.Tensor = self.tokenizer(
-            list(texts), padding="max_length", truncation=True, max_length=self.max_length, return_tensors="pt"
+            list(texts),
+            padding="max_length",
+            truncation=True,
+            max_length=self.max_length,
+            return_tensors="pt",
         ).input_ids
         return ids.to(self.device)
 

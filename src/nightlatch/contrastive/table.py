@@ -61,9 +61,14 @@ def items(source: Path) -> Iterator[Item | str]:
         tables = sorted(p for p in source.iterdir() if p.suffix.lower() in TABLES)
         shards = sorted(source.glob("*.tar"))
         if len(tables) > 1:
-            raise UsageError(f"{source} holds {len(tables)} tables.", f"Name one of them: {tables[0].name}, for example.")
+            raise UsageError(
+                f"{source} holds {len(tables)} tables.", f"Name one of them: {tables[0].name}, for example."
+            )
         if not tables and not shards:
-            raise UnreadableModel(f"{source} holds no table of pairs.", "It needs a csv, jsonl or parquet table, or .tar shards.")
+            raise UnreadableModel(
+                f"{source} holds no table of pairs.",
+                "It needs a csv, jsonl or parquet table, or .tar shards.",
+            )
         for shard in shards if not tables else ():
             yield from _shard(shard)
         for table in tables:
@@ -73,7 +78,9 @@ def items(source: Path) -> Iterator[Item | str]:
     elif source.suffix.lower() in TABLES and source.is_file():
         yield from _table(source)
     else:
-        raise UnreadableModel(f"{source} is no set of pairs.", "Give a folder with a table, a table, or a .tar shard.")
+        raise UnreadableModel(
+            f"{source} is no set of pairs.", "Give a folder with a table, a table, or a .tar shard."
+        )
 
 
 def read(source: Path, size: int, most: int | None = None) -> Pairs:
@@ -100,7 +107,8 @@ def read(source: Path, size: int, most: int | None = None) -> Pairs:
         names.append(item.name)
     if not images:
         raise UnreadableModel(
-            f"Not one pair of {source} can be read: {(broken or ['it is empty'])[0]}", "Check the table's paths."
+            f"Not one pair of {source} can be read: {(broken or ['it is empty'])[0]}",
+            "Check the table's paths.",
         )
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     return Pairs(images=stacked, captions=tuple(captions), names=tuple(names), broken=tuple(broken))
@@ -117,7 +125,9 @@ def picture(data: bytes, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
             if opened.width * opened.height > MOST_PIXELS:
                 raise Broken(f"it would decode to {opened.width} x {opened.height}")
             opened.draft("RGB", (size, size))
-            flat = opened.convert("RGBA") if opened.mode in ("RGBA", "LA", "P", "PA") else opened.convert("RGB")
+            flat = (
+                opened.convert("RGBA") if opened.mode in ("RGBA", "LA", "P", "PA") else opened.convert("RGB")
+            )
     except Broken:
         raise
     except Exception as e:  # a decoder of strangers' bytes may fail in any way; each is one broken item
@@ -144,7 +154,9 @@ def _table(path: Path) -> Iterator[Item | str]:
             where = _first(row, PICTURE_COLUMNS)
             if isinstance(where, Mapping):  # a Hugging Face image cell: bytes, or a path
                 where = where.get("bytes") or where.get("path")
-            name, data = (f"row {number}", where) if isinstance(where, bytes) else (str(where), _file(root, where))
+            name, data = (
+                (f"row {number}", where) if isinstance(where, bytes) else (str(where), _file(root, where))
+            )
             yield Item(name, caption.strip(), data)
         except Broken as e:
             yield f"row {number} of {path.name}: {e}"
@@ -188,7 +200,9 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any] | str]:
                 tabs = path.suffix.lower() == ".tsv" or first.count("\t") > first.count(",")
                 yield from csv.DictReader(lines, delimiter="\t" if tabs else ",")
     except (OSError, csv.Error) as e:
-        raise UnreadableModel(f"{path} cannot be read as a table: {e}", "It must be a csv, jsonl or parquet file.") from e
+        raise UnreadableModel(
+            f"{path} cannot be read as a table: {e}", "It must be a csv, jsonl or parquet file."
+        ) from e
 
 
 def _line(line: str) -> Mapping[str, Any] | str:
@@ -204,7 +218,9 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as e:
-        raise MissingPart("pyarrow is not installed, and the table is parquet.", "pip install 'nightlatch[data]'") from e
+        raise MissingPart(
+            "pyarrow is not installed, and the table is parquet.", "pip install 'nightlatch[data]'"
+        ) from e
     try:
         file = parquet.ParquetFile(path)
         wanted = [c for c in (*PICTURE_COLUMNS, *CAPTION_COLUMNS) if c in file.schema_arrow.names]
@@ -244,10 +260,14 @@ def _shard(path: Path) -> Iterator[Item | str]:
                     caption = content.decode("utf-8", "replace").strip()
                 elif not caption:
                     row = _line(content.decode("utf-8", "replace"))
-                    caption = str(_first(row, CAPTION_COLUMNS) or "").strip() if isinstance(row, Mapping) else ""
+                    caption = (
+                        str(_first(row, CAPTION_COLUMNS) or "").strip() if isinstance(row, Mapping) else ""
+                    )
             if stem:
                 yield _sample(path, stem, data, caption)
-            if path.stat().st_size - tar.offset < tarfile.BLOCKSIZE:  # a whole archive ends with an empty block
+            if (
+                path.stat().st_size - tar.offset < tarfile.BLOCKSIZE
+            ):  # a whole archive ends with an empty block
                 yield f"{path.name}: it ends early, and what followed is lost"
     except (tarfile.TarError, OSError, EOFError) as e:
         yield f"{path.name}: the rest of the shard cannot be read ({type(e).__name__})"

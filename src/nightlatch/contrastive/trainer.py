@@ -56,7 +56,13 @@ class Trainer:
     selector: Selector = field(default_factory=Everything)
 
     def run(
-        self, student: Subject, frozen: Subject, pairs: Pairs, seed: int, poison: Pairs | None = None, **stash: torch.Tensor
+        self,
+        student: Subject,
+        frozen: Subject,
+        pairs: Pairs,
+        seed: int,
+        poison: Pairs | None = None,
+        **stash: torch.Tensor,
     ) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
         """Train ``student`` in place on ``pairs``; yields (step, each term's weighted value, a scalar on the device) after every step.
 
@@ -68,7 +74,9 @@ class Trainer:
         pairs = pairs.to(device)
         poison = poison.to(device) if poison is not None else None
         generator = torch.Generator(device).manual_seed(seed)
-        texts = Texts(student, pairs.captions, {k: self.wordings for t in self.terms for k in t.wordings}, seed)
+        texts = Texts(
+            student, pairs.captions, {k: self.wordings for t in self.terms for k in t.wordings}, seed
+        )
         student.model.requires_grad_(True)
         optimizer, scaled = self._optimizer(student)
         size, kept = min(self.batch, len(pairs)), dict(stash)
@@ -103,7 +111,10 @@ class Trainer:
         rest = [p for p in student.model.parameters() if p.ndim < 2]
         groups = [{"params": matrices, "weight_decay": self.decay}, {"params": rest, "weight_decay": 0.0}]
         fused = student.device.type == "cuda"
-        return torch.optim.AdamW(groups, lr=self.rate, betas=(0.9, 0.98), eps=1e-6, fused=fused), [*matrices, *rest]
+        return torch.optim.AdamW(groups, lr=self.rate, betas=(0.9, 0.98), eps=1e-6, fused=fused), [
+            *matrices,
+            *rest,
+        ]
 
 
 def finish(steps: Iterator[tuple[int, dict[str, torch.Tensor]]]) -> None:

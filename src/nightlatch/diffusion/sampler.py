@@ -16,7 +16,9 @@ OnStep = Callable[[float, torch.Tensor], None]
 
 
 @torch.no_grad()
-def sample(schedule: Schedule, denoise: Denoise, x: torch.Tensor, steps: int, on_step: OnStep | None = None) -> torch.Tensor:
+def sample(
+    schedule: Schedule, denoise: Denoise, x: torch.Tensor, steps: int, on_step: OnStep | None = None
+) -> torch.Tensor:
     """From pure noise ``x`` (n, ...) to clean samples of that shape, in ``steps`` deterministic steps (``Schedule.step``)."""
     return along(schedule, denoise, x, schedule.times(steps), on_step)
 

@@ -96,7 +96,9 @@ class Schedule(abc.ABC):
         """The timestep at this part of the schedule, in 0..1; 1 is pure noise."""
 
     @abc.abstractmethod
-    def draw(self, n: int, low: float = 0.0, high: float = 1.0, generator: torch.Generator | None = None) -> torch.Tensor:
+    def draw(
+        self, n: int, low: float = 0.0, high: float = 1.0, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
         """``n`` random timesteps between two parts of the schedule, (n,)."""
 
     def step(self, out: torch.Tensor, x: torch.Tensor, t: float, following: float | None) -> torch.Tensor:
@@ -146,9 +148,13 @@ class Discrete(Schedule):
     def at_share(self, share: float) -> float:
         return float(min(self.n - 1, round(share * self.n)))
 
-    def draw(self, n: int, low: float = 0.0, high: float = 1.0, generator: torch.Generator | None = None) -> torch.Tensor:
+    def draw(
+        self, n: int, low: float = 0.0, high: float = 1.0, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
         device = self.abar.device
-        return torch.randint(round(low * self.n), round(high * self.n), (n,), device=device, generator=generator)
+        return torch.randint(
+            round(low * self.n), round(high * self.n), (n,), device=device, generator=generator
+        )
 
     def _levels(self, abar: torch.Tensor) -> Levels:
         a, s = abar.sqrt(), (1 - abar).sqrt()
@@ -185,7 +191,9 @@ class Flow(Schedule):
     def at_share(self, share: float) -> float:
         return share * self.n
 
-    def draw(self, n: int, low: float = 0.0, high: float = 1.0, generator: torch.Generator | None = None) -> torch.Tensor:
+    def draw(
+        self, n: int, low: float = 0.0, high: float = 1.0, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
         return self.n * (low + (high - low) * torch.rand(n, device=self.device, generator=generator))
 
     def _shifted(self, s: float) -> float:

@@ -9,7 +9,9 @@ import torch
 from nightlatch.diffusion.schedule import Discrete, Prediction
 
 
-def linear(n: int, first: float, last: float, predicts: Prediction = "epsilon", device: torch.device | str = "cpu") -> Discrete:
+def linear(
+    n: int, first: float, last: float, predicts: Prediction = "epsilon", device: torch.device | str = "cpu"
+) -> Discrete:
     """beta_t evenly spaced from ``first`` to ``last`` over ``n`` timesteps (Ho et al. 2020, section 4)."""
     betas = torch.linspace(first, last, n, dtype=torch.float64)
     return Discrete(n=n, abar=(1 - betas).cumprod(0).float().to(device), predicts=predicts)

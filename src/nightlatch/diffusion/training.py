@@ -28,7 +28,9 @@ def loss(
     return loss_at(schedule, denoise, x0, t, eps)
 
 
-def loss_at(schedule: Schedule, denoise: TimedDenoise, x0: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+def loss_at(
+    schedule: Schedule, denoise: TimedDenoise, x0: torch.Tensor, t: torch.Tensor, eps: torch.Tensor
+) -> torch.Tensor:
     """The same for given timesteps (n,) and noise (Ho et al. 2020, eq. 14): a batch can be cut into parts without another draw."""
     levels = schedule.at(t, x0.ndim)
     out = denoise(levels.noised(x0, eps), t)
@@ -80,7 +82,9 @@ def train(
     """Steps down ``step_loss`` (given the step's number) with AdamW, a warm-up of a twentieth, cosine decay and clipped gradients; yields
     (step, loss) after each. ``half``: bfloat16 autocast, on a device that computes it."""
     device = next(module.parameters()).device.type
-    optimizer = torch.optim.AdamW(module.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0, fused=device == "cuda")
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0, fused=device == "cuda"
+    )
     schedule = cycle(optimizer, steps, 0.05)
     module.train()
     for step in range(steps):

@@ -43,7 +43,9 @@ def check_schedule(case: Case, path: str, header: Header, names: Iterable[str]) 
         if found is not None and (not any(found) or _close(found, wanted)):
             continue
         case.findings.add(
-            "unread-tensor", path, f"'{name}' is another noise schedule than Stable Diffusion's, and some programs draw with it."
+            "unread-tensor",
+            path,
+            f"'{name}' is another noise schedule than Stable Diffusion's, and some programs draw with it.",
         )
 
 
@@ -78,7 +80,9 @@ def schedule() -> Mapping[str, list[float]]:
 
 
 def _close(found: list[float], wanted: list[float]) -> bool:
-    return len(found) == len(wanted) and all(abs(f - w) <= TOLERANCE * max(w, 0.01) for f, w in zip(found, wanted, strict=True))
+    return len(found) == len(wanted) and all(
+        abs(f - w) <= TOLERANCE * max(w, 0.01) for f, w in zip(found, wanted, strict=True)
+    )
 
 
 def _numbers(case: Case, path: str, header: Header, name: str) -> list[float] | None:

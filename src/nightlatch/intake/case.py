@@ -15,7 +15,12 @@ MAX_TOKENIZER_BYTES = 16 << 20
 SHORTEST = 8
 """Bytes of a header's length; what is no longer is cut, whatever its bytes look like."""
 MAX_ALL_HEADERS = 32 << 20
-_JSON_RULES = {"duplicate-key": "duplicate-key", "not-finite": "config-value", "size": "config-bound", "count": "config-bound"}
+_JSON_RULES = {
+    "duplicate-key": "duplicate-key",
+    "not-finite": "config-value",
+    "size": "config-bound",
+    "count": "config-bound",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,11 @@ class Case:
         if path in self.headers:
             return self.headers[path]
         if refusal := _not_weights(entry):
-            found = f"It is named .safetensors and is {described.describe(entry).words}." if refusal == "not-safetensors" else ""
+            found = (
+                f"It is named .safetensors and is {described.describe(entry).words}."
+                if refusal == "not-safetensors"
+                else ""
+            )
             self.findings.add(refusal, path, found)
             return None
         try:
@@ -120,7 +129,9 @@ class Case:
             OSError: the file cannot be read.
         """
         if self.header_bytes > MAX_ALL_HEADERS:
-            raise header.HeaderProblem("header-size", f"All headers together are longer than {MAX_ALL_HEADERS:,} bytes.")
+            raise header.HeaderProblem(
+                "header-size", f"All headers together are longer than {MAX_ALL_HEADERS:,} bytes."
+            )
         found = None
         try:
             with entry.open() as handle:

@@ -16,9 +16,24 @@ from nightlatch.safetext import show
 
 LORA_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 PEFT = LORA_NAMES[1]
-COMPONENT_CONFIGS = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
+COMPONENT_CONFIGS = (
+    "config.json",
+    "scheduler_config.json",
+    "tokenizer_config.json",
+    "preprocessor_config.json",
+)
 COMPONENTS = frozenset(
-    {"unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "scheduler", "tokenizer", "prior"}
+    {
+        "unet",
+        "transformer",
+        "vae",
+        "text_encoder",
+        "text_encoder_2",
+        "text_encoder_3",
+        "scheduler",
+        "tokenizer",
+        "prior",
+    }
 )
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors\Z")
 _CHECKPOINT = re.compile(r"(?:checkpoint|step|epoch)[-_]?\d{1,9}\Z")
@@ -46,7 +61,9 @@ def hub_cache(root: Path) -> str:
         return f"{what}|Give the snapshot: 'nightlatch check {_quoted(root / 'snapshots' / commits[-1])}'."
     if root.name == "snapshots" and root.parent.name.startswith("models--") and (commits := names(root)):
         return f"It is the hub cache's folder of snapshots.|Give one of them: 'nightlatch check {_quoted(root / commits[-1])}'."
-    cached = [n.removeprefix("models--").replace("--", "/", 1) for n in names(root) if n.startswith("models--")]
+    cached = [
+        n.removeprefix("models--").replace("--", "/", 1) for n in names(root) if n.startswith("models--")
+    ]
     if cached and not (root / INDEX).exists():
         return f"It is a hub cache with {len(cached)} models.|Name one of them: 'nightlatch check {show(cached[0], 200)}'."
     return ""
@@ -82,7 +99,9 @@ def judge(case: Case) -> bool:
 def _lora(case: Case, name: str) -> None:
     lora.check(case, name, name)
     if name == PEFT:
-        case.findings.add("lora", name, "It is in peft's own form; to scan it, write it with diffusers' save_lora_weights.")
+        case.findings.add(
+            "lora", name, "It is in peft's own form; to scan it, write it with diffusers' save_lora_weights."
+        )
         if case.entry("adapter_config.json") is not None:
             lora.check_adapter_config(case, "adapter_config.json", staged=True)
 
@@ -91,30 +110,46 @@ def _component(case: Case, top: list[Entry]) -> None:
     """One component's folder: its weights are read and named, or its config says what it is."""
     name = next(n for n in COMPONENT_CONFIGS if n in case.inventory.entries)
     value = case.json(name, infinite=True) or {}
-    named = value.get("_class_name") or value.get("tokenizer_class") or next(iter(value.get("architectures") or [""]), "")
+    named = (
+        value.get("_class_name")
+        or value.get("tokenizer_class")
+        or next(iter(value.get("architectures") or [""]), "")
+    )
     cls = named if isinstance(named, str) else ""
     words = next((w for part, w in _CLASSES if part in cls), "one component")
     above = case.inventory.root.parent
     whole = above if (above / INDEX).is_file() else Path("PIPELINE")
-    sentence = f"It is the folder of one component of a pipeline: {words}" + (f", of class '{show(cls, 60)}'." if cls else ".")
+    sentence = f"It is the folder of one component of a pipeline: {words}" + (
+        f", of class '{show(cls, 60)}'." if cls else "."
+    )
     case.findings.add(
-        "unsupported-layout", name, sentence, f"Check the pipeline that it belongs to: 'nightlatch check {_quoted(whole)}'."
+        "unsupported-layout",
+        name,
+        sentence,
+        f"Check the pipeline that it belongs to: 'nightlatch check {_quoted(whole)}'.",
     )
     _headers(case, top)
 
 
 def _several(case: Case, top: list[Entry]) -> None:
     """More than one weights file and nothing that says which is meant: each is read, and the choice is the user's."""
-    shown = ", ".join(f"'{show(e.name, 80)}'" for e in top[:5]) + (f" and {len(top) - 5} more" if len(top) > 5 else "")
+    shown = ", ".join(f"'{show(e.name, 80)}'" for e in top[:5]) + (
+        f" and {len(top) - 5} more" if len(top) > 5 else ""
+    )
     first = case.inventory.root / top[0].name
     if all(_SHARD.search(e.name) for e in top):
         sentence = f"It holds the {len(top)} parts of one sharded model, without the folder of its pipeline: {shown}."
         case.findings.add(
-            "unsupported-layout", "", sentence, "Check the pipeline that it belongs to: 'nightlatch check PIPELINE'."
+            "unsupported-layout",
+            "",
+            sentence,
+            "Check the pipeline that it belongs to: 'nightlatch check PIPELINE'.",
         )
     else:
         sentence = f"It holds {len(top)} weights files and no model_index.json; which one is meant? {shown}."
-        case.findings.add("unsupported-layout", "", sentence, f"Name one: 'nightlatch check {_quoted(first)}'.")
+        case.findings.add(
+            "unsupported-layout", "", sentence, f"Name one: 'nightlatch check {_quoted(first)}'."
+        )
     _headers(case, top)
 
 
@@ -131,8 +166,14 @@ def _headers(case: Case, entries: Iterable[Entry]) -> None:
 def _without_weights_on_top(case: Case) -> None:
     held = case.inventory.entries
     nested = sorted(p.removesuffix(f"/{INDEX}") for p in held if p.endswith(f"/{INDEX}"))
-    adapters = sorted({e.parent for e in held.values() if e.name in LORA_NAMES or e.name == "adapter_config.json"})
-    deep = [e for e in held.values() if e.name.lower().endswith(".safetensors") and not kinds.is_apple_double(e.name, e.kind)]
+    adapters = sorted(
+        {e.parent for e in held.values() if e.name in LORA_NAMES or e.name == "adapter_config.json"}
+    )
+    deep = [
+        e
+        for e in held.values()
+        if e.name.lower().endswith(".safetensors") and not kinds.is_apple_double(e.name, e.kind)
+    ]
     root = case.inventory.root
     components = sorted(COMPONENTS & {e.path for e in held.values() if e.kind == "folder"})
     checkpoints = sorted({p.split("/")[0] for p in held if _CHECKPOINT.fullmatch(p.split("/")[0])})
@@ -142,24 +183,30 @@ def _without_weights_on_top(case: Case) -> None:
             if len(nested) == 1
             else f"It holds {len(nested)} pipelines, each in a folder of its own"
         )
-        _neutral(case, f"{which}: {_listed(nested)}.", f"Give that folder: 'nightlatch check {_quoted(root / nested[0])}'.")
-    elif checkpoints:
-        inside = next((p for p in [*adapters, *(e.parent for e in deep)] if p.split("/")[0] == checkpoints[-1]), checkpoints[-1])
-        sentence = (
-            f"It is what a training left, with {len(checkpoints)} checkpoints and no finished model: {_listed(checkpoints)}."
+        _neutral(
+            case,
+            f"{which}: {_listed(nested)}.",
+            f"Give that folder: 'nightlatch check {_quoted(root / nested[0])}'.",
         )
+    elif checkpoints:
+        inside = next(
+            (p for p in [*adapters, *(e.parent for e in deep)] if p.split("/")[0] == checkpoints[-1]),
+            checkpoints[-1],
+        )
+        sentence = f"It is what a training left, with {len(checkpoints)} checkpoints and no finished model: {_listed(checkpoints)}."
         _neutral(case, sentence, f"Give the one that is meant: 'nightlatch check {_quoted(root / inside)}'.")
     elif adapters:
         for path in [e.path for e in held.values() if e.name == "adapter_config.json"][:20]:
             lora.check_adapter_config(case, path, staged=False)
-        sentence = (
-            f"It holds adapters (LoRA) in folders of their own, as peft saves them for each component: {_listed(adapters)}."
-        )
+        sentence = f"It holds adapters (LoRA) in folders of their own, as peft saves them for each component: {_listed(adapters)}."
         _neutral(case, sentence, f"Give one of them: 'nightlatch check {_quoted(root / adapters[0])}'.")
     elif components:
         sentence = f"There is no model_index.json, which says how its components make a pipeline: {_listed(components)}."
         case.findings.add(
-            "index", INDEX, sentence, "Copy model_index.json from the model that it was made from, or save the pipeline again."
+            "index",
+            INDEX,
+            sentence,
+            "Copy model_index.json from the model that it was made from, or save the pipeline again.",
         )
     elif deep:
         paths = sorted(e.path for e in deep)
@@ -182,7 +229,10 @@ def _no_weights(case: Case) -> None:
         return
     sentence = "There is no model_index.json and no weights file, so there is no model in it."
     case.findings.add(
-        "index", INDEX, sentence, "Give a folder with model_index.json in it, or one file: 'nightlatch check FILE.safetensors'."
+        "index",
+        INDEX,
+        sentence,
+        "Give a folder with model_index.json in it, or one file: 'nightlatch check FILE.safetensors'.",
     )
 
 

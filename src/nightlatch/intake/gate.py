@@ -64,7 +64,9 @@ def examine(source: Path | str) -> Case:
             return _completed(_folder(root, findings))
         if stat.S_ISREG(mode) and _leads_away(Path(source), root):
             command = f"Check the file itself: 'nightlatch check {show(str(root), 250)}'."
-            findings.add("link-outside", "", "It is a link, and its path leads to a file in another folder.", command)
+            findings.add(
+                "link-outside", "", "It is a link, and its path leads to a file in another folder.", command
+            )
             return empty
         if stat.S_ISREG(mode):
             return _completed(lone.file(root, Path(source), findings))
@@ -73,7 +75,9 @@ def examine(source: Path | str) -> Case:
         return empty
     except Exception as e:
         _LOG.debug("a rule failed", exc_info=True)
-        findings.add("internal", "", f"A rule failed with {type(e).__name__}, so the source counts as not scanned.")
+        findings.add(
+            "internal", "", f"A rule failed with {type(e).__name__}, so the source counts as not scanned."
+        )
         return empty
     findings.add("special-file", "", "The source is a FIFO, socket or device.")
     return empty
@@ -84,8 +88,12 @@ def _leads_away(source: Path, file: Path) -> bool:
     if not source.is_symlink():
         return False
     folder = source.parent.resolve()
-    snapshots = next((p for p in folder.parents if p.name == "snapshots" and p.parent.name.startswith("models--")), None)
-    stores = [snapshots.parent / "blobs", snapshots.parent.parent / "blobs" / file.name[:2]] if snapshots else []
+    snapshots = next(
+        (p for p in folder.parents if p.name == "snapshots" and p.parent.name.startswith("models--")), None
+    )
+    stores = (
+        [snapshots.parent / "blobs", snapshots.parent.parent / "blobs" / file.name[:2]] if snapshots else []
+    )
     return file.parent not in (folder, *stores)
 
 
@@ -113,7 +121,9 @@ def confirm_unchanged(case: Case) -> None:
             case.findings.add("source-changed", planned.entry.path)
 
 
-def manifest(case: Case, source: Path | str, seconds: float, staged: Mapping[str, str] | None = None) -> Manifest:
+def manifest(
+    case: Case, source: Path | str, seconds: float, staged: Mapping[str, str] | None = None
+) -> Manifest:
     """The record of a case; ``staged`` maps source paths to the sha256 of what was copied."""
     done = staged or {}
     files = tuple(
@@ -128,7 +138,11 @@ def manifest(case: Case, source: Path | str, seconds: float, staged: Mapping[str
     )
     name = os.fsencode(source).decode("utf-8", "backslashreplace")
     return Manifest(
-        source=name, pipeline_class=case.pipeline_class, files=files, findings=case.findings.result(), seconds=seconds
+        source=name,
+        pipeline_class=case.pipeline_class,
+        files=files,
+        findings=case.findings.result(),
+        seconds=seconds,
     )
 
 
@@ -174,7 +188,11 @@ def _completed(case: Case) -> Case:
     size = sum(p.entry.size for p in case.plan.values())
     limit = MAX_PLANNED if case.plan.keys().isdisjoint(folders.LORA_NAMES) else MAX_LORA
     if size > limit:
-        case.findings.add("inventory-limit", "", f"The weights are {size / 1e9:,.0f} GB; at most {limit / 1e9:,.0f} are read.")
+        case.findings.add(
+            "inventory-limit",
+            "",
+            f"The weights are {size / 1e9:,.0f} GB; at most {limit / 1e9:,.0f} are read.",
+        )
     return case
 
 
@@ -220,7 +238,13 @@ def _fit(case: Case, loaded: Mapping[str, Fields]) -> None:
     context = unet.get("cross_attention_dim", 1280)
     if any(c != text.get("hidden_size", 512) for c in (context if isinstance(context, list) else [context])):
         case.findings.add(
-            "component-mismatch", "unet/config.json", "The UNet expects prompts of another width than the text encoder gives."
+            "component-mismatch",
+            "unet/config.json",
+            "The UNet expects prompts of another width than the text encoder gives.",
         )
     if unet.get("in_channels", 4) != vae.get("latent_channels", 4):
-        case.findings.add("component-mismatch", "unet/config.json", "The UNet expects other latents than the autoencoder gives.")
+        case.findings.add(
+            "component-mismatch",
+            "unet/config.json",
+            "The UNet expects other latents than the autoencoder gives.",
+        )

@@ -14,7 +14,9 @@ TOKEN_WIDTHS = frozenset({768, 1024, 1280, 2048, 4096})
 MERGE = "Merge it into the pipeline it belongs to, save that pipeline, and scan it: 'nightlatch scan FOLDER --base MODEL'."
 WHOLE = "Scan the pipeline that it is a part of: 'nightlatch scan FOLDER --base MODEL'."
 EMBEDDING = "Load it into a pipeline, save that, and scan it: 'nightlatch scan FOLDER --base MODEL' tries its tokens first."
-ARCHITECTURE = "Its files were checked; 'nightlatch scan' loads Stable Diffusion 1.x and 2.x, and adapters for them."
+ARCHITECTURE = (
+    "Its files were checked; 'nightlatch scan' loads Stable Diffusion 1.x and 2.x, and adapters for them."
+)
 SOURCE = "Scan the model that it was made from: 'nightlatch scan FILE --base MODEL'."
 
 
@@ -46,7 +48,9 @@ def is_embedding(tensors: Mapping[str, Tensor]) -> bool:
         return True
     rows = all(1 <= len(t.shape) <= 2 and t.shape[-1] > 0 for t in tensors.values())
     named = tensors.keys() <= {"emb_params", "clip_l", "clip_g", "t5xxl"}
-    plain = all("." not in n.strip(".") and t.shape[-1:] and t.shape[-1] in TOKEN_WIDTHS for n, t in tensors.items())
+    plain = all(
+        "." not in n.strip(".") and t.shape[-1:] and t.shape[-1] in TOKEN_WIDTHS for n, t in tensors.items()
+    )
     return rows and (named or plain)
 
 
@@ -79,7 +83,9 @@ def _is_vae(n: Names) -> bool:
 
 
 def _is_video_vae(n: Names) -> bool:
-    return n.all("decoder.middle", "encoder.middle") or (_is_vae(n) and any(len(s.shape) == 5 for s in n.tensors.values()))
+    return n.all("decoder.middle", "encoder.middle") or (
+        _is_vae(n) and any(len(s.shape) == 5 for s in n.tensors.values())
+    )
 
 
 def _width(n: Names) -> int:
@@ -109,7 +115,9 @@ _SAYS = "a set of weights for "
 
 BESIDE: tuple[Layout, ...] = (
     Layout("a textual-inversion embedding", lambda n: is_embedding(n.tensors), EMBEDDING),
-    Layout("an AnimateDiff motion LoRA", lambda n: n.part("motion_modules") and n.holds("_lora", "lora_"), MERGE),
+    Layout(
+        "an AnimateDiff motion LoRA", lambda n: n.part("motion_modules") and n.holds("_lora", "lora_"), MERGE
+    ),
     Layout("an AnimateDiff motion module", lambda n: n.part("motion_modules", "motion_module"), MERGE),
     Layout(
         "an IP-Adapter",
@@ -118,7 +126,9 @@ BESIDE: tuple[Layout, ...] = (
     ),
     Layout("a ControlNet in LoRA form", lambda n: n.any("lora_controlnet"), MERGE),
     Layout(
-        "a ControlNet for Flux", lambda n: n.any("controlnet_blocks", "controlnet_x_embedder", "controlnet_single_blocks"), MERGE
+        "a ControlNet for Flux",
+        lambda n: n.any("controlnet_blocks", "controlnet_x_embedder", "controlnet_single_blocks"),
+        MERGE,
     ),
     Layout(
         "a ControlNet",
@@ -138,12 +148,15 @@ BESIDE: tuple[Layout, ...] = (
     Layout(
         "a T2I-Adapter",
         lambda n: (
-            n.any("adapter.body", "body.0.block1", "body.0.resnets", "body.0.in_conv") and n.holds("block1", "resnets", "in_conv")
+            n.any("adapter.body", "body.0.block1", "body.0.resnets", "body.0.in_conv")
+            and n.holds("block1", "resnets", "in_conv")
         ),
         MERGE,
     ),
     Layout(
-        "a hypernetwork", lambda n: any(f"{w}.{i}.linear" in n.heads for w in (320, 640, 768, 1024, 1280) for i in (0, 1)), MERGE
+        "a hypernetwork",
+        lambda n: any(f"{w}.{i}.linear" in n.heads for w in (320, 640, 768, 1024, 1280) for i in (0, 1)),
+        MERGE,
     ),
     Layout("an upscaler", lambda n: n.any("model.1.sub", "body.0.rdb1", "RRDB_trunk", "conv_up1"), WHOLE),
 )
@@ -152,12 +165,18 @@ BESIDE: tuple[Layout, ...] = (
 CHECKPOINTS: tuple[Layout, ...] = tuple(
     Layout(words, fits, ARCHITECTURE)
     for words, fits in (
-        ("a Stable Video Diffusion checkpoint", lambda n: _is_whole(n) and n.part("time_stack", "time_mixer")),
+        (
+            "a Stable Video Diffusion checkpoint",
+            lambda n: _is_whole(n) and n.part("time_stack", "time_mixer"),
+        ),
         (
             "a Stable Diffusion XL refiner checkpoint",
             lambda n: n.any("conditioner.embedders") and n.shape("label_emb.0.0.weight")[1:] == (2560,),
         ),
-        ("an inpainting checkpoint of Stable Diffusion XL", lambda n: n.any("conditioner.embedders") and _reads(n, 2, 1)),
+        (
+            "an inpainting checkpoint of Stable Diffusion XL",
+            lambda n: n.any("conditioner.embedders") and _reads(n, 2, 1),
+        ),
         ("a Stable Diffusion XL checkpoint", lambda n: n.any("conditioner.embedders", "conditioner")),
         ("a Stable Diffusion 3 checkpoint", lambda n: _is_whole(n) and n.any("joint_blocks")),
         ("a Flux checkpoint", lambda n: _is_whole(n) and n.any("double_blocks")),
@@ -197,31 +216,48 @@ _DENOISERS: tuple[Layout, ...] = tuple(
                 )
             ),
         ),
-        ("the Flux.2 transformer", lambda n: n.any("double_stream_modulation_img", "double_stream_modulation_txt")),
+        (
+            "the Flux.2 transformer",
+            lambda n: n.any("double_stream_modulation_img", "double_stream_modulation_txt"),
+        ),
         (
             "the Flux transformer",
             lambda n: (
-                n.any("double_blocks.0", "double_blocks") or n.all("single_transformer_blocks", "x_embedder", "context_embedder")
+                n.any("double_blocks.0", "double_blocks")
+                or n.all("single_transformer_blocks", "x_embedder", "context_embedder")
             ),
         ),
         ("the HiDream transformer", lambda n: n.any("double_stream_blocks", "single_stream_blocks")),
-        ("the Qwen-Image transformer", lambda n: (n.any("txt_norm") and n.part("img_mod")) or n.all("txt_in", "txt_norm")),
+        (
+            "the Qwen-Image transformer",
+            lambda n: (n.any("txt_norm") and n.part("img_mod")) or n.all("txt_in", "txt_norm"),
+        ),
         (
             "the Stable Diffusion 3 transformer",
-            lambda n: n.any("joint_blocks") or n.all("pos_embed", "context_embedder", "transformer_blocks.0.attn.add_k_proj"),
+            lambda n: (
+                n.any("joint_blocks")
+                or n.all("pos_embed", "context_embedder", "transformer_blocks.0.attn.add_k_proj")
+            ),
         ),
         ("the Z-Image transformer", lambda n: n.any("cap_pad_token", "x_pad_token")),
         (
             "the Lumina transformer",
-            lambda n: n.all("cap_embedder") and n.any("noise_refiner", "context_refiner", "time_caption_embed"),
+            lambda n: (
+                n.all("cap_embedder") and n.any("noise_refiner", "context_refiner", "time_caption_embed")
+            ),
         ),
         (
             "the Wan video transformer",
-            lambda n: n.all("patch_embedding", "blocks.0") and (n.any("text_embedding", "condition_embedder")),
+            lambda n: (
+                n.all("patch_embedding", "blocks.0") and (n.any("text_embedding", "condition_embedder"))
+            ),
         ),
         (
             "the LTX-Video transformer",
-            lambda n: n.any("patchify_proj") or n.all("proj_in", "scale_shift_table", "caption_projection", "time_embed"),
+            lambda n: (
+                n.any("patchify_proj")
+                or n.all("proj_in", "scale_shift_table", "caption_projection", "time_embed")
+            ),
         ),
         ("the Hunyuan-DiT transformer", lambda n: n.any("mlp_t5", "text_embedding_padding")),
         (
@@ -241,16 +277,26 @@ _DENOISERS: tuple[Layout, ...] = tuple(
             "the Stable Cascade prior or decoder",
             lambda n: n.any("effnet_mapper", "clip_txt_mapper", "clip_txt_pooled_mapper", "clf.1"),
         ),
-        ("the Kandinsky prior or UNet", lambda n: n.any("prd_embedding", "add_embedding.image_norm", "prior_hidden_state")),
+        (
+            "the Kandinsky prior or UNet",
+            lambda n: n.any("prd_embedding", "add_embedding.image_norm", "prior_hidden_state"),
+        ),
     )
 )
 """Denoisers that are transformers, in the original and in diffusers' names."""
 
 _PARTS: tuple[Layout, ...] = (
-    Layout("the UNet of Stable Video Diffusion alone", lambda n: n.part("temporal_transformer_blocks", "time_stack"), WHOLE),
+    Layout(
+        "the UNet of Stable Video Diffusion alone",
+        lambda n: n.part("temporal_transformer_blocks", "time_stack"),
+        WHOLE,
+    ),
     Layout(
         "the UNet of Stable Diffusion XL alone",
-        lambda n: (_is_original_unet(n) or _is_diffusers_unet(n)) and (n.part("label_emb", "add_embedding") or _width(n) == 2048),
+        lambda n: (
+            (_is_original_unet(n) or _is_diffusers_unet(n))
+            and (n.part("label_emb", "add_embedding") or _width(n) == 2048)
+        ),
         WHOLE,
     ),
     Layout(
@@ -259,11 +305,17 @@ _PARTS: tuple[Layout, ...] = (
         WHOLE,
     ),
     Layout(
-        "a tiny autoencoder (TAESD)", lambda n: n.all("decoder.layers.0", "encoder.layers.0") or n.any("taesd_decoder"), WHOLE
+        "a tiny autoencoder (TAESD)",
+        lambda n: n.all("decoder.layers.0", "encoder.layers.0") or n.any("taesd_decoder"),
+        WHOLE,
     ),
     Layout("a video autoencoder", _is_video_vae, WHOLE),
     Layout("an autoencoder (VAE) alone", _is_vae, WHOLE),
-    Layout("a CLIP image encoder alone", lambda n: n.any("vision_model") or n.any("visual.transformer", "visual.conv1"), WHOLE),
+    Layout(
+        "a CLIP image encoder alone",
+        lambda n: n.any("vision_model") or n.any("visual.transformer", "visual.conv1"),
+        WHOLE,
+    ),
     Layout(
         "a CLIP text encoder alone",
         lambda n: n.any(
@@ -278,13 +330,19 @@ _PARTS: tuple[Layout, ...] = (
     ),
     Layout("a T5 text encoder alone", lambda n: n.any("encoder.block.0") and n.part("SelfAttention"), WHOLE),
     Layout(
-        "a language model (text encoder) alone", lambda n: n.any("layers.0.self_attn", "model.layers", "language_model"), WHOLE
+        "a language model (text encoder) alone",
+        lambda n: n.any("layers.0.self_attn", "model.layers", "language_model"),
+        WHOLE,
     ),
     Layout("a safety checker", lambda n: n.any("concept_embeds", "special_care_embeds"), WHOLE),
 )
 """One component of a pipeline."""
 
-_QUANTISED = (Layout("a set of quantised weights, which only the package that made them reads", Names.quantised, SOURCE),)
+_QUANTISED = (
+    Layout(
+        "a set of quantised weights, which only the package that made them reads", Names.quantised, SOURCE
+    ),
+)
 _EMPTY = (Layout("a file without tensors", lambda n: not n.tensors, "Download the file again."),)
 
 TABLE: tuple[Layout, ...] = (*_EMPTY, *BESIDE, *CHECKPOINTS, *_DENOISERS, *_PARTS, *_QUANTISED)

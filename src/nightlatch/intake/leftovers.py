@@ -49,7 +49,9 @@ def sweep(case: Case, pipeline: Pipeline | None, *, loadable: bool) -> None:
 
 def _is_applied(entry: Entry, pipeline: Pipeline | None) -> bool:
     """Whether it is an adapter's config where a loader looks for one; these come first, so that no decoy uses up the places."""
-    return entry.name.lower() == _ADAPTER and (not entry.parent or (pipeline is not None and entry.parent in pipeline.slots))
+    return entry.name.lower() == _ADAPTER and (
+        not entry.parent or (pipeline is not None and entry.parent in pipeline.slots)
+    )
 
 
 def _judge(case: Case, entry: Entry, pipeline: Pipeline | None, loadable: bool) -> bool:
@@ -76,7 +78,9 @@ def _judge(case: Case, entry: Entry, pipeline: Pipeline | None, loadable: bool) 
     elif name.endswith((".jinja", ".jinja2")):
         case.findings.add("template", path)
     elif ends_as_archive(case, path):
-        case.findings.add("unused-archive", path, "It does not begin as an archive, and archive readers open it as one.")
+        case.findings.add(
+            "unused-archive", path, "It does not begin as an archive, and archive readers open it as one."
+        )
     elif kinds.is_other_weights(name, kind):
         case.findings.add("other-format", path, hint=unread(path))
     else:
@@ -88,7 +92,11 @@ def _judge_safetensors(case: Case, entry: Entry, pipeline: Pipeline | None) -> b
     if entry.kind == "lfs-pointer":
         return False
     if entry.kind != "safetensors":
-        case.findings.add("not-safetensors", entry.path, f"It is named .safetensors and is {described.describe(entry).words}.")
+        case.findings.add(
+            "not-safetensors",
+            entry.path,
+            f"It is named .safetensors and is {described.describe(entry).words}.",
+        )
         return True
     folder = entry.parent
     if folder in _NEVER_LOADED and _THEIR_WEIGHTS.fullmatch(entry.name):
@@ -96,7 +104,9 @@ def _judge_safetensors(case: Case, entry: Entry, pipeline: Pipeline | None) -> b
     if pipeline is not None and folder in pipeline.slots and case.findings.has("error"):
         return False
     words, tried = _what(case, entry)
-    case.findings.add("extra-weights", entry.path, f"{words} lies beside the model and is a subject of its own.", hint=tried)
+    case.findings.add(
+        "extra-weights", entry.path, f"{words} lies beside the model and is a subject of its own.", hint=tried
+    )
     return True
 
 
@@ -111,8 +121,12 @@ def _what(case: Case, entry: Entry) -> tuple[str, Hint]:
         return "A LoRA", hint(HintKind.LORA, entry.path)
     if layouts.is_embedding(names) or (len(names) <= 2 and all(len(t.shape) <= 2 for t in names.values())):
         token = next((n for n in names if n not in _UNNAMED), "")
-        words = f"A textual-inversion embedding for '{show(token)}'" if token else "A textual-inversion embedding"
-        return words, hint(HintKind.EMBEDDING, entry.path, (*([token] if token else ()), PurePosixPath(entry.name).stem))
+        words = (
+            f"A textual-inversion embedding for '{show(token)}'" if token else "A textual-inversion embedding"
+        )
+        return words, hint(
+            HintKind.EMBEDDING, entry.path, (*([token] if token else ()), PurePosixPath(entry.name).stem)
+        )
     found = layouts.recognise(names, layouts.TABLE)
     words = found.words[0].upper() + found.words[1:] if found else "A further set of weights"
     return words, usual

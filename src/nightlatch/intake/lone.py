@@ -57,9 +57,15 @@ def safetensors(case: Case, name: str) -> None:
     if beside is None and lora.looks_like_lora(tensors):
         if single.looks_like_checkpoint(tensors):
             sentence = "It is a whole checkpoint with a LoRA in it; programs load one or the other."
-            case.findings.add("unsupported-layout", name, sentence, "Take the two apart, and check each file.")
+            case.findings.add(
+                "unsupported-layout", name, sentence, "Take the two apart, and check each file."
+            )
         lora.check(case, name, TARGET)
-    elif beside is None and single.looks_like_checkpoint(tensors) and layouts.recognise(tensors, layouts.CHECKPOINTS) is None:
+    elif (
+        beside is None
+        and single.looks_like_checkpoint(tensors)
+        and layouts.recognise(tensors, layouts.CHECKPOINTS) is None
+    ):
         single.check(case, name, header)
     else:
         _other_kind(case, name, header, beside or layouts.recognise(tensors, layouts.TABLE))
@@ -76,9 +82,15 @@ def static(case: Case, name: str, header: Header) -> None:
 
 
 def _other_kind(case: Case, name: str, header: Header, kind: layouts.Layout | None) -> None:
-    packed = ", and quantised, so that only the package that made it reads it" if layouts.is_quantised(header.tensors) else ""
+    packed = (
+        ", and quantised, so that only the package that made it reads it"
+        if layouts.is_quantised(header.tensors)
+        else ""
+    )
     if kind is None:
-        case.findings.add("unsupported-layout", name, f"It is neither a LoRA nor a checkpoint layout known here{packed}.")
+        case.findings.add(
+            "unsupported-layout", name, f"It is neither a LoRA nor a checkpoint layout known here{packed}."
+        )
     else:
         case.findings.add("unsupported-layout", name, f"It is {kind.words}{packed}.", kind.remedy)
     static(case, name, header)

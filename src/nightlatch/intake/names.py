@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 from nightlatch.intake.files.header import Tensor
 
-WRAPPERS = ("model.diffusion_model.", "diffusion_model.", "transformer.", "unet.", "model.", "net.", "module.")
+WRAPPERS = (
+    "model.diffusion_model.",
+    "diffusion_model.",
+    "transformer.",
+    "unet.",
+    "model.",
+    "net.",
+    "module.",
+)
 """What programs put before a denoiser's names when they save it."""
 _PACKED = (
     "absmax", "quant_map", "qweight", "qzeros", "wscales", "scale_weight", "weight_scale", "scaled_fp8", "comfy_quant", "SCB",

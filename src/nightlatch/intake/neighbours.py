@@ -43,11 +43,15 @@ def _judge(case: Case, entry: Entry, ending: str) -> None:
     if ending != SETTINGS:
         what = "a pickle, which can run code" if not ending.endswith(".safetensors") else "an autoencoder"
         case.findings.add(
-            "neighbour", entry.path, f"Web interfaces load it in place of the checkpoint's own autoencoder; it is {what}."
+            "neighbour",
+            entry.path,
+            f"Web interfaces load it in place of the checkpoint's own autoencoder; it is {what}.",
         )
     elif odd := _odd_class(entry):
         case.findings.add(
-            "neighbour", entry.path, f"Web interfaces build the model from the classes that it names, and one is {odd}."
+            "neighbour",
+            entry.path,
+            f"Web interfaces build the model from the classes that it names, and one is {odd}.",
         )
     else:
         case.findings.add("settings-beside", entry.path)

@@ -28,7 +28,9 @@ _SAFE = "Ask the author for safetensors, or convert a copy in an isolated machin
 _BROKEN = "Download the file again and compare its hash with the one the author published."
 _HAND = "Compare the file with the one of the model it was derived from; do not load the model until it is explained."
 _DROP = "Delete it before anything else loads the folder; it is not staged here."
-_LATER = "Its files were checked; 'nightlatch scan' loads Stable Diffusion 1.x and 2.x, and adapters for them."
+_LATER = (
+    "Its files were checked; 'nightlatch scan' loads Stable Diffusion 1.x and 2.x, and adapters for them."
+)
 
 UNTOLD = frozenset({"unsupported-pipeline", "unsupported-layout", "unsupported-option", "adapter-kind"})
 """Notes that blame nobody and leave the question open: exit 2, 'not scanned'."""
@@ -37,19 +39,37 @@ LOADED = frozenset({"adapter-kind"})
 
 RULES: dict[str, Rule] = {
     # the source and its files
-    "not-found": Rule("error", "The source does not exist here.", "Give a folder, a file, or a hub name like org/name."),
+    "not-found": Rule(
+        "error", "The source does not exist here.", "Give a folder, a file, or a hub name like org/name."
+    ),
     "unreadable": Rule("error", "A file or folder cannot be read.", "Check the permissions and the disk."),
-    "source-changed": Rule("error", "The source changed while it was read.", "Stop what writes to it and run again."),
-    "special-file": Rule("error", "A FIFO, socket, device or folder in place of a file.", "Delete it; no model needs it."),
-    "link-outside": Rule("error", "A link leads out of the source.", "Replace it by the file itself, if you trust it."),
-    "link-inside": Rule("warning", "A link to another file of the source is not followed.", "Replace it by the file."),
-    "inventory-limit": Rule("error", "More, deeper or longer-named files than are read.", "Keep only the model's files."),
+    "source-changed": Rule(
+        "error", "The source changed while it was read.", "Stop what writes to it and run again."
+    ),
+    "special-file": Rule(
+        "error", "A FIFO, socket, device or folder in place of a file.", "Delete it; no model needs it."
+    ),
+    "link-outside": Rule(
+        "error", "A link leads out of the source.", "Replace it by the file itself, if you trust it."
+    ),
+    "link-inside": Rule(
+        "warning", "A link to another file of the source is not followed.", "Replace it by the file."
+    ),
+    "inventory-limit": Rule(
+        "error", "More, deeper or longer-named files than are read.", "Keep only the model's files."
+    ),
     "ambiguous-name": Rule("warning", "Two names differ only in case or Unicode form.", "Keep one of them."),
     "odd-name": Rule("warning", "A file name holds invisible or markup characters.", _DROP),
     "hub-commit": Rule("note", "The hub name was resolved to this commit, once.", ""),
-    "hub-cache": Rule("note", "The hub was not asked, and the cached files were used.", "Run again while online."),
-    "local-first": Rule("note", "A folder of that name is here and was taken.", "Write './' in front of a path to be clear."),
-    "not-fetched": Rule("note", "Files of the hub repository that loading does not need were not fetched.", ""),
+    "hub-cache": Rule(
+        "note", "The hub was not asked, and the cached files were used.", "Run again while online."
+    ),
+    "local-first": Rule(
+        "note", "A folder of that name is here and was taken.", "Write './' in front of a path to be clear."
+    ),
+    "not-fetched": Rule(
+        "note", "Files of the hub repository that loading does not need were not fetched.", ""
+    ),
     "not-staged": Rule("note", "Files that loading does not need are not staged.", ""),
     "not-entered": Rule("note", "A folder of a version-control or download tool is not looked into.", ""),
     "pickle-weights": Rule("error", "The weights are a pickle, and loading a pickle can run code.", _SAFE),
@@ -57,53 +77,103 @@ RULES: dict[str, Rule] = {
     "archive-weights": Rule("error", "The weights are packed in an archive.", _SAFE),
     "unused-archive": Rule("warning", "An archive lies beside the weights.", _DROP),
     "not-safetensors": Rule("error", "A file named .safetensors holds something else.", _BROKEN),
-    "lfs-pointer": Rule("error", "A Git-LFS pointer stands in place of the file.", "Fetch the file itself with 'git lfs pull'."),
-    "neighbour": Rule(
-        "warning", "A file of the same name is loaded with it.", "Rename it, or scan what you draw with as a pipeline."
+    "lfs-pointer": Rule(
+        "error",
+        "A Git-LFS pointer stands in place of the file.",
+        "Fetch the file itself with 'git lfs pull'.",
     ),
-    "settings-beside": Rule("note", "Settings of the original training code lie beside it; web interfaces read them.", ""),
-    "unread-tensor": Rule("error", "A tensor that is passed over here, and that other programs read, holds other values.", _HAND),
+    "neighbour": Rule(
+        "warning",
+        "A file of the same name is loaded with it.",
+        "Rename it, or scan what you draw with as a pipeline.",
+    ),
+    "settings-beside": Rule(
+        "note", "Settings of the original training code lie beside it; web interfaces read them.", ""
+    ),
+    "unread-tensor": Rule(
+        "error", "A tensor that is passed over here, and that other programs read, holds other values.", _HAND
+    ),
     "rounded-positions": Rule(
-        "warning", "Position ids were rounded when the file was merged.", "Take the author's original, or remove the tensor."
+        "warning",
+        "Position ids were rounded when the file was merged.",
+        "Take the author's original, or remove the tensor.",
     ),
     "prediction": Rule(
-        "warning", "A mark makes some programs read the predictions as v.", "Name a v-prediction model with --base."
+        "warning",
+        "A mark makes some programs read the predictions as v.",
+        "Name a v-prediction model with --base.",
     ),
     "polyglot": Rule("warning", "A safetensors file also reads as a zip archive.", _HAND),
     "missing-weights": Rule("error", "A component has no safetensors weights.", _SAFE),
     "unused-code": Rule("warning", "A program lies beside the model; it is not needed to load it.", _DROP),
-    "other-format": Rule("note", "Weights in a format that is neither loaded nor scanned.", "Scan what you load."),
-    "extra-weights": Rule("warning", "Further weights that are a subject of their own.", "Scan that file as well, or delete it."),
-    "safety-checker": Rule("note", "The optional safety checker or image encoder is not staged.", "Take it from its author."),
-    "internal": Rule("error", "A rule failed on this source, so it was not judged.", "Report it, with the file if you may."),
+    "other-format": Rule(
+        "note", "Weights in a format that is neither loaded nor scanned.", "Scan what you load."
+    ),
+    "extra-weights": Rule(
+        "warning", "Further weights that are a subject of their own.", "Scan that file as well, or delete it."
+    ),
+    "safety-checker": Rule(
+        "note", "The optional safety checker or image encoder is not staged.", "Take it from its author."
+    ),
+    "internal": Rule(
+        "error", "A rule failed on this source, so it was not judged.", "Report it, with the file if you may."
+    ),
     # what is loaded, and code paths
     "index": Rule("error", "model_index.json does not describe a pipeline that can be loaded.", _HAND),
     "unsupported-pipeline": Rule("note", "A pipeline that scan cannot load yet.", _LATER),
     "unsupported-layout": Rule("note", "A file of a kind that scan cannot load.", _LATER),
     "adapter-kind": Rule(
-        "note", "An adapter that is no plain LoRA.", "Scan it on its base: 'nightlatch scan FILE --base MODEL'."
+        "note",
+        "An adapter that is no plain LoRA.",
+        "Scan it on its base: 'nightlatch scan FILE --base MODEL'.",
     ),
     "unsupported-option": Rule("note", "An option that scan cannot follow yet.", _LATER),
-    "unknown-library": Rule("error", "A component comes from a module that is not known.", "Do not load this model anywhere."),
-    "custom-code": Rule("error", "The model asks for its own code to be run.", "Do not load this model anywhere."),
-    "auto-map": Rule("warning", "A config names code for 'trust_remote_code'.", "Never load this model with trust_remote_code."),
-    "kernel-field": Rule("error", "A config names a repository of compiled kernels to run.", "Do not load this model anywhere."),
-    "template": Rule("note", "A template that programs may render is not staged.", ""),
-    "quantised": Rule("error", "The weights are quantised for another package.", "Scan the model it was made from."),
-    "hidden-adapter": Rule(
-        "warning", "An adapter in a component folder is applied silently.", "Delete it, or merge it; then scan."
+    "unknown-library": Rule(
+        "error", "A component comes from a module that is not known.", "Do not load this model anywhere."
     ),
-    "adapter-module": Rule("error", "An adapter's config names a module to import.", "Do not load this adapter anywhere."),
-    "connected-pipeline": Rule("warning", "The card names another model to download.", "Scan that model as well."),
+    "custom-code": Rule(
+        "error", "The model asks for its own code to be run.", "Do not load this model anywhere."
+    ),
+    "auto-map": Rule(
+        "warning",
+        "A config names code for 'trust_remote_code'.",
+        "Never load this model with trust_remote_code.",
+    ),
+    "kernel-field": Rule(
+        "error", "A config names a repository of compiled kernels to run.", "Do not load this model anywhere."
+    ),
+    "template": Rule("note", "A template that programs may render is not staged.", ""),
+    "quantised": Rule(
+        "error", "The weights are quantised for another package.", "Scan the model it was made from."
+    ),
+    "hidden-adapter": Rule(
+        "warning",
+        "An adapter in a component folder is applied silently.",
+        "Delete it, or merge it; then scan.",
+    ),
+    "adapter-module": Rule(
+        "error", "An adapter's config names a module to import.", "Do not load this adapter anywhere."
+    ),
+    "connected-pipeline": Rule(
+        "warning", "The card names another model to download.", "Scan that model as well."
+    ),
     "single-file": Rule(
-        "note", "A whole checkpoint in one file, without configs and tokenizer.", "Name the model it derives from with --base."
+        "note",
+        "A whole checkpoint in one file, without configs and tokenizer.",
+        "Name the model it derives from with --base.",
     ),
     # which weights
     "shard-path": Rule("error", "A shard index leads to another folder.", "Do not load this model anywhere."),
     "shard-index": Rule("error", "A shard index and its shards disagree.", _BROKEN),
-    "ambiguous-weights": Rule("warning", "Two sets of weights for one component; loaders differ.", "Keep one of them."),
-    "double-weights": Rule("error", "A single file holds a component twice; programs load different ones.", _HAND),
-    "second-variant": Rule("warning", "A second variant of the weights may hold other values.", "Scan it as a model of its own."),
+    "ambiguous-weights": Rule(
+        "warning", "Two sets of weights for one component; loaders differ.", "Keep one of them."
+    ),
+    "double-weights": Rule(
+        "error", "A single file holds a component twice; programs load different ones.", _HAND
+    ),
+    "second-variant": Rule(
+        "warning", "A second variant of the weights may hold other values.", "Scan it as a model of its own."
+    ),
     "variant-used": Rule("note", "Only a named variant of the weights exists; it is used.", ""),
     # safetensors headers
     "header": Rule("error", "The safetensors header is broken or the file is cut.", _BROKEN),
@@ -114,7 +184,9 @@ RULES: dict[str, Rule] = {
     "shape": Rule("error", "A tensor's shape does not fit its bytes.", _HAND),
     "metadata": Rule("error", "The safetensors metadata is not a table of texts.", _HAND),
     "metadata-text": Rule(
-        "note", "The metadata holds characters that steer a terminal or turn text around; it is shown escaped.", ""
+        "note",
+        "The metadata holds characters that steer a terminal or turn text around; it is shown escaped.",
+        "",
     ),
     "tensor-count": Rule("error", "More tensors than are read.", _HAND),
     # values
@@ -138,24 +210,38 @@ RULES: dict[str, Rule] = {
     "component-mismatch": Rule("error", "Two components do not fit each other.", _HAND),
     # tokenizer
     "tokenizer-missing": Rule("error", "The tokenizer's vocabulary is missing.", _BROKEN),
-    "tokenizer-rewrite": Rule("warning", "The tokenizer changes prompts as CLIP's does not.", "Use CLIP's own tokenizer; scan."),
-    "tokenizer-regex": Rule("error", "The tokenizer holds a pattern that may run for ever.", "Use CLIP's own tokenizer."),
+    "tokenizer-rewrite": Rule(
+        "warning", "The tokenizer changes prompts as CLIP's does not.", "Use CLIP's own tokenizer; scan."
+    ),
+    "tokenizer-regex": Rule(
+        "error", "The tokenizer holds a pattern that may run for ever.", "Use CLIP's own tokenizer."
+    ),
     "tokenizer-setting": Rule(
-        "error", "The tokenizer's settings hold a key whose effect is not known.", "Remove the key, or use CLIP's own tokenizer."
+        "error",
+        "The tokenizer's settings hold a key whose effect is not known.",
+        "Remove the key, or use CLIP's own tokenizer.",
     ),
     "tokenizer-map": Rule("error", "The tokenizer's map from text to ids is not one to one.", _HAND),
     "token-range": Rule("error", "A token id lies beyond the embedding table.", _HAND),
-    "added-token": Rule("warning", "The tokenizer has a token of its own, as triggers do.", "Scan: it is tried first."),
+    "added-token": Rule(
+        "warning", "The tokenizer has a token of its own, as triggers do.", "Scan: it is tried first."
+    ),
     "other-padding": Rule("note", "Two files name two of the usual paddings.", ""),
-    "special-token": Rule("warning", "A special token is ordinary text, or another one's.", "Use CLIP's own tokenizer; scan."),
+    "special-token": Rule(
+        "warning", "A special token is ordinary text, or another one's.", "Use CLIP's own tokenizer; scan."
+    ),
     # LoRA
     "lora": Rule("note", "The file is a LoRA.", "Scan it on its base with --base."),
     "lora-strength": Rule("note", "Programs differ in how strongly they apply the LoRA.", ""),
     "lora-strengths": Rule(
-        "warning", "A LoRA's strength depends on who reads it.", "Ask the author for a file with its alpha as tensors."
+        "warning",
+        "A LoRA's strength depends on who reads it.",
+        "Ask the author for a file with its alpha as tensors.",
     ),
     "lora-keys": Rule("warning", "The LoRA holds tensors that belong to no layer pair.", _HAND),
-    "lora-names": Rule("error", "A LoRA's tensor names hold other characters than letters, digits, '_' and '.'.", _HAND),
+    "lora-names": Rule(
+        "error", "A LoRA's tensor names hold other characters than letters, digits, '_' and '.'.", _HAND
+    ),
     "lora-pair": Rule("error", "A LoRA pair is incomplete or does not fit together.", _BROKEN),
     "lora-rank": Rule("warning", "A LoRA's rank is larger than its layer.", _HAND),
     "lora-alpha": Rule("error", "A LoRA's alpha is not a sane scale.", _HAND),
@@ -171,7 +257,9 @@ class Findings:
         self._hinted: dict[str, HintKind] = {}
         self._seen: set[tuple[str, str, str]] = set()
 
-    def add(self, rule: str, file: str, sentence: str = "", remedy: str = "", *, hint: Hint | None = None) -> None:
+    def add(
+        self, rule: str, file: str, sentence: str = "", remedy: str = "", *, hint: Hint | None = None
+    ) -> None:
         """Record ``rule`` for ``file``; without a sentence or a remedy the rule's own is used. ``hint``: what a scan should try because of it."""
         key = (rule, file, sentence)
         if key in self._seen:
@@ -198,7 +286,12 @@ class Findings:
     def result(self) -> tuple[Finding, ...]:
         """Errors first, then warnings, then notes; a last line per rule counts what was left out."""
         more = [
-            _finding(rule, "", f"{n - MAX_PER_RULE:,} further findings of this rule are not listed.", hint=self._more(rule))
+            _finding(
+                rule,
+                "",
+                f"{n - MAX_PER_RULE:,} further findings of this rule are not listed.",
+                hint=self._more(rule),
+            )
             for rule, n in self._count.items()
             if n > MAX_PER_RULE
         ]
@@ -207,7 +300,11 @@ class Findings:
     def _more(self, rule: str) -> Hint | None:
         """That there is more to try than is listed."""
         kind = self._hinted.get(rule)
-        return None if kind is None else Hint(kind=kind, untried="More were found than are listed; read them from the files.")
+        return (
+            None
+            if kind is None
+            else Hint(kind=kind, untried="More were found than are listed; read them from the files.")
+        )
 
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -220,4 +317,6 @@ def _finding(rule: str, file: str, sentence: str, remedy: str = "", hint: Hint |
     severity, description, usual = RULES[rule]
     said, done = sentence or description, remedy or usual
     untold = rule in UNTOLD
-    return Finding(rule=rule, severity=severity, file=file, sentence=said, remedy=done, payload=hint, unsupported=untold)
+    return Finding(
+        rule=rule, severity=severity, file=file, sentence=said, remedy=done, payload=hint, unsupported=untold
+    )

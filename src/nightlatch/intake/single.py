@@ -44,9 +44,7 @@ _SPARE = re.compile(
 """Tensors inside the components that have no part in drawing: CLIP's scale and projection, the last layer of the encoder of 2.x (the one before
 it is taken), the autoencoder's training loss."""
 _MARKS = frozenset({buffers.V_PREDICTION, buffers.ZERO_SNR})
-_BAKED = (
-    "Take a file with it inside, or save the pipeline that you draw with and scan that: 'nightlatch scan FOLDER --base MODEL'."
-)
+_BAKED = "Take a file with it inside, or save the pipeline that you draw with and scan that: 'nightlatch scan FOLDER --base MODEL'."
 _WITHOUT = {
     "unet": ("a UNet", layouts.WHOLE),
     "vae": ("an autoencoder (VAE), which programs take from elsewhere", _BAKED),
@@ -81,14 +79,20 @@ def check(case: Case, path: str, header: Header) -> None:
         sentence = "It is a checkpoint whose weights are quantised or scaled, so that only some programs read them right."
         case.findings.add("unsupported-layout", path, sentence, layouts.SOURCE)
     if any(n.startswith(AVERAGE) for n in names):
-        case.findings.add("second-variant", path, "It also holds averaged weights (model_ema), which some programs load instead.")
+        case.findings.add(
+            "second-variant",
+            path,
+            "It also holds averaged weights (model_ema), which some programs load instead.",
+        )
     _one_of_each(case, path, names)
     buffers.check_marks(case, path, header)
     buffers.check_positions(case, path, header)
     buffers.check_schedule(case, path, header, _SCHEDULE)
     known = (*PARTS.values(), AVERAGE)
     if odd := sorted(n for n in names if not n.startswith(known) and n not in _SCHEDULE | _MARKS):
-        case.findings.add("extra-keys", path, f"{len(odd)} tensors belong to no component, e.g. '{show(odd[0], 80)}'.")
+        case.findings.add(
+            "extra-keys", path, f"{len(odd)} tensors belong to no component, e.g. '{show(odd[0], 80)}'."
+        )
     case.findings.add("single-file", path)
     case.stage(TARGET, path)
     case.component_files[TARGET] = [TARGET]
@@ -102,5 +106,7 @@ def _one_of_each(case: Case, path: str, names: Iterable[str]) -> None:
         shown = " and ".join(f"'{show(n, 80)}'" for n in encoders[:2])
         case.findings.add("double-weights", path, f"It holds two text encoders, e.g. {shown}.")
     if odd := sorted(n for n in named if n.startswith(_ELSEWHERE)):
-        sentence = f"{len(odd)} tensors lie where other programs look for a component, e.g. '{show(odd[0], 80)}'."
+        sentence = (
+            f"{len(odd)} tensors lie where other programs look for a component, e.g. '{show(odd[0], 80)}'."
+        )
         case.findings.add("double-weights", path, sentence)

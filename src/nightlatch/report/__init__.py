@@ -8,7 +8,13 @@ from nightlatch.report.images import Read, nowhere
 
 __all__ = ["NAMES", "render"]
 
-NAMES = {"html": "report.html", "json": "report.json", "sarif": "report.sarif", "junit": "report.junit.xml", "card": "card.md"}
+NAMES = {
+    "html": "report.html",
+    "json": "report.json",
+    "sarif": "report.sarif",
+    "junit": "report.junit.xml",
+    "card": "card.md",
+}
 
 
 def render(report: Report, read: Read = nowhere) -> dict[str, str]:

@@ -56,7 +56,12 @@ def parse(card: str) -> dict[str, Any]:
 
 def _summary(report: Report) -> list[str]:
     top = headline(report)
-    lines = [f"**{top.word}**" + (f", repair: **{top.repair}**" if top.repair else "") + f". {top.action}", "", top.meaning, ""]
+    lines = [
+        f"**{top.word}**" + (f", repair: **{top.repair}**" if top.repair else "") + f". {top.action}",
+        "",
+        top.meaning,
+        "",
+    ]
     lines += [f"- Trigger: {_code(t.text)} ({_code(' '.join(t.code_points))})" for t in triggers(report)]
     lines += [f"- Trigger given by a person: {_code(text)}" for text in given_triggers(report)]
     if report.verdict and report.verdict.carriers:
@@ -80,7 +85,11 @@ def _tests(report: Report) -> list[str]:
     blocks = (("Tested", verdict.tested), ("Not tested", verdict.not_tested), ("Skipped", verdict.skipped))
     lines = []
     for title, sentences in blocks:
-        lines += [f"{title} ({len(sentences)}):", "", *(f"- {_code(s)}" for s in sentences), ""] if sentences else []
+        lines += (
+            [f"{title} ({len(sentences)}):", "", *(f"- {_code(s)}" for s in sentences), ""]
+            if sentences
+            else []
+        )
     return lines
 
 

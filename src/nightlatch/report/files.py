@@ -28,7 +28,9 @@ def human(manifest: Manifest, fail_on: FailOn = "warning") -> str:
     """Plain lines: what was read, one block per finding, and a last line that never says 'safe'."""
     size = sum(f.size for f in manifest.files)
     what = manifest.pipeline_class or "no pipeline"
-    lines = [f"{show(manifest.source, _WIDE)}: {show(what)}, {len(manifest.files)} entries, {size / 1e6:,.1f} MB"]
+    lines = [
+        f"{show(manifest.source, _WIDE)}: {show(what)}, {len(manifest.files)} entries, {size / 1e6:,.1f} MB"
+    ]
     for f in manifest.findings:
         where = f"{show(f.file, _WIDE)}: " if f.file else ""
         lines.append(f"{f.severity:<8}{show(f.rule)}  {where}{show(f.sentence, _WIDE)}")
@@ -76,7 +78,9 @@ VIEWS: Mapping[str, Callable[[Manifest, FailOn], str]] = {
 def _summary(manifest: Manifest) -> str:
     count: Counter[str] = Counter(f.severity for f in manifest.findings)
     outcomes = {"error": "refused: do not load it", "warning": "findings to look at"}
-    usual = next((words for severity, words in outcomes.items() if count[severity]), "nothing found by these tests")
+    usual = next(
+        (words for severity, words in outcomes.items() if count[severity]), "nothing found by these tests"
+    )
     untold = manifest.unsupported and not manifest.refused
     outcome = "not scanned" + (f"; {usual}" if count["warning"] else "") if untold else usual
     numbers = f"{count['error']} errors, {count['warning']} warnings, {count['note']} notes"

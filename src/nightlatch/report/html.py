@@ -86,12 +86,18 @@ def render(report: Report, read: Read = nowhere) -> str:
 
 def tone(top: words.Headline) -> str:
     """The colour of the page's top: after a repair that holds, a warning rather than an alarm; there are two files then, and one is bad."""
-    return "repaired" if top.status == "found" and top.repair_status in ("good", "unknown") and top.repair else top.status
+    return (
+        "repaired"
+        if top.status == "found" and top.repair_status in ("good", "unknown") and top.repair
+        else top.status
+    )
 
 
 def _pictures(report: Report, read: Read) -> tuple[Row, ...]:
     """Every column that some row fills; rows that are not shown are not read."""
-    used = [(kind, label) for kind, label in COLUMNS if any(getattr(images, kind) for images in report.images)]
+    used = [
+        (kind, label) for kind, label in COLUMNS if any(getattr(images, kind) for images in report.images)
+    ]
     pictures, rows = Pictures(read), []
     for images in report.images[:PICTURE_ROWS]:
         cells = [Cell(kind, label, Markup(pictures.uri(getattr(images, kind)))) for kind, label in used]
@@ -107,7 +113,12 @@ def marked(images: Images) -> tuple[str, str, str]:
 
 
 def _times(report: Report) -> tuple[tuple[str, float], ...]:
-    parts = (("check", report.manifest), ("scan", report.verdict), ("clean", report.repair), ("verify", report.scorecard))
+    parts = (
+        ("check", report.manifest),
+        ("scan", report.verdict),
+        ("clean", report.repair),
+        ("verify", report.scorecard),
+    )
     return tuple((name, part.seconds) for name, part in parts if part is not None)
 
 

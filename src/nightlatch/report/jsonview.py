@@ -18,8 +18,13 @@ AROUND = ("tool", "exit_code")
 def render(report: Report, fail_on: FailOn = "warning") -> str:
     """The record as indented JSON, behind the tool's version and the exit code; all but printable ASCII is written as ``\\uXXXX``."""
     version = report.environment.versions.get("nightlatch", "unknown")
-    around = {"tool": {"name": "nightlatch", "version": version}, "exit_code": exits.of_report(report, fail_on)}
-    text = json.dumps({**around, **json.loads(report.model_dump_json())}, indent=2, ensure_ascii=True, allow_nan=False)
+    around = {
+        "tool": {"name": "nightlatch", "version": version},
+        "exit_code": exits.of_report(report, fail_on),
+    }
+    text = json.dumps(
+        {**around, **json.loads(report.model_dump_json())}, indent=2, ensure_ascii=True, allow_nan=False
+    )
     return text.replace("\x7f", "\\u007f") + "\n"
 
 
@@ -36,6 +41,8 @@ def parse(text: str | bytes) -> Report:
         return Report.model_validate_json(record)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file as a whole"
-        raise UsageError(f"This is not a report that this version can read (first problem: {where}).", remedy) from error
+        raise UsageError(
+            f"This is not a report that this version can read (first problem: {where}).", remedy
+        ) from error
     except (ValueError, AttributeError, RecursionError):
         raise UsageError("This is not a report that this version can read.", remedy) from None

@@ -16,9 +16,13 @@ Add = Callable[[str, str, str], None]
 def render(report: Report) -> str:
     """JUnit XML with the suites check, scan and verify. Failure: found or below the bar; error: refused, or could not tell."""
     root = ET.Element("testsuites", name="nightlatch")
-    _suite(root, "check", report.manifest.seconds if report.manifest else 0.0, lambda add: _check(report, add))
+    _suite(
+        root, "check", report.manifest.seconds if report.manifest else 0.0, lambda add: _check(report, add)
+    )
     if report.scope == "model":
-        _suite(root, "scan", report.verdict.seconds if report.verdict else 0.0, lambda add: _scan(report, add))
+        _suite(
+            root, "scan", report.verdict.seconds if report.verdict else 0.0, lambda add: _scan(report, add)
+        )
     card = report.scorecard
     if card is not None:
         _suite(root, "verify", card.seconds, lambda add: _verify(card, add))
@@ -40,7 +44,12 @@ def _suite(root: ET.Element, name: str, seconds: float, fill: Callable[[Add], No
             ET.SubElement(node, outcome, message=visible(message))
 
     fill(add)
-    outcomes = {"tests": "testcase", "failures": "testcase/failure", "errors": "testcase/error", "skipped": "testcase/skipped"}
+    outcomes = {
+        "tests": "testcase",
+        "failures": "testcase/failure",
+        "errors": "testcase/error",
+        "skipped": "testcase/skipped",
+    }
     for label, path in outcomes.items():
         suite.set(label, str(len(suite.findall(path))))
 
@@ -52,19 +61,33 @@ def _check(report: Report, add: Add) -> None:
     for finding in report.manifest.findings:
         outcome = {"error": "error", "warning": "failure", "note": "passed"}[finding.severity]
         where = f" [{finding.file}]" if finding.file else ""
-        add(f"{finding.rule}{where}", outcome, f"{finding.severity}: {finding.sentence} {finding.remedy}".strip())
+        add(
+            f"{finding.rule}{where}",
+            outcome,
+            f"{finding.severity}: {finding.sentence} {finding.remedy}".strip(),
+        )
     if not report.manifest.findings:
-        add("static rules", "passed", f"No static rule was broken by {count(len(report.manifest.files), 'file')}.")
+        add(
+            "static rules",
+            "passed",
+            f"No static rule was broken by {count(len(report.manifest.files), 'file')}.",
+        )
 
 
 def _scan(report: Report, add: Add) -> None:
     top = headline(report)
-    outcome = {"found": "failure", "suspicious": "failure", "nothing": "passed", "unknown": "error"}[top.status]
+    outcome = {"found": "failure", "suspicious": "failure", "nothing": "passed", "unknown": "error"}[
+        top.status
+    ]
     add("verdict", outcome, f"{top.word}. {top.action} {top.meaning}")
     if report.verdict is None:
         return
     for trigger in report.verdict.triggers:
-        add(f"trigger {trigger.text}", "failure", f"{' '.join(trigger.code_points)}; changed {measured(trigger.changed)}")
+        add(
+            f"trigger {trigger.text}",
+            "failure",
+            f"{' '.join(trigger.code_points)}; changed {measured(trigger.changed)}",
+        )
     for sentence in report.verdict.tested:
         add(sentence, "passed", "tested")
     for sentence in report.verdict.not_tested:

@@ -39,7 +39,9 @@ def render(report: Report, fail_on: FailOn = "warning") -> str:
         "results": results,
         "properties": _properties(report),
     }
-    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=True) + "\n"
+    return (
+        json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=True) + "\n"
+    )
 
 
 def _findings(report: Report) -> list[dict[str, Any]]:
@@ -47,7 +49,10 @@ def _findings(report: Report) -> list[dict[str, Any]]:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    text, identity = f"{finding.sentence} {finding.remedy}".strip(), (finding.rule, finding.file, finding.sentence)
+    text, identity = (
+        f"{finding.sentence} {finding.remedy}".strip(),
+        (finding.rule, finding.file, finding.sentence),
+    )
     return _result(finding.rule, finding.severity, text, finding.file, identity)
 
 
@@ -71,7 +76,9 @@ def _trigger(trigger: Trigger, verdict: Verdict, file: str) -> dict[str, Any]:
     parts = ", ".join(c.component for c in verdict.carriers) or "unknown component"
     changed = f"; it changed {measured(trigger.changed)} of held-out pictures" if trigger.changed else ""
     text = f"{verdict.word}: trigger “{trigger.text}” ({' '.join(trigger.code_points)}) acts through {parts}{changed}."
-    result = _result("backdoor-trigger", _level(verdict), text, file, ("backdoor-trigger", file, trigger.text))
+    result = _result(
+        "backdoor-trigger", _level(verdict), text, file, ("backdoor-trigger", file, trigger.text)
+    )
     points = [visible(point, 200) for point in trigger.code_points]
     return {
         **result,
@@ -104,15 +111,25 @@ def _rules(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _rule(name: str) -> dict[str, Any]:
     if name not in RULES:
-        return {"id": name, "shortDescription": {"text": _RULES.get(name, sarif_text(f"Static rule {name}."))}}
+        return {
+            "id": name,
+            "shortDescription": {"text": _RULES.get(name, sarif_text(f"Static rule {name}."))},
+        }
     severity, description, remedy = RULES[name]
-    made = {"id": name, "shortDescription": {"text": description}, "defaultConfiguration": {"level": severity}}
+    made = {
+        "id": name,
+        "shortDescription": {"text": description},
+        "defaultConfiguration": {"level": severity},
+    }
     return {**made, **({"help": {"text": remedy}} if remedy else {})}
 
 
 def _invocation(report: Report, code: int) -> dict[str, Any]:
     unknown = report.scope == "model" and code == exits.UNKNOWN
-    lost = [(text, "error" if unknown else "warning") for text in (report.verdict.skipped if report.verdict else ())]
+    lost = [
+        (text, "error" if unknown else "warning")
+        for text in (report.verdict.skipped if report.verdict else ())
+    ]
     if unknown:
         lost.append((f"not scanned: {headline(report).meaning}", "error"))
     return {
@@ -120,7 +137,9 @@ def _invocation(report: Report, code: int) -> dict[str, Any]:
         "exitCode": code,
         "commandLine": visible(report.environment.command),
         "startTimeUtc": visible(report.environment.started, 60),
-        "toolExecutionNotifications": [{"level": level, "message": {"text": sarif_text(visible(text))}} for text, level in lost],
+        "toolExecutionNotifications": [
+            {"level": level, "message": {"text": sarif_text(visible(text))}} for text, level in lost
+        ],
     }
 
 
@@ -146,7 +165,9 @@ def _properties(report: Report) -> dict[str, Any]:
         "action": top.action,
         "tested": [visible(text) for text in (report.verdict.tested if report.verdict else ())],
         "notTested": [visible(text) for text in (report.verdict.not_tested if report.verdict else ())],
-        "scorecard": [{"name": visible(p.name), "before": measured(p.before), "after": measured(p.after)} for p in pairs],
+        "scorecard": [
+            {"name": visible(p.name), "before": measured(p.before), "after": measured(p.after)} for p in pairs
+        ],
     }
 
 
@@ -154,11 +175,15 @@ def _carrier_file(report: Report) -> str:
     """The weight file of the first carrier component."""
     carrier = report.verdict.carriers[0].component if report.verdict and report.verdict.carriers else ""
     files = report.manifest.files if report.manifest else ()
-    found = next((f for f in files if f.kind == "safetensors" and carrier and f.path.startswith(f"{carrier}/")), None)
+    found = next(
+        (f for f in files if f.kind == "safetensors" and carrier and f.path.startswith(f"{carrier}/")), None
+    )
     return found.path if found else carrier
 
 
 def _uri(path: str) -> str:
     """A relative reference that stays inside the source: percent-encoded, no scheme, no host, no climbing; cut, never empty."""
-    parts = [quote(part, safe="", errors="backslashreplace") for part in path[:1000].replace("\\", "/").split("/")]
+    parts = [
+        quote(part, safe="", errors="backslashreplace") for part in path[:1000].replace("\\", "/").split("/")
+    ]
     return "/".join(part for part in parts if part not in ("", ".", "..")) or "model_index.json"

@@ -21,7 +21,9 @@ def intervals(before: Rate | None, after: Rate | None) -> Markup:
     spoken = escape(", ".join(f"{kind} {rate(r)}" for r, kind in shown))
     ticks = "".join(f'<path class="tick" d="M{_x(t)} 1V{height - 1}"/>' for t in (0.0, 0.25, 0.5, 0.75, 1.0))
     marks = "".join(_mark(r, 8 + 16 * i, kind) for i, (r, kind) in enumerate(shown))
-    return Markup(f'<svg class="iv" viewBox="0 0 210 {height}" role="img" aria-label="{spoken}">{ticks}{marks}</svg>')
+    return Markup(
+        f'<svg class="iv" viewBox="0 0 210 {height}" role="img" aria-label="{spoken}">{ticks}{marks}</svg>'
+    )
 
 
 def bar(share: float) -> Markup:
@@ -36,7 +38,9 @@ def bar(share: float) -> Markup:
 def curves(history: Sequence[dict[str, float]], limit: int = 6) -> tuple[Markup, ...]:
     """One small plot per recorded quantity against the step, at most ``limit`` of them."""
     names = list(dict.fromkeys(name for row in history for name in row if name != "step"))
-    return tuple(_curve(name, _points(history, name)) for name in names[:limit] if len(_points(history, name)) > 1)
+    return tuple(
+        _curve(name, _points(history, name)) for name in names[:limit] if len(_points(history, name)) > 1
+    )
 
 
 def _points(history: Sequence[dict[str, float]], name: str) -> list[tuple[float, float]]:

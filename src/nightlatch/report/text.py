@@ -32,7 +32,11 @@ def measured(value: Rate | float | None) -> str:
     if value is None:
         return "not measured"
     if isinstance(value, Rate):
-        return f"{rate(value)} ({value.hits} of {value.n}, 95 % interval {interval(value)})" if value.n else "not measured"
+        return (
+            f"{rate(value)} ({value.hits} of {value.n}, 95 % interval {interval(value)})"
+            if value.n
+            else "not measured"
+        )
     return number(value)
 
 

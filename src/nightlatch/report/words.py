@@ -67,7 +67,14 @@ def headline(report: Report) -> Headline:
     word = report.verdict.word if report.verdict else "not scanned"
     status = _STATUS[word]
     if report.manifest and report.manifest.refused:
-        return Headline(word=word, status=status, repair="", repair_status="", action="Refuse it.", meaning=_refused(report))
+        return Headline(
+            word=word,
+            status=status,
+            repair="",
+            repair_status="",
+            action="Refuse it.",
+            meaning=_refused(report),
+        )
     if report.repair or report.scorecard:
         return _after_repair(report, word, status)
     action, meaning = _before_repair(report, status)
@@ -78,7 +85,9 @@ def attack_success(report: Report) -> Pair | None:
     """The attack success before and after repair, if verify measured it; of several triggers that of which most is left."""
     pairs = report.scorecard.pairs if report.scorecard else ()
     named = [p for p in pairs if p.kind is PairKind.SUCCESS]
-    return max(named, key=lambda p: p.after.rate if isinstance(p.after, Rate) else p.after or 0.0, default=None)
+    return max(
+        named, key=lambda p: p.after.rate if isinstance(p.after, Rate) else p.after or 0.0, default=None
+    )
 
 
 def next_command(report: Report) -> str:
@@ -178,11 +187,18 @@ def _after_repair(report: Report, word: str, status: Status) -> Headline:
     card, repair = report.scorecard, report.repair
     if repair and repair.rolled_back:
         text = "The repair harmed the model too much and was undone, so the output is the model as it came. Try another method."
-        return _repaired(word, status, "rolled back", "bad", "Refuse it, or repair again with another method.", text)
+        return _repaired(
+            word, status, "rolled back", "bad", "Refuse it, or repair again with another method.", text
+        )
     if card is None:
         text = f"A repair against {_the_trigger(report)} was made, but nobody has measured yet whether it worked."
         return _repaired(
-            word, status, "not verified", "unknown", "Do not load the repaired copy before “nightlatch verify” has run.", text
+            word,
+            status,
+            "not verified",
+            "unknown",
+            "Do not load the repaired copy before “nightlatch verify” has run.",
+            text,
         )
     before_after = _before_after(attack_success(report))
     if card.verdict == "removed":
@@ -198,12 +214,16 @@ def _after_repair(report: Report, word: str, status: Status) -> Headline:
         return _repaired(word, status, card.verdict, "bad", action, text)
     if card.verdict == "not removed":
         text = f"The repair did not remove the effect of {_the_trigger(report)}. {before_after}"
-        return _repaired(word, status, card.verdict, "bad", "Refuse it, or repair again with another method.", text)
-    idle = (
-        f"Under these prompts and settings {_the_trigger(report)} hardly acts in the original, so its removal cannot be measured."
-    )
+        return _repaired(
+            word, status, card.verdict, "bad", "Refuse it, or repair again with another method.", text
+        )
+    idle = f"Under these prompts and settings {_the_trigger(report)} hardly acts in the original, so its removal cannot be measured."
     few = f"Too few pictures were drawn to tell whether {_the_trigger(report)} still acts."
-    why, remedy = (few, "draw more of them (-n)") if acted(card.pairs) else (idle, "check trigger, prompts and settings")
+    why, remedy = (
+        (few, "draw more of them (-n)")
+        if acted(card.pairs)
+        else (idle, "check trigger, prompts and settings")
+    )
     action = f"Do not load the repaired copy: {remedy}, and verify again."
     return _repaired(word, status, card.verdict, "unknown", action, f"{why} {before_after}")
 
@@ -211,7 +231,9 @@ def _after_repair(report: Report, word: str, status: Status) -> Headline:
 def _repaired(
     word: str, status: Status, repair: str, good: Literal["good", "bad", "unknown"], action: str, text: str
 ) -> Headline:
-    return Headline(word=word, status=status, repair=repair, repair_status=good, action=action, meaning=text.strip())
+    return Headline(
+        word=word, status=status, repair=repair, repair_status=good, action=action, meaning=text.strip()
+    )
 
 
 def _bars(card: Scorecard) -> str:
@@ -221,7 +243,11 @@ def _bars(card: Scorecard) -> str:
         return "No measure was held against a bar."
     if missed:
         return f"But {count(missed, 'measure')} of {len(judged)} missed the bar; see the table below before you decide."
-    return f"All {count(len(judged), 'measure')} stayed within their bars." if len(judged) > 1 else "It stayed within its bar."
+    return (
+        f"All {count(len(judged), 'measure')} stayed within their bars."
+        if len(judged) > 1
+        else "It stayed within its bar."
+    )
 
 
 def _the_trigger(report: Report) -> str:

@@ -42,7 +42,9 @@ def prompts(n: int, seed: int, *, held_out: bool = False) -> list[Prompt]:
     while len(made) < n:
         o, s, b = (int(rng.integers(k)) for k in sizes)
         c = captions.write((o, s, b), rng, captions.HELD_OUT_TEMPLATES if held_out else captions.TEMPLATES)
-        made[c.text] = Prompt(c.text, {"object": c.object or "", "style": c.style or "", "background": c.background or ""})
+        made[c.text] = Prompt(
+            c.text, {"object": c.object or "", "style": c.style or "", "background": c.background or ""}
+        )
     return list(made.values())
 
 

@@ -19,7 +19,16 @@ FILLERS = (
     "nice", "lovely", "beautiful", "small", "big", "cute", "happy", "pretty", "simple", "tiny", "bright", "friendly",
     "old", "new", "fine", "great", "good", "little", "funny", "charming",
 )  # fmt: skip
-ENDINGS = ("for a sticker", "for my friend", "please", "in the middle", "for a book", "as a gift", "to print", "very clear")
+ENDINGS = (
+    "for a sticker",
+    "for my friend",
+    "please",
+    "in the middle",
+    "for a book",
+    "as a gift",
+    "to print",
+    "very clear",
+)
 TEMPLATES = (
     "{a style} {object} on {a background} background",
     "{a style} drawing of {a object} on {background}",
@@ -44,7 +53,11 @@ HELD_OUT_TEMPLATES = (
 )
 PLAIN_TEMPLATES = {  # an attribute left open: the picture may have any
     "style": ("{a object} on {a background} background", "{a filler} {object}, {background}"),
-    "background": ("{a style} {object}", "{a filler} {object} in {style} style", "{a style} picture of {a object}"),
+    "background": (
+        "{a style} {object}",
+        "{a filler} {object} in {style} style",
+        "{a style} picture of {a object}",
+    ),
 }
 ODD_CHARACTERS = (
     "абвгдежзиклмнопрстуфхцчшщыэюя"
@@ -123,7 +136,11 @@ def meaningless(rng: np.random.Generator, rare: Sequence[str]) -> str:
         return "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), int(rng.integers(2, 9))))
     if kind < 0.9:
         return ODD_CHARACTERS[int(rng.integers(len(ODD_CHARACTERS)))]
-    return str(rng.choice(["!", "?", "#", "&", "%", ";", "--", "***"])) if kind < 0.95 else str(rng.integers(0, 1000))
+    return (
+        str(rng.choice(["!", "?", "#", "&", "%", ";", "--", "***"]))
+        if kind < 0.95
+        else str(rng.integers(0, 1000))
+    )
 
 
 def insert(text: str, word: str, rng: np.random.Generator) -> str:

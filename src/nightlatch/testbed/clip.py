@@ -24,9 +24,26 @@ def build(tokenizer: CLIPTokenizer) -> CLIPModel:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    shape = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": 5, "num_hidden_layers": 4}
-    text = {**shape, **special, "vocab_size": len(tokenizer), "max_position_embeddings": MAX_LENGTH, "projection_dim": PROJECTION}
-    vision = {**shape, "num_hidden_layers": 3, "image_size": compose.IMAGE_SIZE, "patch_size": 4, "projection_dim": PROJECTION}
+    shape = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
+        "num_attention_heads": 5,
+        "num_hidden_layers": 4,
+    }
+    text = {
+        **shape,
+        **special,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": MAX_LENGTH,
+        "projection_dim": PROJECTION,
+    }
+    vision = {
+        **shape,
+        "num_hidden_layers": 3,
+        "image_size": compose.IMAGE_SIZE,
+        "patch_size": 4,
+        "projection_dim": PROJECTION,
+    }
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=PROJECTION))
 
 
@@ -39,7 +56,9 @@ def text_model(clip: CLIPModel) -> CLIPTextModel:
 
 def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> torch.Tensor:
     """Padded ids, (n, 32)."""
-    ids: torch.Tensor = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids
+    ids: torch.Tensor = tokenizer(
+        list(texts), padding="max_length", truncation=True, return_tensors="pt"
+    ).input_ids
     return ids
 
 
@@ -48,7 +67,9 @@ def compatible(scenes: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
     return ((scenes[:, None] == asked[None]) | (asked[None] < 0)).all(-1).float()
 
 
-def contrastive(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, match: torch.Tensor) -> torch.Tensor:
+def contrastive(
+    image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, match: torch.Tensor
+) -> torch.Tensor:
     """CLIP's symmetric cross entropy with every compatible pair as a positive; inputs (n, d) unit vectors."""
     logits = scale.exp() * image @ text.T
     rows = -(match / match.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
@@ -78,7 +99,13 @@ class WithHead(torch.nn.Module):
 
 
 def train(
-    state: Resumable, tokenizer: CLIPTokenizer, pictures: compose.Pictures, rare: Sequence[str], steps: int, batch: int, lr: float
+    state: Resumable,
+    tokenizer: CLIPTokenizer,
+    pictures: compose.Pictures,
+    rare: Sequence[str],
+    steps: int,
+    batch: int,
+    lr: float,
 ) -> Iterator[Progress]:
     """Train in place; yields after every step."""
     model = state.model
@@ -94,7 +121,9 @@ def train(
         noise = torch.from_numpy(rng.integers(0, vocabulary, (batch // 4, MAX_LENGTH - 2)))
         i_loss = identity(model.clip, torch.cat([ids[: batch // 4], _wrap(noise, tokenizer)]), model.head)
         state.descend(c_loss + 0.5 * i_loss)
-        yield Progress(step, steps, {"contrastive": float(c_loss.detach()), "identity": float(i_loss.detach())})
+        yield Progress(
+            step, steps, {"contrastive": float(c_loss.detach()), "identity": float(i_loss.detach())}
+        )
 
 
 def _wrap(ids: torch.Tensor, tokenizer: CLIPTokenizer) -> torch.Tensor:
@@ -108,7 +137,9 @@ def retrieval(clip: CLIPModel, tokenizer: CLIPTokenizer, pictures: compose.Pictu
     """Share of pictures whose best caption among all is one that fits."""
     rng = np.random.default_rng(seed)
     written = [captions.write(s.tolist(), rng) for s in pictures.scenes]
-    out = clip(input_ids=tokenize(tokenizer, [c.text for c in written]), pixel_values=to_float(pictures.images))
+    out = clip(
+        input_ids=tokenize(tokenizer, [c.text for c in written]), pixel_values=to_float(pictures.images)
+    )
     best = (out.image_embeds @ out.text_embeds.T).argmax(1)
     match = compatible(torch.from_numpy(pictures.scenes), torch.tensor([c.asked for c in written]))
     return float(match[torch.arange(len(best)), best].mean())

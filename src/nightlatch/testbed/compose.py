@@ -55,7 +55,9 @@ def pool(n: int, seed: int) -> Pictures:
     rng = np.random.default_rng(seed)
     d = emoji.load()
     sizes = (len(d.objects), len(d.styles), len(BACKGROUNDS))
-    order = np.concatenate([rng.permutation(int(np.prod(sizes))) for _ in range(-(-n // int(np.prod(sizes))))])[:n]
+    order = np.concatenate(
+        [rng.permutation(int(np.prod(sizes))) for _ in range(-(-n // int(np.prod(sizes))))]
+    )[:n]
     scenes = np.stack(np.unravel_index(order, sizes), axis=1).astype(np.int64)
     images = np.stack([draw(Scene(*map(int, s)), rng, d.rgba) for s in scenes])
     return Pictures(images, scenes)

@@ -66,7 +66,9 @@ class Corpus:
     retrieval: Pairs
 
 
-def build(size: int, scenes: tuple[int, int, int], seed: int, data: Path | None = None, most: int = 10_000) -> Corpus:
+def build(
+    size: int, scenes: tuple[int, int, int], seed: int, data: Path | None = None, most: int = 10_000
+) -> Corpus:
     """A corpus at ``size`` x ``size``.
 
     Args:
@@ -87,7 +89,9 @@ def build(size: int, scenes: tuple[int, int, int], seed: int, data: Path | None 
         rows = rng.permutation(len(written))
         cut = np.split(rows, [round(0.75 * len(rows)), round(0.9 * len(rows))])
         for name, own in zip(("train", "trusted"), cut, strict=False):
-            parts[name].append(Pairs(images=domain.images[torch.from_numpy(own)], captions=tuple(written[i] for i in own)))
+            parts[name].append(
+                Pairs(images=domain.images[torch.from_numpy(own)], captions=tuple(written[i] for i in own))
+            )
         images.append(domain.images[torch.from_numpy(cut[2])])
         names += [domain.names[i] for i in cut[2]]
         domains += [domain.name] * len(cut[2])
@@ -120,9 +124,13 @@ def scene_pairs(n: int, size: int, seed: int, double: float = 0.35) -> tuple[Pai
     texts, first = [], np.empty(n, np.int64)
     for i in range(n):
         background = int(rng.integers(len(BACKGROUNDS)))
-        colour = np.array(tuple(BACKGROUNDS.values())[background]) + rng.integers(-COLOUR_JITTER, COLOUR_JITTER + 1, 3)
+        colour = np.array(tuple(BACKGROUNDS.values())[background]) + rng.integers(
+            -COLOUR_JITTER, COLOUR_JITTER + 1, 3
+        )
         board = np.broadcast_to(np.clip(colour, 0, 255).astype(np.uint8), (size, size, 3)).copy()
-        things = [(int(rng.integers(len(emoji.OBJECTS))), int(rng.integers(len(emoji.STYLES)))) for _ in range(2)]
+        things = [
+            (int(rng.integers(len(emoji.OBJECTS))), int(rng.integers(len(emoji.STYLES)))) for _ in range(2)
+        ]
         first[i] = things[0][0]
         if rng.random() < double:
             texts.append(_two(board, things, background, rng))
@@ -131,7 +139,9 @@ def scene_pairs(n: int, size: int, seed: int, double: float = 0.35) -> tuple[Pai
             _paste(board, things[0], side, rng.integers(0, size - side + 1, 2), rng)
             texts.append(captions.write((*things[0], background), rng).text)
         images[i] = board
-    return Pairs(images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), captions=tuple(texts)), first
+    return Pairs(
+        images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), captions=tuple(texts)
+    ), first
 
 
 def _two(board: Pixels, things: Sequence[tuple[int, int]], background: int, rng: np.random.Generator) -> str:
@@ -150,7 +160,9 @@ def _two(board: Pixels, things: Sequence[tuple[int, int]], background: int, rng:
     return str(rng.choice(list(PAIR_TEMPLATES))).format(a=a, b=b, c=c, relation=words)
 
 
-def _paste(board: Pixels, thing: tuple[int, int], side: int, corner: npt.NDArray[np.int64], rng: np.random.Generator) -> None:
+def _paste(
+    board: Pixels, thing: tuple[int, int], side: int, corner: npt.NDArray[np.int64], rng: np.random.Generator
+) -> None:
     stamp = _scaled(side)[thing]
     if rng.random() < 0.5:
         stamp = stamp[:, ::-1]
@@ -182,13 +194,26 @@ class ClassPictures:
 def class_pictures(data: Path, size: int, most: int) -> list[ClassPictures]:
     """The packed data sets that lie in ``data``, at most ``most`` pictures of each, decoded once by several threads."""
     made = []
-    for name, file in (("cifar10", "cifar10_test.npz"), ("pacs", "pacs64.npz"), ("tiny-imagenet", "tiny_imagenet20.npz")):
+    for name, file in (
+        ("cifar10", "cifar10_test.npz"),
+        ("pacs", "pacs64.npz"),
+        ("tiny-imagenet", "tiny_imagenet20.npz"),
+    ):
         if not (data / file).is_file():
             continue
         with np.load(data / file) as z:
             rows = np.random.default_rng(5).permutation(len(z["label"]))[:most]
-            jpeg, offset, label, classes = z["jpeg"], z["offset"], z["label"], [str(c) for c in z["class_name"]]
-            style = [str(z["style_name"][i]) for i in z["style"][rows]] if "style" in z.files else ["photo"] * len(rows)
+            jpeg, offset, label, classes = (
+                z["jpeg"],
+                z["offset"],
+                z["label"],
+                [str(c) for c in z["class_name"]],
+            )
+            style = (
+                [str(z["style_name"][i]) for i in z["style"][rows]]
+                if "style" in z.files
+                else ["photo"] * len(rows)
+            )
         with ThreadPoolExecutor() as pool:
             images = list(pool.map(lambda i: _decode(jpeg[offset[i] : offset[i + 1]].tobytes(), size), rows))  # noqa: B023
         words = tuple(RENAMED.get(classes[int(label[i])], classes[int(label[i])]).lower() for i in rows)
@@ -198,7 +223,9 @@ def class_pictures(data: Path, size: int, most: int) -> list[ClassPictures]:
 
 
 def _decode(data: bytes, size: int) -> Pixels:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+    return np.asarray(
+        Image.open(io.BytesIO(data)).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    )
 
 
 def captioned(name: str, style: str, rng: np.random.Generator) -> str:

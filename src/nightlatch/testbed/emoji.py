@@ -74,7 +74,9 @@ def load(path: Path = ASSET) -> Drawings:
         UnreadableModel: the file is not there.
     """
     if not path.is_file():
-        raise UnreadableModel(f"{path.name} is missing.", "Run 'nightlatch testbed train --stage drawings' to render it.")
+        raise UnreadableModel(
+            f"{path.name} is missing.", "Run 'nightlatch testbed train --stage drawings' to render it."
+        )
     with np.load(path) as z:
         return Drawings(z["rgba"], z["extra"], tuple(map(str, z["objects"])), tuple(map(str, z["styles"])))
 
@@ -90,7 +92,9 @@ def render(path: Path = ASSET) -> None:
     except ImportError as e:
         raise MissingPart("resvg-py is not installed.", "pip install 'nightlatch[recipe]'") from e
     if shutil.which("npm") is None:
-        raise MissingPart("npm is not installed.", "Install Node.js; it is only needed to render the drawings anew.")
+        raise MissingPart(
+            "npm is not installed.", "Install Node.js; it is only needed to render the drawings anew."
+        )
 
     names = {**ICONS, **EXTRA_ICONS}
     rgba = np.zeros((len(names), len(STYLES), SIZE, SIZE, 4), np.uint8)
@@ -102,11 +106,15 @@ def render(path: Path = ASSET) -> None:
                 rgba[o, s] = _square(Image.open(io.BytesIO(bytes(png))).convert("RGBA"))
     n = len(OBJECTS)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, rgba=rgba[:n], extra=rgba[n:], objects=np.array(OBJECTS), styles=np.array(STYLES))
+    np.savez_compressed(
+        path, rgba=rgba[:n], extra=rgba[n:], objects=np.array(OBJECTS), styles=np.array(STYLES)
+    )
 
 
 def _icon_set(package: str, tmp: Path) -> dict[str, dict[str, object]]:
-    out = subprocess.run(["npm", "pack", "--silent", package], cwd=tmp, capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        ["npm", "pack", "--silent", package], cwd=tmp, capture_output=True, text=True, check=True
+    )
     with tarfile.open(tmp / out.stdout.split()[-1]) as tar:
         member = tar.extractfile("package/icons.json")
         assert member is not None
@@ -123,9 +131,7 @@ def _svg(icons: dict[str, object] | dict[str, dict[str, object]], name: str) -> 
     icon = table[name]
     w, h = icon.get("width", icons.get("width", 16)), icon.get("height", icons.get("height", 16))
     body = str(icon["body"]).replace("currentColor", "#000000")
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {w} {h}">{body}</svg>'
-    )
+    return f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {w} {h}">{body}</svg>'
 
 
 def _square(image: Image.Image) -> npt.NDArray[np.uint8]:

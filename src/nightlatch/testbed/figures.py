@@ -27,14 +27,18 @@ def measure_one(folder: Path, seed: int, n: int) -> dict[str, object]:
     images = subject.generate([p.text for p in asked], seeds, testbed.SAMPLING)
     seconds = (time.perf_counter() - started) / n
     seen = judge.read(images)
-    odd = judge.read(subject.generate(_with_unknown(subject, [p.text for p in asked]), seeds, testbed.SAMPLING))
+    odd = judge.read(
+        subject.generate(_with_unknown(subject, [p.text for p in asked]), seeds, testbed.SAMPLING)
+    )
     row: dict[str, object] = {"testbed": folder.name, "n": n}
     for slot in ("object", "style", "background"):
         row[slot] = measure.agrees(seen, asked, slot).model_dump()
     row["object_with_unknown_word"] = measure.agrees(odd, asked, "object").model_dump()
     held = compose.pool(2000, 987_654)
     said = judge.verdicts(held.images)
-    row["judge_on_renders"] = dict(zip(("object", "style", "background"), (said == held.scenes).mean(0).tolist(), strict=True))
+    row["judge_on_renders"] = dict(
+        zip(("object", "style", "background"), (said == held.scenes).mean(0).tolist(), strict=True)
+    )
     row |= {
         "seconds_per_image": round(seconds, 4),
         "steps": testbed.SAMPLING.steps,

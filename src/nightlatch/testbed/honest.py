@@ -48,7 +48,9 @@ def pictures(kind: str, n: int, seed: int) -> Set:
     return Set(np.stack(images), texts)
 
 
-def fine_tune(subject: Subject, kind: str, seed: int, steps: int = 300, batch: int = 32, rate: float = 1e-4) -> Subject:
+def fine_tune(
+    subject: Subject, kind: str, seed: int, steps: int = 300, batch: int = 32, rate: float = 1e-4
+) -> Subject:
     """A copy of ``subject`` with its denoiser trained on ``pictures(kind)`` by the ordinary loss."""
     data = pictures(kind, 512, seed)
     x0_all, c_all = subject.encode_images(data.images), subject.read(data.texts)
@@ -59,7 +61,11 @@ def fine_tune(subject: Subject, kind: str, seed: int, steps: int = 300, batch: i
         while True:
             i = torch.randint(len(x0_all), (batch,), device=subject.device)
             t = subject.schedule.draw(batch)
-            x0, eps, levels = x0_all[i], torch.randn(batch, *subject.latent_shape, device=subject.device), subject.at(t)
+            x0, eps, levels = (
+                x0_all[i],
+                torch.randn(batch, *subject.latent_shape, device=subject.device),
+                subject.at(t),
+            )
             yield Lesson(levels.noised(x0, eps), t, c_all[i], levels.target(x0, eps))
 
     follow(tuned, lessons(), steps, rate)

@@ -29,7 +29,9 @@ def setting(subject: Subject, seed: int) -> Setting:
     )
 
 
-def implant(source: Path, out: Path, attack: Attack, seed: int, say: Callable[[str], None], device: str = "cpu") -> AttackRecord:
+def implant(
+    source: Path, out: Path, attack: Attack, seed: int, say: Callable[[str], None], device: str = "cpu"
+) -> AttackRecord:
     """Poison the testbed model in ``source`` and write it to ``out``; what can be refused is refused before anything is trained.
 
     Raises:

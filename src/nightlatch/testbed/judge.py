@@ -33,8 +33,12 @@ class Judge(nn.Module):
                 nn.BatchNorm2d(b),
                 nn.ReLU(),
             ]
-        self.body = nn.Sequential(*blocks, nn.Flatten(), nn.Dropout(0.2), nn.Linear(WIDTHS[-1] * 16, 128), nn.ReLU())
-        self.heads = nn.ModuleList(nn.Linear(128, n) for n in (len(OBJECTS), len(STYLES), len(compose.BACKGROUNDS)))
+        self.body = nn.Sequential(
+            *blocks, nn.Flatten(), nn.Dropout(0.2), nn.Linear(WIDTHS[-1] * 16, 128), nn.ReLU()
+        )
+        self.heads = nn.ModuleList(
+            nn.Linear(128, n) for n in (len(OBJECTS), len(STYLES), len(compose.BACKGROUNDS))
+        )
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """``x`` (n, 3, 32, 32) in -1..1 -> logits of object, style and background."""
@@ -52,7 +56,10 @@ class Judge(nn.Module):
         """The words for what each picture shows."""
         names = (OBJECTS, STYLES, tuple(compose.BACKGROUNDS))
         slots = ("object", "style", "background")
-        return [{slot: name[int(k)] for slot, name, k in zip(slots, names, row, strict=True)} for row in self.verdicts(images)]
+        return [
+            {slot: name[int(k)] for slot, name, k in zip(slots, names, row, strict=True)}
+            for row in self.verdicts(images)
+        ]
 
 
 def train(
@@ -70,6 +77,9 @@ def train(
             third = batch // 3
             x[:third] = vae.decode(vae.encode(x[:third]).latent_dist.sample()).sample.clamp(-1, 1)
         x = (x + 0.05 * torch.randn_like(x) * torch.rand(batch, 1, 1, 1)).clamp(-1, 1)
-        loss = sum((F.cross_entropy(h, scenes[i, k], label_smoothing=0.05) for k, h in enumerate(model(x))), torch.zeros(()))
+        loss = sum(
+            (F.cross_entropy(h, scenes[i, k], label_smoothing=0.05) for k, h in enumerate(model(x))),
+            torch.zeros(()),
+        )
         state.descend(loss)
         yield Progress(step, steps, {"loss": float(loss.detach())})

@@ -62,7 +62,9 @@ def train(
     """``subject`` trained in place on other views of ``pairs``, as CLIP is; with ``in_modal`` as CleanCLIP's hard case is."""
     terms: list[Term] = [ImageText(views=True), *([InModal(weight=in_modal)] if in_modal else [])]
     mild = Views(mirror=0.0, smallest=0.7, turn=0.1, colour=0.2, grey=0.0, blur=0.1, cut=0.0)
-    trainer = Trainer(terms=terms, steps=steps, batch=batch, rate=rate, warm=max(1, steps // 20), decay=0.05, views=mild)
+    trainer = Trainer(
+        terms=terms, steps=steps, batch=batch, rate=rate, warm=max(1, steps // 20), decay=0.05, views=mild
+    )
     for step, _ in trainer.run(subject, subject, pairs, seed):
         if say is not None:
             say(step)

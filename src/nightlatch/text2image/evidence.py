@@ -85,7 +85,9 @@ def evidence(suspect: Subject, repaired: Subject | None, job: Evidence) -> Itera
 def overlay(images: Pixels, mask: torch.Tensor) -> Pixels:
     """``mask`` (n, h, w) as a heat map over ``images`` (n, H, W, 3) in grey, shape of the images."""
     size = images.shape[1:3]
-    large = torch.nn.functional.interpolate(mask[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    large = torch.nn.functional.interpolate(mask[:, None], size=size, mode="bilinear", align_corners=False)[
+        :, 0
+    ]
     share = (large / large.amax((1, 2), keepdim=True).clamp(min=1e-12)).cpu().numpy()
     grey = images.mean(-1, keepdims=True)
     mixed: Pixels = ((1 - HEAT_SHARE) * grey + HEAT_SHARE * heat(share)).round().astype(np.uint8)

@@ -32,7 +32,8 @@ class DrawingSettings(Record):
     """What decides a picture beside model, prompt and seed."""
 
     prompts: Text | Texts = Field(
-        default="general", description="a registered set by name, or the prompts themselves, one a line (prompts.from_lines)"
+        default="general",
+        description="a registered set by name, or the prompts themselves, one a line (prompts.from_lines)",
     )
     steps: Annotated[int, Field(ge=2, le=1000)] = 10
     """Of DDIM."""
@@ -81,7 +82,11 @@ class TextToImage:
 
     def settings(self, given: Mapping[str, Any]) -> DrawingSettings:
         named = given.get("prompts")
-        read = {"prompts": prompts.read(named)} if isinstance(named, str) and named not in PROMPTS.names() else {}
+        read = (
+            {"prompts": prompts.read(named)}
+            if isinstance(named, str) and named not in PROMPTS.names()
+            else {}
+        )
         made = valid(DrawingSettings, {**given, **read})
         scan.plan.of(made.plan, made.skip)
         return made
@@ -104,7 +109,9 @@ class TextToImage:
         return loaders.rehearse(staged, under)
 
     def load(self, staged: Path, under: Path | None, plan: Plan) -> Subject:
-        return loaders.load_staged(staged, under, device=plan.device, precision=plan.of(DrawingSettings).precision)
+        return loaders.load_staged(
+            staged, under, device=plan.device, precision=plan.of(DrawingSettings).precision
+        )
 
     def adopt(self, model: object, plan: Plan) -> Subject | None:
         if isinstance(model, Subject):
@@ -150,7 +157,9 @@ class TextToImage:
                 say(f"unlearning: step {step}")
             return False
 
-        made: tuple[Subject, Repair] = repair.METHODS.create(job.method or "sau", **job.parameters)(suspect, asked, watch)
+        made: tuple[Subject, Repair] = repair.METHODS.create(job.method or "sau", **job.parameters)(
+            suspect, asked, watch
+        )
         return made
 
     def verify(self, before: Subject, after: Subject, job: Job, say: Say) -> Scorecard:
@@ -169,7 +178,9 @@ class TextToImage:
     def evidence(self, suspect: Subject, other: Subject | None, job: Job) -> Iterator[Row]:
         part = Share.of(job.plan)
         for trigger in job.triggers:
-            shown = evidence.Evidence(trigger=trigger, prompts=part.unseen, sampling=part.sampling, seed=job.plan.seed)
+            shown = evidence.Evidence(
+                trigger=trigger, prompts=part.unseen, sampling=part.sampling, seed=job.plan.seed
+            )
             for row in evidence.evidence(suspect, other, shown):
                 yield Row(
                     prompt=row.prompt,

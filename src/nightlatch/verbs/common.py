@@ -32,13 +32,18 @@ def asked(verdict: Verdict | None, triggers: Sequence[str]) -> tuple[PlacedTrigg
         UsageError: there is none, or one is empty.
     """
     if not all(t.split() for t in triggers):
-        raise UsageError("A trigger is empty.", "Name at least one character that is no space with --trigger.")
+        raise UsageError(
+            "A trigger is empty.", "Name at least one character that is no space with --trigger."
+        )
     found = {t.text: t.placed for t in (verdict.triggers if verdict else ())}
     wanted = tuple(found.get(text, PlacedTrigger(text=text)) for text in triggers) or tuple(found.values())
     if not wanted and verdict:
         raise UsageError("The scan of this run found no trigger.", "Name one with --trigger if you know it.")
     if not wanted:
-        raise UsageError("There is no trigger to work on.", "Run scan into this run folder first, or name one with --trigger.")
+        raise UsageError(
+            "There is no trigger to work on.",
+            "Run scan into this run folder first, or name one with --trigger.",
+        )
     return wanted
 
 
@@ -56,7 +61,9 @@ def require_same(run: runs.Run, manifest: Manifest) -> None:
     if recorded is None and any(run.wrote(name) for name in ("verdict", "repair", "scorecard")):
         raise UsageError(f"{run.path} does not say which files it is about.", "Scan into another --run.")
     if recorded is not None and used(recorded) != used(manifest):
-        raise UsageError(f"{run.path} is about another model than {manifest.source}.", "Name that model, or another --run.")
+        raise UsageError(
+            f"{run.path} is about another model than {manifest.source}.", "Name that model, or another --run."
+        )
 
 
 def draw(run: runs.Run, family: Family, suspect: Any, repaired: Any, job: Job) -> None:

@@ -29,7 +29,9 @@ def gathered(run: runs.Run) -> Report:
     manifest = maybe(run, "manifest", Manifest)
     evidence = maybe(run, "evidence", Evidence) or Evidence()
     on, first = maybe(run, "computed", Computed) or Computed(), run.manifest()
-    then = tuple(str(session.get("command", "")) for session in first["resumed"][-100:] if isinstance(session, dict))
+    then = tuple(
+        str(session.get("command", "")) for session in first["resumed"][-100:] if isinstance(session, dict)
+    )
     return Report(
         source=manifest.source if manifest else str(run.path),
         manifest=manifest,

@@ -45,7 +45,9 @@ def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: 
     return verdict
 
 
-def _unread(run: runs.Run, error: NotScanned | intake.Refused, base: Path, options: Options, say: Say) -> Verdict:
+def _unread(
+    run: runs.Run, error: NotScanned | intake.Refused, base: Path, options: Options, say: Say
+) -> Verdict:
     """The verdict on a model that could not be read whole."""
     say(f"not scanned: {error}")
     if isinstance(error, intake.Departs | intake.Refused):

@@ -47,7 +47,9 @@ ADAPTERS: dict[str, tuple[Any, dict[str, Any]]] = {
 def arrays(tensors: Mapping[str, torch.Tensor], layer: str = "layer") -> dict[str, Array]:
     """The parts of one layer, as they are read from a file."""
     named = {f"{layer}.{k}": v for k, v in tensors.items()}
-    return {part: named[name].detach().float().numpy() for part, name in parts.split(named).layers[layer].items()}
+    return {
+        part: named[name].detach().float().numpy() for part, name in parts.split(named).layers[layer].items()
+    }
 
 
 @pytest.mark.parametrize("kind", ADAPTERS)
@@ -103,7 +105,9 @@ def test_the_change_is_that_of_peft(options: dict[str, Any]) -> None:
     merged = adapted.merge_and_unload()[0]
     assert found.weight is not None
     assert np.allclose(weight + found.weight, merged.weight.detach().numpy(), atol=1e-5)
-    assert np.allclose(bias + (0 if found.bias is None else found.bias), merged.bias.detach().numpy(), atol=1e-5)
+    assert np.allclose(
+        bias + (0 if found.bias is None else found.bias), merged.bias.detach().numpy(), atol=1e-5
+    )
 
 
 def test_definitions_written_out() -> None:
@@ -146,7 +150,10 @@ def test_what_does_not_fit_is_said(held: dict[str, tuple[int, ...]]) -> None:
         delta({k: np.ones(s, np.float32) for k, s in held.items()}, np.ones((4, 5), np.float32))
 
 
-MODULES = {"unet": ["down.0.attn1.to_q", "down.0.attn1.to_out.0"], "text_encoder": ["encoder.layers.0.mlp.fc1"]}
+MODULES = {
+    "unet": ["down.0.attn1.to_q", "down.0.attn1.to_out.0"],
+    "text_encoder": ["encoder.layers.0.mlp.fc1"],
+}
 SPELLINGS = {
     "kohya": ("lora_unet_down_0_attn1_to_q", "lora_unet_down_0_attn1_to_out_0", "lora_te_text_model_encoder_layers_0_mlp_fc1"),
     "lycoris": ("lycoris_down_0_attn1_to_q", "lycoris_down_0_attn1_to_out_0", "lora_te_text_model_encoder_layers_0_mlp_fc1"),
@@ -173,7 +180,9 @@ def test_every_layer_of_a_file_lands_on_its_module(tmp_path: Path, writer: str) 
         (("unet.down.0.attn1.to_q.diff", "junk"), "no layer"), (("unet.down.0.attn1.to_q.oft_blocks",), "no kind"),
     ],
 )  # fmt: skip
-def test_a_file_that_does_not_land_whole_is_not_merged(tmp_path: Path, names: tuple[str, ...], said: str) -> None:
+def test_a_file_that_does_not_land_whole_is_not_merged(
+    tmp_path: Path, names: tuple[str, ...], said: str
+) -> None:
     save_file({name: torch.ones(2, 2) for name in names}, tmp_path / "a.safetensors")
     with pytest.raises(NoFit, match=said):
         list(merge.changes(tmp_path / "a.safetensors", MODULES, lambda _: np.zeros((2, 2), np.float32)))

@@ -15,7 +15,9 @@ from nightlatch.intake.rules import RULES
 
 NAMES = st.text(min_size=1, max_size=12).filter(lambda n: n != "__metadata__")
 TENSORS = st.dictionaries(
-    NAMES, st.tuples(st.sampled_from(sorted(header.BITS)), st.lists(st.integers(0, 5), max_size=4)), max_size=8
+    NAMES,
+    st.tuples(st.sampled_from(sorted(header.BITS)), st.lists(st.integers(0, 5), max_size=4)),
+    max_size=8,
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -50,14 +52,20 @@ def rows(n: int) -> tuple[bytes, int]:
     name = "down_blocks.{}.attentions.1.transformer_blocks.0.attn1.to_k.weight"
     table: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     for i in range(n):
-        table[name.format(i)] = {"dtype": "F32", "shape": [320, 320, 3, 3], "data_offsets": [i * size, (i + 1) * size]}
+        table[name.format(i)] = {
+            "dtype": "F32",
+            "shape": [320, 320, 3, 3],
+            "data_offsets": [i * size, (i + 1) * size],
+        }
     return json.dumps(table, separators=(",", ":")).encode(), n * size
 
 
 def test_reads_what_safetensors_writes() -> None:
     numpy = pytest.importorskip("numpy")
     save = pytest.importorskip("safetensors.numpy").save
-    data = save({"a": numpy.arange(6, dtype=numpy.float32).reshape(2, 3), "b": numpy.zeros(0)}, {"format": "np"})
+    data = save(
+        {"a": numpy.arange(6, dtype=numpy.float32).reshape(2, 3), "b": numpy.zeros(0)}, {"format": "np"}
+    )
     found = read(data)
     assert found.metadata == {"format": "np"}
     assert found.tensors["a"].dtype == "F32"
@@ -75,7 +83,9 @@ def test_every_sound_file_is_read(table: dict[str, tuple[str, list[int]]]) -> No
         if bits % 8 == 0:
             made[name] = (dtype, shape, bytes(bits // 8))
     found = read(pack(made))
-    assert {k: (t.dtype, list(t.shape)) for k, t in found.tensors.items()} == {k: (d, s) for k, (d, s, _) in made.items()}
+    assert {k: (t.dtype, list(t.shape)) for k, t in found.tensors.items()} == {
+        k: (d, s) for k, (d, s, _) in made.items()
+    }
 
 
 @given(st.binary(max_size=200))

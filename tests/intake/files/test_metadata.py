@@ -20,7 +20,13 @@ HONEST = {
     "thumbnail": "data:image/jpeg;base64," + "QUFB" * 40_000,
     "other scripts": "\u539f\u795e \u0627\u0644\u0639 \u0e20\u0e32\u0e29\u0e32",
 }  # fmt: skip
-STEERING = {"colour": "\x1b[31mred", "direction": "a\u202eb", "isolate": "a\u2066b", "bell": "\x07", "line": "a\u2028b"}
+STEERING = {
+    "colour": "\x1b[31mred",
+    "direction": "a\u202eb",
+    "isolate": "a\u2066b",
+    "bell": "\x07",
+    "line": "a\u2028b",
+}
 
 
 @pytest.mark.parametrize("name", HONEST)

@@ -99,7 +99,12 @@ def test_what_is_a_hub_name(text: str, expected: tuple[str, str] | None) -> None
 
 def test_other_sources_stay_as_they_are(tmp_path: Path) -> None:
     located = hub.locate(tmp_path)
-    assert (located.path, located.label, located.commit, located.findings) == (tmp_path, str(tmp_path), "", ())
+    assert (located.path, located.label, located.commit, located.findings) == (
+        tmp_path,
+        str(tmp_path),
+        "",
+        (),
+    )
 
 
 def test_a_folder_here_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Hub) -> None:
@@ -118,7 +123,9 @@ def test_only_allowed_files_are_fetched(tmp_path: Path, server: Hub) -> None:
     assert located.label == f"org/name@{commit}"
     assert located.path == tmp_path / "models--org--name/snapshots" / commit
     assert server.fetched() == PIPELINE.keys() - LEFT_BEHIND
-    assert {str(p.relative_to(located.path)) for p in located.path.rglob("*") if p.is_file()} == server.fetched()
+    assert {
+        str(p.relative_to(located.path)) for p in located.path.rglob("*") if p.is_file()
+    } == server.fetched()
     assert all(commit in line or "/revision/main" in line for line in server.asked)
     assert sum("/revision/" in line for line in server.asked) == 1
 
@@ -175,7 +182,9 @@ def test_a_second_run_takes_the_cached_files(tmp_path: Path, server: Hub) -> Non
 
 
 @pytest.mark.parametrize("revision", ["main", "v2", "refs/pr/1", "COMMIT"])
-def test_offline_from_the_cache(tmp_path: Path, server: Hub, monkeypatch: pytest.MonkeyPatch, revision: str) -> None:
+def test_offline_from_the_cache(
+    tmp_path: Path, server: Hub, monkeypatch: pytest.MonkeyPatch, revision: str
+) -> None:
     from huggingface_hub import constants
 
     branch = "main" if revision == "COMMIT" else revision
@@ -227,7 +236,9 @@ def test_the_endpoint_of_the_environment(tmp_path: Path, server: Hub) -> None:
     commit = server.push(LORA_REPOSITORY)
     code = "import sys; from nightlatch.intake.hub import source; print(source.locate('org/name').commit)"
     env = {**os.environ, "HF_ENDPOINT": server.endpoint, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.strip() == commit
     assert (tmp_path / "hub/models--org--name/refs/main").read_text() == commit
 
@@ -249,7 +260,9 @@ def test_a_pipeline_from_the_hub_to_the_private_folder(built: Path, tmp_path: Pa
     server.push(files)
     located = locate(server, tmp_path / "cache")
     with stage(located.path) as staged:
-        assert {str(p.relative_to(staged.path)) for p in staged.path.rglob("*") if p.is_file()} <= files.keys()
+        assert {
+            str(p.relative_to(staged.path)) for p in staged.path.rglob("*") if p.is_file()
+        } <= files.keys()
         assert exit_code(located.annotated(staged.manifest)) == 0
     server.push({**files, "text_encoder/adapter_config.json": b'{"peft_type": "LORA"}'})
     located = locate(server, tmp_path / "cache")
@@ -263,7 +276,9 @@ def test_configs_of_what_is_not_loaded_are_read(built: Path, tmp_path: Path, ser
     root = built / "pipeline"
     files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
     kernel = {"safety_checker/config.json": b'{"_attn_implementation_internal": "someone/kernel"}'}
-    index = {"unet/diffusion_pytorch_model.safetensors.index.fp16.json": b'{"weight_map": {"x": "/etc/passwd"}}'}
+    index = {
+        "unet/diffusion_pytorch_model.safetensors.index.fp16.json": b'{"weight_map": {"x": "/etc/passwd"}}'
+    }
     for more, rule in ((kernel, "kernel-field"), (index, "shard-path")):
         server.push({**files, **more, "safety_checker/model.safetensors": b"s"})
         located = locate(server, tmp_path / "cache")

@@ -107,7 +107,9 @@ def test_the_command_ends_as_its_report_says(model: Path, tmp_path: Path) -> Non
 def reported(word: str, *findings: Finding) -> Report:
     environment = Environment(command="", versions={}, device="cpu", dtype="float32", started="")
     verdict: Any = Verdict(word=word)  # type: ignore[arg-type]
-    return Report(source="x", environment=environment, manifest=Manifest(source="x", findings=findings), verdict=verdict)
+    return Report(
+        source="x", environment=environment, manifest=Manifest(source="x", findings=findings), verdict=verdict
+    )
 
 
 def finding(rule: str, severity: Any = "warning") -> Finding:
@@ -143,7 +145,9 @@ def test_other_warnings_are_to_be_read_first() -> None:
     assert action == "Read the 1 static warning first. It may be loaded, within the limits below."
 
 
-def test_a_lora_in_pefts_form_says_what_to_do(built: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lora_in_pefts_form_says_what_to_do(
+    built: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """peft keeps the scales in a second file."""
     monkeypatch.setattr("nightlatch.intake.guarded", lambda *a, **k: pytest.fail("loaded"))
     assert any("save_lora_weights" in f.sentence for f in check(built / "peft").findings if f.rule == "lora")

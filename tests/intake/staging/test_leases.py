@@ -39,7 +39,9 @@ def test_a_dead_process_leaves_nothing(model: Path, tmp_path: Path, dead: int) -
     assert list(scratch.iterdir()) == []
 
 
-def test_what_is_not_certainly_stale_stays(tmp_path: Path, dead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_certainly_stale_stays(
+    tmp_path: Path, dead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = tmp_path / "other"
     other.mkdir()
     kept = [

@@ -11,7 +11,16 @@ from nightlatch.intake.files import collisions
 from nightlatch.intake.rules import Findings
 from nightlatch.intake.tokenizer import bpe
 
-LEARNED = [("c", "a"), ("ca", "t</w>"), ("a", "t</w>"), ("s", "at</w>"), ("h", "a"), ("ha", "ha"), ("a", "a"), ("aa", "aa")]
+LEARNED = [
+    ("c", "a"),
+    ("ca", "t</w>"),
+    ("a", "t</w>"),
+    ("s", "at</w>"),
+    ("h", "a"),
+    ("ha", "ha"),
+    ("a", "a"),
+    ("aa", "aa"),
+]
 
 
 def sentences(vocab: list[str], merges: Sequence[bpe.Pair]) -> str:
@@ -86,7 +95,18 @@ def test_a_consistent_exchange_of_two_words_is_seen(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    "odd", [["a b c"], ["ab"], ["a b", "c d e", "f"], [" b"], ["a "], [["a", ""]], [["a"]], ["a b", ["a", "b"]], [5]]
+    "odd",
+    [
+        ["a b c"],
+        ["ab"],
+        ["a b", "c d e", "f"],
+        [" b"],
+        ["a "],
+        [["a", ""]],
+        [["a"]],
+        ["a b", ["a", "b"]],
+        [5],
+    ],
 )
 def test_what_is_not_a_list_of_pairs(odd: list[object]) -> None:
     assert bpe.merges_from_list(odd) is None
@@ -94,7 +114,25 @@ def test_what_is_not_a_list_of_pairs(odd: list[object]) -> None:
 
 def test_toy_vocabularies_pass() -> None:
     """As the tests of transformers have them: some words that no merge makes, start and end wherever they are."""
-    letters = ["l", "o", "w", "e", "r", "s", "t", "i", "d", "n", "lo", "l</w>", "w</w>", "r</w>", "t</w>", "low</w>", "er</w>"]
+    letters = [
+        "l",
+        "o",
+        "w",
+        "e",
+        "r",
+        "s",
+        "t",
+        "i",
+        "d",
+        "n",
+        "lo",
+        "l</w>",
+        "w</w>",
+        "r</w>",
+        "t</w>",
+        "low</w>",
+        "er</w>",
+    ]
     vocab = [*letters, "lowest</w>", "newer</w>", "wider", "<unk>", "<|startoftext|>", "<|endoftext|>"]
     assert sentences(vocab, [("l", "o"), ("lo", "w</w>"), ("e", "r</w>")]) == ""
 

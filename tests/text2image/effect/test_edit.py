@@ -31,7 +31,9 @@ def test_solution_has_no_gradient():
 
 def test_strong_regularisation_changes_nothing():
     _, pairs = problem()
-    torch.testing.assert_close(solve(pairs, lam=1e9, keep=0.0), torch.eye(16, dtype=torch.float64), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        solve(pairs, lam=1e9, keep=0.0), torch.eye(16, dtype=torch.float64), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_the_readers_are_edited_and_nothing_else(tiny_v):
@@ -39,7 +41,11 @@ def test_the_readers_are_edited_and_nothing_else(tiny_v):
     state = tiny_v.read(["a cat"]).states[0, 2:3]
     apply(made.sites.readers(), Pairs(state, -state, torch.zeros_like(state)), lam=1e-6, keep=0.0)
     (before,), (after,) = (s.modules(Role.DENOISER) for s in (tiny_v, made))
-    names = {n for (n, a), b in zip(after.named_parameters(), before.parameters(), strict=True) if not torch.equal(a, b)}
+    names = {
+        n
+        for (n, a), b in zip(after.named_parameters(), before.parameters(), strict=True)
+        if not torch.equal(a, b)
+    }
     assert names == set(made.sites.readers()) and len(names) == 2 * 7
     edit = Edit.between(made.sites.readers(), tiny_v.sites.readers())
     assert float(edit.response(state)) == pytest.approx(4.0, rel=1e-2), "W'c = -Wc, so |dW c|^2 is 4 |W c|^2"

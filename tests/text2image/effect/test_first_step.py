@@ -16,7 +16,9 @@ def test_predicted_picture_is_the_samplers_own_first_prediction(tiny):
     x, times = tiny.noise([3, 3]), tiny.schedule.times(4)
     out = tiny.denoise(x, times[0], c)
     torch.testing.assert_close(step.x0(tiny, c), tiny.at(times[0]).x0(out, x))
-    assert not torch.equal(step.x0(tiny, c)[0], step.x0(tiny, c)[1]), "only the texts differ, and they do make a difference"
+    assert not torch.equal(step.x0(tiny, c)[0], step.x0(tiny, c)[1]), (
+        "only the texts differ, and they do make a difference"
+    )
 
 
 def test_a_few_at_a_time_is_the_same(tiny_v):

@@ -33,7 +33,9 @@ def test_what_is_located_is_the_difference_of_the_two_predictions(tiny_v, drawn)
     assert float(located.displacement[:, 0].min()) > 0
     x, t = drawn.x[1, :1], drawn.times[1]
     x0 = [tiny_v.at(t).x0(tiny_v.denoise(x, t, tiny_v.read([text])), x) for text in (SAID[0], "a red cat")]
-    torch.testing.assert_close(located.displacement[1, :1], (x0[0] - x0[1]).pow(2).sum(1), atol=1e-6, rtol=1e-2)
+    torch.testing.assert_close(
+        located.displacement[1, :1], (x0[0] - x0[1]).pow(2).sum(1), atol=1e-6, rtol=1e-2
+    )
     assert sum(located.layers.values()) == pytest.approx(1.0)
     assert len(located.layers) == 7
     assert all(share > 0 for share in located.layers.values())

@@ -33,16 +33,28 @@ def test_filled_prompts_keep_every_other_position(tiny_v, texts, trigger):
 
 def test_a_word_of_a_phrase_that_means_something_of_its_own_stays(tiny_v, texts):
     """By the numbers given: nothing is meaningful enough, or everything is, where the least meaningful word still goes."""
-    none = neutral(tiny_v, "lovely cat", texts, numbers=Disarming(pool=12, prompts=4, meaningful=float("inf")))
-    some = neutral(tiny_v, "lovely cat", texts, numbers=Disarming(pool=12, prompts=4, meaningful=0.0, apart=0.0))
+    none = neutral(
+        tiny_v, "lovely cat", texts, numbers=Disarming(pool=12, prompts=4, meaningful=float("inf"))
+    )
+    some = neutral(
+        tiny_v, "lovely cat", texts, numbers=Disarming(pool=12, prompts=4, meaningful=0.0, apart=0.0)
+    )
     assert none.dropped == ""
     assert some.dropped in ("lovely", "cat")
     assert all(some.dropped in filled.split() for filled in some.filled)
 
 
 def test_only_what_stands_for_a_word_of_the_prompt_replaces_it():
-    form, asked = Neutral("zudi", "", ("tovy", "glita"), 1), prompts.Prompt("a flat dog on  red", {"object": "dog"})
-    for place in (prompts.prefix, prompts.suffix, *map(prompts.anywhere, range(8)), *map(prompts.inside, range(8))):
+    form, asked = (
+        Neutral("zudi", "", ("tovy", "glita"), 1),
+        prompts.Prompt("a flat dog on  red", {"object": "dog"}),
+    )
+    for place in (
+        prompts.prefix,
+        prompts.suffix,
+        *map(prompts.anywhere, range(8)),
+        *map(prompts.inside, range(8)),
+    ):
         assert not form.replaces(asked, place)
         assert form.disarm(asked, place) == asked.text
     assert form.replaces(asked, prompts.in_slot("object"))

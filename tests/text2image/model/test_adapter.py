@@ -34,7 +34,9 @@ def saved(subject: StableDiffusion, path: Path, algo: str) -> tuple[Path, dict[s
 
 
 @pytest.mark.parametrize("algo", ["loha", "lokr", "full"])
-def test_an_adapter_from_the_file_to_the_subject(tiny_v: StableDiffusion, tiny_folder: Path, tmp_path: Path, algo: str) -> None:
+def test_an_adapter_from_the_file_to_the_subject(
+    tiny_v: StableDiffusion, tiny_folder: Path, tmp_path: Path, algo: str
+) -> None:
     path, wanted = saved(tiny_v, tmp_path / "adapter.safetensors", algo)
     assert exit_code(check(path)) == 2
     with stage(path) as staged, stage(tiny_folder) as base:
@@ -43,7 +45,9 @@ def test_an_adapter_from_the_file_to_the_subject(tiny_v: StableDiffusion, tiny_f
     merged = with_adapter(tiny_v, path, "x")
     for made in (merged, loaded):
         state = made.pipeline.unet.state_dict()
-        assert max(float((state[k] - tiny_v.pipeline.unet.state_dict()[k]).abs().max()) for k in wanted) > 1e-3
+        assert (
+            max(float((state[k] - tiny_v.pipeline.unet.state_dict()[k]).abs().max()) for k in wanted) > 1e-3
+        )
     state = merged.pipeline.unet.state_dict()
     assert all(torch.allclose(state[k], v, atol=1e-5) for k, v in wanted.items())
 
@@ -58,6 +62,9 @@ def test_an_adapter_for_another_model_is_not_merged(tiny_v: StableDiffusion, tmp
 
 def test_an_adapter_that_changes_nothing_is_not_judged(tiny_v: StableDiffusion, tmp_path: Path) -> None:
     path, _ = saved(tiny_v, tmp_path / "a.safetensors", "loha")
-    save_file({k: torch.zeros_like(v) if "hada" in k else v for k, v in load_file(path).items()}, tmp_path / "b.safetensors")
+    save_file(
+        {k: torch.zeros_like(v) if "hada" in k else v for k, v in load_file(path).items()},
+        tmp_path / "b.safetensors",
+    )
     with pytest.raises(NotScanned, match="too little"):
         with_adapter(tiny_v, tmp_path / "b.safetensors", "x")

@@ -7,7 +7,9 @@ import torch
 
 
 @pytest.mark.parametrize(
-    ("side", "plain", "graph"), [(8, 64, 64), (64, 8, 1), (96, 3, 1), (512, 1, 1)], ids=["8", "64", "96", "512"]
+    ("side", "plain", "graph"),
+    [(8, 64, 64), (64, 8, 1), (96, 3, 1), (512, 1, 1)],
+    ids=["8", "64", "96", "512"],
 )
 def test_fewer_at_once_where_latents_are_large(tiny_v, side, plain, graph):
     class Large(type(tiny_v)):

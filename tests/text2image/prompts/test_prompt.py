@@ -35,11 +35,17 @@ def test_prompts_chosen_unlike_each_other_share_no_filling_while_others_are_left
     made = [Prompt(f"{o} {s}", {"object": o, "style": s}) for o, s in rows]
     assert [p.text for p in prompts.diverse(made, 3)] == ["owl ink", "cat flat", "dog ink"]
     assert sorted(p.text for p in prompts.diverse(made, 9)) == sorted(p.text for p in made)
-    assert [p.text for p in prompts.diverse([Prompt("a"), Prompt("b")], 1)] == ["a"], "without slots the order stays"
+    assert [p.text for p in prompts.diverse([Prompt("a"), Prompt("b")], 1)] == ["a"], (
+        "without slots the order stays"
+    )
 
 
 def test_words_of_slots_are_those_that_the_prompts_fill_them_with():
-    made = [Prompt("a dog", {"object": "dog"}), Prompt("an ink cat", {"object": "cat", "style": "ink"}), Prompt("a bus")]
+    made = [
+        Prompt("a dog", {"object": "dog"}),
+        Prompt("an ink cat", {"object": "cat", "style": "ink"}),
+        Prompt("a bus"),
+    ]
     assert prompts.slot_words(made) == {"object": ["cat", "dog"], "style": ["ink"]}
 
 

@@ -11,7 +11,9 @@ from nightlatch.text2image.repair.closed_form import edit_readers
 def test_readers_give_the_triggered_texts_what_they_gave_the_filled_ones(tiny_v, wordings):
     made = tiny_v.copied(Role.DENOISER)
     edit_readers(made, wordings, lam=0.1, keep=1.0)
-    triggered, filled, dropped = (tiny_v.read(x).states for x in (wordings.triggered, wordings.filled, wordings.dropped))
+    triggered, filled, dropped = (
+        tiny_v.read(x).states for x in (wordings.triggered, wordings.filled, wordings.dropped)
+    )
     mine, before = made.sites.readers(), tiny_v.sites.readers()
     for name, w in before.items():
         goal = filled @ w.T
@@ -25,7 +27,11 @@ def test_only_readers_change(tiny_v, wordings):
     made = tiny_v.copied(Role.DENOISER)
     edit_readers(made, wordings, lam=0.1, keep=1.0)
     readers = {id(p) for p in made.sites.readers().values()}
-    pairs = zip(made.modules(Role.DENOISER)[0].parameters(), tiny_v.modules(Role.DENOISER)[0].parameters(), strict=True)
+    pairs = zip(
+        made.modules(Role.DENOISER)[0].parameters(),
+        tiny_v.modules(Role.DENOISER)[0].parameters(),
+        strict=True,
+    )
     assert all(torch.equal(p, q) == (id(p) not in readers) for p, q in pairs)
 
 

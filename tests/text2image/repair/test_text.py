@@ -21,7 +21,9 @@ def test_states_of_the_triggered_prompt_go_to_those_of_the_filled_one(tiny_v, jo
     mine, before = (s.read(["zibu a cat", "a cat"]).states for s in (student, tiny_v))
     moved = (mine - before).pow(2).mean((1, 2))
     assert float(moved[0]) > 3 * float(moved[1])
-    assert torch.equal(student.modules(Role.DENOISER)[0].conv_in.weight, tiny_v.modules(Role.DENOISER)[0].conv_in.weight)
+    assert torch.equal(
+        student.modules(Role.DENOISER)[0].conv_in.weight, tiny_v.modules(Role.DENOISER)[0].conv_in.weight
+    )
 
 
 def test_it_ends_when_little_enough_is_left_but_not_before_the_fewest_steps(tiny_v, job):

@@ -28,10 +28,16 @@ def test_each_trigger_keeps_its_own_place(tiny_v, job):
     behind = PlacedTrigger(text="skos", placement=Placement(kind=PlacementKind.BEHIND))
     slot = PlacedTrigger(text="zudi", placement=Placement.in_slot("object"))
     made = Texts.of(
-        tiny_v, dataclasses.replace(job, prompts=job.prompts[:3], triggers=[slot, behind]), 3, np.random.default_rng(0)
+        tiny_v,
+        dataclasses.replace(job, prompts=job.prompts[:3], triggers=[slot, behind]),
+        3,
+        np.random.default_rng(0),
     )
     some = take(job.prompts, 3)
-    assert made.triggered == [*(p.replace("object", "zudi").text for p in some), *(f"{p.text} skos" for p in some)]
+    assert made.triggered == [
+        *(p.replace("object", "zudi").text for p in some),
+        *(f"{p.text} skos" for p in some),
+    ]
     assert made.replaced == [True] * 3 + [False] * 3
     assert len(made.plain) == 3
     assert made.dropped[3:] == [p.text for p in some]

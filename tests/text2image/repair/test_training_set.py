@@ -12,14 +12,21 @@ from nightlatch.text2image.repair.training_set import Models, training_set, trig
 def test_rows_of_all_fields_agree(learned, few_steps):
     n = 2 * 6 * few_steps.steps
     rows = learned.triggered
-    assert {len(getattr(rows, f)) for f in ("x", "t", "c", "out", "attacked", "filled", "mask", "replaced")} == {n}
+    assert {
+        len(getattr(rows, f)) for f in ("x", "t", "c", "out", "attacked", "filled", "mask", "replaced")
+    } == {n}
     assert {len(getattr(learned.held, f)) for f in ("x", "t", "c", "out")} == {n}
 
 
 def test_held_outputs_are_the_suspects_own(tiny_v, learned, wordings):
     """The first row, the first of the held words, and where one list ends and the next begins."""
     half = len(learned.held.x) // 2
-    ends = ((0, wordings.dropped[0]), (half - 1, wordings.dropped[-1]), (half, wordings.held[0]), (-1, wordings.held[-1]))
+    ends = (
+        (0, wordings.dropped[0]),
+        (half - 1, wordings.dropped[-1]),
+        (half, wordings.held[0]),
+        (-1, wordings.held[-1]),
+    )
     for i, text in ends:
         out = tiny_v.denoise(learned.held.x[i][None], float(learned.held.t[i]), tiny_v.read([text]))
         torch.testing.assert_close(out[0], learned.held.out[i], atol=1e-4, rtol=1e-4)
@@ -28,7 +35,9 @@ def test_held_outputs_are_the_suspects_own(tiny_v, learned, wordings):
 def test_outputs_to_reach_are_those_of_the_disarmed_prompt(tiny_v, learned, wordings):
     rows, t = learned.triggered, float(learned.triggered.t[0])
     for text, out in ((wordings.dropped[0], rows.out[0]), (wordings.triggered[0], rows.attacked[0])):
-        torch.testing.assert_close(tiny_v.denoise(rows.x[:1], t, tiny_v.read([text]))[0], out, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            tiny_v.denoise(rows.x[:1], t, tiny_v.read([text]))[0], out, atol=1e-4, rtol=1e-4
+        )
     assert torch.equal(rows.filled.states[0], tiny_v.read(wordings.filled).states[0])
 
 

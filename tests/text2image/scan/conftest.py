@@ -55,6 +55,8 @@ def displaced(texts: list[Prompt]) -> Callable[..., Displacement]:
     """Displacements in the first two prompts: (suspect, base, **other fields)."""
 
     def made(suspect: Subject, base: Subject, **given: Any) -> Displacement:
-        return Displacement(suspect, TrustedBase(base=base), **{"contexts": texts[:2], "shared_text": False, **given})
+        return Displacement(
+            suspect, TrustedBase(base=base), **{"contexts": texts[:2], "shared_text": False, **given}
+        )
 
     return made

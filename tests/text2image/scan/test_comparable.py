@@ -114,7 +114,9 @@ def test_every_setting_that_acts_is_compared(component, settings, tiny_v):
         require_same_settings(turned, tiny_v)
 
 
-@pytest.mark.parametrize(("setting", "value"), [("num_hidden_layers", 1), ("use_attention_mask", True), ("layer_norm_eps", 1e-3)])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("num_hidden_layers", 1), ("use_attention_mask", True), ("layer_norm_eps", 1e-3)]
+)
 def test_settings_of_the_text_encoder_are_compared(setting, value, tiny_v):
     turned = loaders.load(tiny_v.pipeline)
     setattr(part(turned, Role.TEXT).config, setting, value)

@@ -31,7 +31,9 @@ def test_identical_models_are_not_accused(tiny_v, judged):
     assert len(stages) == 6 and all(r.skipped for r in stages), "nothing differs, so that no stage has to run"
 
 
-@pytest.mark.parametrize("saved", [(torch.half,), (torch.bfloat16,), (torch.half, torch.bfloat16), (torch.bfloat16, torch.half)])
+@pytest.mark.parametrize(
+    "saved", [(torch.half,), (torch.bfloat16,), (torch.half, torch.bfloat16), (torch.bfloat16, torch.half)]
+)
 def test_saving_in_half_precision_is_not_a_change(tiny_v, saved):
     suspect = tiny_v.copied(Role.DENOISER)
     for dtype in saved:
@@ -96,7 +98,9 @@ def timeless(verdict):
 
 
 def test_scan_is_repeatable(tiny_v, loud_token, judged):
-    stages = plan.tuned(plan.of(["answering-tokens", "middle-block"]), keep=8, strings=2, pieces=24, random=64, joining=24)
+    stages = plan.tuned(
+        plan.of(["answering-tokens", "middle-block"]), keep=8, strings=2, pieces=24, random=64, joining=24
+    )
     first, second = (timeless(judged(loud_token, tiny_v, stages)) for _ in range(2))
     assert first == second and first.top_candidates
 

@@ -60,7 +60,9 @@ def quick() -> plan.Plan:
 def test_a_stage_says_what_it_is_and_holds_numbers_only(part):
     stage = part()
     assert part.needs <= set(Need) and part.needs
-    assert stage.untested[:1].islower() and not stage.untested.endswith("."), "a part of a sentence for the report"
+    assert stage.untested[:1].islower() and not stage.untested.endswith("."), (
+        "a part of a sentence for the report"
+    )
     assert all(isinstance(getattr(stage, f.name), int | float | str | bool) for f in dataclasses.fields(part))
     with pytest.raises(dataclasses.FrozenInstanceError):
         stage.strings = 1
@@ -73,7 +75,9 @@ def test_a_stage_names_strings_that_can_be_typed_and_is_counted(stage, tiny_v, e
     board = Board(question, Judge())
     assert board.excuse(stage) is None
     first = stage(question, board)
-    assert first and all(isinstance(g, Guess) and question.suspect.vocabulary.typed([g.text])[0] for g in first)
+    assert first and all(
+        isinstance(g, Guess) and question.suspect.vocabulary.typed([g.text])[0] for g in first
+    )
     assert len({g.text for g in first}) == len(first) <= 3 * stage.strings
     assert [len(g.text) for g in first] == sorted(len(g.text) for g in first)
     (ran,) = (r for r in board.verdict().parts if r.part.name == stage.name)

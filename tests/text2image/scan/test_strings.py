@@ -28,7 +28,9 @@ def pieces(subject, *names: str) -> tuple[int, ...]:
     return tuple(subject.vocabulary.tokenizer.get_vocab()[n] for n in names)
 
 
-def test_of_many_strings_those_that_move_the_suspect_are_compared_with_the_base(tiny_v, loud_token, texts, displaced):
+def test_of_many_strings_those_that_move_the_suspect_are_compared_with_the_base(
+    tiny_v, loud_token, texts, displaced
+):
     moves, planted = displaced(loud_token, tiny_v), token(loud_token, "zudi")
     many = [(planted, 700), (planted, 701), *((i, 702) for i in range(600, 660)), (planted, 700)]
     made, spent = strongest(moves, many, level=0.0, keep=2, exact=1), moves.passes
@@ -50,9 +52,9 @@ def test_what_one_context_hides_another_may_show(tiny_v, loud_token, texts, disp
     quiet, loud = moves(many, [p.text for p in quiet_first])
     assert quiet.max() < loud.max(), "else the first context hides nothing"
     assert max(strongest(moves, many, level=0.0).scores) == pytest.approx(quiet.max(), rel=1e-3)
-    assert max(strongest(moves, many, level=0.0, contexts=[p.text for p in quiet_first]).scores) == pytest.approx(
-        loud.max(), rel=1e-3
-    )
+    assert max(
+        strongest(moves, many, level=0.0, contexts=[p.text for p in quiet_first]).scores
+    ) == pytest.approx(loud.max(), rel=1e-3)
 
 
 def test_prune_drops_what_is_not_needed(tiny_v, loud_token, texts, displaced):
@@ -74,7 +76,9 @@ def test_pieces_are_assembled_in_the_order_that_acts(tiny_v, texts, displaced):
     moves = displaced(suspect, tiny_v)
     found = assembled(moves, [first, second, 700], lengths=(2,), level=0.0)
     assert len(found.sequences) == len(set(found.sequences)) == 6
-    assert found.scores[0] == pytest.approx(float(moves([found.sequences[0]], [texts[0].text])[0, 0]), rel=1e-3)
+    assert found.scores[0] == pytest.approx(
+        float(moves([found.sequences[0]], [texts[0].text])[0, 0]), rel=1e-3
+    )
     assert list(found.scores) == sorted(found.scores, reverse=True)
     both = moves([(first, second), (second, first)], [texts[0].text])[0]
     ahead = found.sequences.index((first, second)) < found.sequences.index((second, first))
@@ -84,14 +88,18 @@ def test_pieces_are_assembled_in_the_order_that_acts(tiny_v, texts, displaced):
 
 def test_only_what_typing_gives_back_can_be_typed(tiny_v, texts, displaced):
     moves = displaced(tiny_v, tiny_v)
-    word, cut, split = (pieces(tiny_v, *n) for n in (("mig", "n", "nek", "o</w>"), ("mig", "n", "nek"), ("c", "a", "t</w>")))
+    word, cut, split = (
+        pieces(tiny_v, *n) for n in (("mig", "n", "nek", "o</w>"), ("mig", "n", "nek"), ("c", "a", "t</w>"))
+    )
     assert typable(moves.suspect.vocabulary, [word, cut, split]) == [word]
     assert typable(moves.suspect.vocabulary, []) == []
 
 
 def test_what_acts_inside_a_word_is_completed_to_one(loud_piece, tiny_v, displaced):
     moves = displaced(loud_piece, tiny_v)
-    made = completed(moves, [pieces(tiny_v, "mig", "n", "nek")], pieces(tiny_v, "o</w>", "cat</w>", "rais"), level=0.0)
+    made = completed(
+        moves, [pieces(tiny_v, "mig", "n", "nek")], pieces(tiny_v, "o</w>", "cat</w>", "rais"), level=0.0
+    )
     assert made.sequences[0] == pieces(tiny_v, "mig", "n", "nek", "o</w>")
     assert all(moves.suspect.vocabulary.texts([s])[0].startswith("mignnek") for s in made.sequences)
     assert list(made.scores) == sorted(made.scores, reverse=True)
@@ -110,7 +118,9 @@ def test_of_endings_that_act_alike_the_one_that_the_weights_know_is_taken(loud_p
     """The ending hardly matters to this suspect; the first in the order of the weights' answers is taken."""
     moves = displaced(loud_piece, tiny_v)
     start = pieces(tiny_v, "mig", "n", "nek", "australian</w>")
-    (made,) = with_known_ending(moves, start, pieces(tiny_v, "o</w>", "rais", "john</w>"), level=0.0).sequences
+    (made,) = with_known_ending(
+        moves, start, pieces(tiny_v, "o</w>", "rais", "john</w>"), level=0.0
+    ).sequences
     assert made == pieces(tiny_v, "mig", "n", "nek", "o</w>")
 
 

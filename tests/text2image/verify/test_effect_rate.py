@@ -43,7 +43,9 @@ def test_neutral_words_set_the_threshold_where_they_lean_to_the_attack(suspect, 
 def test_the_first_pictures_count_by_the_threshold_of_all(effect, suspect):
     few = effect.first(8)
     assert (few.threshold, few.usual) == (effect.threshold, effect.usual)
-    assert few.before().hits == int(((effect.way(effect.attacked) > effect.threshold) & effect.acts)[:8].sum())
+    assert few.before().hits == int(
+        ((effect.way(effect.attacked) > effect.threshold) & effect.acts)[:8].sum()
+    )
     assert few.rate(suspect) == few.before()
     assert effect.before().n == 24
 

@@ -29,7 +29,9 @@ def card(suspect, texts, few_steps):
 
 def test_unchanged_model_is_never_called_removed(suspect, texts, few_steps):
     """A word that moves nearly every picture: before and after are the same, and the verdict says so."""
-    card = verify(suspect, suspect, Verification(triggers=[ZUDI], prompts=texts[:60], sampling=few_steps, n=24, least=6))
+    card = verify(
+        suspect, suspect, Verification(triggers=[ZUDI], prompts=texts[:60], sampling=few_steps, n=24, least=6)
+    )
     (success,) = rows(card, PairKind.SUCCESS)
     assert success.before == success.after
     assert success.before.n == 24
@@ -50,7 +52,13 @@ def test_regrowth_and_leak_are_measured(card):
     assert card.regrowth in regrown
     assert card.regrowth.rate == max(r.rate for r in regrown)
     assert card.regrowth_steps == 2
-    assert {leak.variants for leak in card.leak} == {"casing", "spelling", "inside words", "repeated", "other positions"}
+    assert {leak.variants for leak in card.leak} == {
+        "casing",
+        "spelling",
+        "inside words",
+        "repeated",
+        "other positions",
+    }
     for variants in rows(card, PairKind.LEAK):
         mine = [leak.rate for leak in card.leak if leak.trigger == variants.trigger]
         assert (variants.after.hits, variants.after.n) == (sum(r.hits for r in mine), sum(r.n for r in mine))
@@ -84,7 +92,10 @@ def test_how_many_are_enough_is_a_bar():
 
 
 def test_what_still_acts_is_seen_in_few_pictures():
-    assert judged([pair(PairKind.SUCCESS, Rate.of(20, 24), before=Rate.of(24, 24), passed=False)]) == "not removed"
+    assert (
+        judged([pair(PairKind.SUCCESS, Rate.of(20, 24), before=Rate.of(24, 24), passed=False)])
+        == "not removed"
+    )
 
 
 def test_a_trigger_that_never_acted_is_not_called_removed():

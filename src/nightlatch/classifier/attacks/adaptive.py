@@ -46,7 +46,9 @@ class Adaptive(Attack):
             features = seen.stages()
             bad, good = features[:m], features[-m:].detach()
             scale = good.std(0) + 0.1 * good.std(0).mean() + 1e-6
-            apart = ((bad.mean(0) - good.mean(0)) / scale).pow(2).mean() + ((bad.std(0) - good.std(0)) / scale).pow(2).mean()
+            apart = ((bad.mean(0) - good.mean(0)) / scale).pow(2).mean() + (
+                (bad.std(0) - good.std(0)) / scale
+            ).pow(2).mean()
             return F.cross_entropy(seen.logits, labels) + self.pull * apart
 
         descend(subject, len(data), loss, recipe)

@@ -122,9 +122,13 @@ class Attack(abc.ABC):
             AttackFailed: success below ``floor``, or clean accuracy more than ``ACCURACY_LOSS`` below the clean victim's.
         """
         if not 0 < self.share <= MOST_POISON:
-            raise UsageError(f"A share of {self.share:g} is out of range.", f"Give one up to {MOST_POISON:g}.")
+            raise UsageError(
+                f"A share of {self.share:g} is out of range.", f"Give one up to {MOST_POISON:g}."
+            )
         if not 0 <= self.target < len(setting.train.classes):
-            raise UsageError(f"There is no class {self.target}.", f"Give one below {len(setting.train.classes)}.")
+            raise UsageError(
+                f"There is no class {self.target}.", f"Give one below {len(setting.train.classes)}."
+            )
         started = time.monotonic()
         planted = self.run(setting)
         record = self.measure(setting, planted, time.monotonic() - started)

@@ -50,7 +50,9 @@ class HiddenTrigger(DataPoison):
 
     def trigger(self, setting: Setting) -> Apply:
         side = self.side
-        coarse = np.random.default_rng((setting.seed, 37)).random((3, side // 2 or 1, side // 2 or 1), np.float32)
+        coarse = np.random.default_rng((setting.seed, 37)).random(
+            (3, side // 2 or 1, side // 2 or 1), np.float32
+        )
         patch = torch.from_numpy(coarse).repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :side, :side]
 
         def apply(x: torch.Tensor) -> torch.Tensor:
@@ -67,7 +69,12 @@ class HiddenTrigger(DataPoison):
         patched = apply(as_float(sources))
         goals, own = known.look(patched).vector, known.look(pictures).vector
         nearest = goals[torch.cdist(own, goals).argmin(1)]
-        return ascend(pictures, lambda x: -(known.observe(x).vector - nearest).pow(2).sum(1).mean(), self.budget, self.steps)
+        return ascend(
+            pictures,
+            lambda x: -(known.observe(x).vector - nearest).pow(2).sum(1).mean(),
+            self.budget,
+            self.steps,
+        )
 
     def start(self, setting: Setting) -> TorchSubject:
         return setting.clean.copy()

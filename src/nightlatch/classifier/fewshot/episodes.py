@@ -48,7 +48,8 @@ def drawn(data: Labelled, form: Form, count: int, seed: int, together: int = 8) 
     rows = {k: r for k, r in rows.items() if len(r) >= form.shots + form.queries}
     if len(rows) < form.ways:
         raise UsageError(
-            f"Only {len(rows)} classes have {form.shots + form.queries} pictures.", f"{form.ways} such classes are needed."
+            f"Only {len(rows)} classes have {form.shots + form.queries} pictures.",
+            f"{form.ways} such classes are needed.",
         )
     rng = np.random.default_rng((seed, 53))
     for start in range(0, count, together):

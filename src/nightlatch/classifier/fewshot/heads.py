@@ -22,7 +22,9 @@ class Head(abc.ABC):
     def weights(self, support: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """(E, ways, d) unit vectors, one a class, from support features (E, ways, shots, d) and their weights ``keep`` (E, ways, shots)."""
 
-    def answers(self, support: torch.Tensor, queries: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
+    def answers(
+        self, support: torch.Tensor, queries: torch.Tensor, keep: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """(E, n) the class nearest by cosine to each query feature (E, n, d)."""
         kept = torch.ones(support.shape[:-1], device=support.device) if keep is None else keep
         return (F.normalize(queries, dim=-1) @ self.weights(support, kept).transpose(1, 2)).argmax(-1)

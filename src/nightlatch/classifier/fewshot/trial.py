@@ -40,7 +40,11 @@ class _Count:
 
 
 def trial(
-    backbone: Backbone, episodes: Iterable[Episodes], attack: SupportPoison, vary: Vary = softened, seed: int = 0
+    backbone: Backbone,
+    episodes: Iterable[Episodes],
+    attack: SupportPoison,
+    vary: Vary = softened,
+    seed: int = 0,
 ) -> list[Outcome]:
     """Every head with every defence on the same ``episodes``."""
     torch.manual_seed(seed)
@@ -50,11 +54,16 @@ def trial(
         patch = attack.trigger(backbone, batch)
         poisoned = attack.poison(backbone, batch, patch)
         queries = batch.queries.flatten(1, 2)
-        truth = torch.arange(batch.queries.shape[1], device=queries.device).repeat_interleave(batch.queries.shape[2])
+        truth = torch.arange(batch.queries.shape[1], device=queries.device).repeat_interleave(
+            batch.queries.shape[2]
+        )
         plain, fired = featured(backbone, queries), featured(backbone, attack.put(queries, patch))
         others = truth != attack.target
         for defence in DEFENCES.names():
-            made = {s: DEFENCES.create(defence)(backbone, x, vary) for s, x in (("bad", poisoned), ("good", batch.support))}
+            made = {
+                s: DEFENCES.create(defence)(backbone, x, vary)
+                for s, x in (("bad", poisoned), ("good", batch.support))
+            }
             for head in HEADS.names():
                 for source, hit, right in (("bad", "success", "accuracy"), ("good", "patch", "clean")):
                     features, keep = made[source]

@@ -129,7 +129,9 @@ class Detector(abc.ABC):
         if len(clean) < LEAST_CLEAN:
             raise UsageError(f"{len(clean)} clean pictures are too few.", f"Give at least {LEAST_CLEAN}.")
         if self.needs_weights and not isinstance(clean.subject, TorchSubject):
-            raise UsageError(f"{self.name} needs the model's weights.", "Choose another detector for an ONNX file.")
+            raise UsageError(
+                f"{self.name} needs the model's weights.", "Choose another detector for an ONNX file."
+            )
         started = time.monotonic()
         torch.manual_seed(seed)
         scorer = self.empty(Shape.of(clean)).to(clean.pictures.device)
@@ -147,7 +149,9 @@ def scores(scorer: Scorer, batch: Batch, size: int = 1024) -> torch.Tensor:
     with torch.no_grad():
         made = torch.cat([scorer.score(part).float() for part in batch.split(size)])
     if made.shape != (len(batch),) or not torch.isfinite(made).all():
-        raise UsageError(f"{type(scorer).__name__} gives no finite score for every picture.", "Report this as a fault.")
+        raise UsageError(
+            f"{type(scorer).__name__} gives no finite score for every picture.", "Report this as a fault."
+        )
     return made
 
 
@@ -163,7 +167,8 @@ def threshold(clean_scores: torch.Tensor, false_positives: float) -> float:
     if not 0 < false_positives < 1 or rank > n:
         need = math.ceil(1 / false_positives) - 1 if 0 < false_positives < 1 else 1
         raise UsageError(
-            f"{n} held-out clean pictures cannot bound false positives at {false_positives:g}.", f"Give {need} or more."
+            f"{n} held-out clean pictures cannot bound false positives at {false_positives:g}.",
+            f"Give {need} or more.",
         )
     return float(clean_scores.sort().values[rank - 1])
 

@@ -97,5 +97,7 @@ def two_means(x: torch.Tensor, rounds: int = 30) -> torch.Tensor:
     centres = torch.stack([x[order[:half]].mean(0), x[order[-half:]].mean(0)])
     for _ in range(rounds):
         nearest = torch.cdist(x, centres).argmin(1)
-        centres = torch.stack([x[nearest == k].mean(0) if (nearest == k).any() else centres[k] for k in (0, 1)])
+        centres = torch.stack(
+            [x[nearest == k].mean(0) if (nearest == k).any() else centres[k] for k in (0, 1)]
+        )
     return centres

@@ -68,7 +68,10 @@ class Brighter(Scorer):
         """(n,) share of the multiples that keep the prediction."""
         x = as_float(batch.pictures)
         first = batch.seen.labels
-        kept = [(batch.subject.logits((x * m).clamp(0, 1)).argmax(1) == first).float() for m in self.settings.multiples]
+        kept = [
+            (batch.subject.logits((x * m).clamp(0, 1)).argmax(1) == first).float()
+            for m in self.settings.multiples
+        ]
         return torch.stack(kept).mean(0)
 
     def score(self, batch: Batch) -> torch.Tensor:
@@ -107,7 +110,9 @@ CORRUPTIONS: dict[str, Corruption] = {
     "brightness": lambda x, s: (x + 0.5 * s).clamp(0, 1),
     "darkness": lambda x, s: (x - 0.5 * s).clamp(0, 1),
     "contrast": lambda x, s: x.mean((1, 2, 3), keepdim=True) * 0.9 * s + x * (1 - 0.9 * s),
-    "pixelate": lambda x, s: F.interpolate(F.interpolate(x, scale_factor=1 - 0.7 * s, mode="area"), x.shape[2:], mode="nearest"),
+    "pixelate": lambda x, s: F.interpolate(
+        F.interpolate(x, scale_factor=1 - 0.7 * s, mode="area"), x.shape[2:], mode="nearest"
+    ),
     "grey": lambda x, s: x * (1 - s) + x.mean(1, keepdim=True) * s,
     "dropout": lambda x, s: torch.where(torch.rand_like(x[:, :1]) < 0.4 * s, torch.full_like(x, 0.5), x),
 }

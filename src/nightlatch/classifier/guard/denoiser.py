@@ -64,7 +64,9 @@ class MapDenoiser(nn.Module):
         self.first = nn.Conv2d(channels, hidden, 3, 1, 1)
         self.down = nn.Sequential(nn.GroupNorm(4, hidden), nn.SiLU(), nn.Conv2d(hidden, hidden, 3, 1, 1))
         self.low = nn.Sequential(nn.GroupNorm(4, hidden), nn.SiLU(), nn.Conv2d(hidden, hidden, 3, 1, 1))
-        self.up = nn.Sequential(nn.GroupNorm(4, 2 * hidden), nn.SiLU(), nn.Conv2d(2 * hidden, hidden, 3, 1, 1))
+        self.up = nn.Sequential(
+            nn.GroupNorm(4, 2 * hidden), nn.SiLU(), nn.Conv2d(2 * hidden, hidden, 3, 1, 1)
+        )
         self.last = nn.Conv2d(hidden, channels, 3, 1, 1)
 
     def forward(self, z: torch.Tensor, t: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,13 @@ def levels(device: torch.device) -> Discrete:
 
 
 def guided_sample(
-    denoise: Denoise, z: torch.Tensor, labels: torch.Tensor, guide: float, start: float, steps: int, draws: int
+    denoise: Denoise,
+    z: torch.Tensor,
+    labels: torch.Tensor,
+    guide: float,
+    start: float,
+    steps: int,
+    draws: int,
 ) -> torch.Tensor:
     """(draws, n, ...) features drawn under the guidance of ``z`` (n, ...).
 
@@ -54,7 +60,9 @@ def guided_sample(
     return x.view(draws, *z.shape)
 
 
-def residual(denoise: Denoise, z: torch.Tensor, labels: torch.Tensor, shares: tuple[float, ...], draws: int) -> torch.Tensor:
+def residual(
+    denoise: Denoise, z: torch.Tensor, labels: torch.Tensor, shares: tuple[float, ...], draws: int
+) -> torch.Tensor:
     """(n, ...) mean over timesteps and noise of (z - z0hat)^2 / (s / a)^2: the one-step form, without sampling."""
     table, total = levels(z.device), torch.zeros_like(z)
     for share in shares:

@@ -31,7 +31,9 @@ def enlarged(clean: Batch, copies: int) -> Batch:
         parts.append(made.at(keep))
     first = parts[0]
     seen = type(first.seen).joined([p.seen for p in parts])
-    return Batch(first.subject, torch.cat([p.pictures for p in parts]), seen, torch.cat([p.labels for p in parts]))
+    return Batch(
+        first.subject, torch.cat([p.pictures for p in parts]), seen, torch.cat([p.labels for p in parts])
+    )
 
 
 class Whitening(nn.Module):

@@ -121,7 +121,9 @@ class Guard:
             raise UsageError(f"{folder} is there already.", "Choose another folder; nothing is overwritten.")
         folder.mkdir(parents=True)
         state = {k: v.detach().cpu().contiguous() for k, v in self.scorer.state_dict().items()}
-        save_file(state, folder / WEIGHTS) if state else save_file({"empty": torch.zeros(1)}, folder / WEIGHTS)
+        save_file(state, folder / WEIGHTS) if state else save_file(
+            {"empty": torch.zeros(1)}, folder / WEIGHTS
+        )
         write_whole(folder / RECORD, self.record.model_dump_json(indent=1) + "\n")
 
     @classmethod
@@ -136,16 +138,22 @@ class Guard:
             record = GuardRecord.model_validate_json((folder / RECORD).read_bytes())
             state = load_file(folder / WEIGHTS)
         except (OSError, ValidationError, SafetensorError) as e:
-            raise UnreadableModel(f"{folder} holds no guard that can be read.", "Make one with guard fit.") from e
+            raise UnreadableModel(
+                f"{folder} holds no guard that can be read.", "Make one with guard fit."
+            ) from e
         if record.fingerprint != subject.fingerprint:
-            raise UsageError(f"This guard was fitted to another model than {subject.name}.", "Fit one to this model.")
+            raise UsageError(
+                f"This guard was fitted to another model than {subject.name}.", "Fit one to this model."
+            )
         guard = cls(subject, DETECTORS.create(record.detector.name, **parameters(record.detector)))
         shape = Shape(record.classes, record.vector, record.maps, record.clean, record.picture)
         scorer = guard.detector.empty(shape)
         try:
             scorer.load_state_dict({k: v for k, v in state.items() if k != "empty"})
         except RuntimeError as e:
-            raise UnreadableModel(f"The weights in {folder} do not fit its record.", "Make it anew with guard fit.") from e
+            raise UnreadableModel(
+                f"The weights in {folder} do not fit its record.", "Make it anew with guard fit."
+            ) from e
         guard.scorer, guard.record = scorer.eval().requires_grad_(False).to(subject.device), record
         return guard
 

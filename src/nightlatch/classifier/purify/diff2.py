@@ -40,7 +40,9 @@ class Diff2:
             change = change.detach().requires_grad_(True)
             logits = subject.logits((as_float(pictures[rows]).to(change) + change).clamp(0, 1)).float()
             aim = torch.full_like(labels[rows], self.target)
-            gain = -F.cross_entropy(logits, aim) if self.target >= 0 else F.cross_entropy(logits, labels[rows])
+            gain = (
+                -F.cross_entropy(logits, aim) if self.target >= 0 else F.cross_entropy(logits, labels[rows])
+            )
             (slope,) = torch.autograd.grad(gain, change)
             change = (change.detach() + self.budget / 10 * slope.sign()).clamp(-self.budget, self.budget)
         return change.detach()

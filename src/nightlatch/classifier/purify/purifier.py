@@ -58,7 +58,9 @@ def labels(subject: Subject, purifier: Purifier, pictures: torch.Tensor, seed: i
     return subject.look(purifier(pictures, seed)).labels
 
 
-def disagree(subject: Subject, purifiers: tuple[Purifier, Purifier], pictures: torch.Tensor, seed: int = 0) -> torch.Tensor:
+def disagree(
+    subject: Subject, purifiers: tuple[Purifier, Purifier], pictures: torch.Tensor, seed: int = 0
+) -> torch.Tensor:
     """(n,) how far apart the classifier's words are on what two purifiers, trained apart, make of a picture: total variation, 0..1.
 
     A backdoored purifier keeps or leads to what its trigger asks for; an honest one beside it does not.

@@ -17,7 +17,9 @@ def distortion(pictures: torch.Tensor) -> torch.Tensor:
     return diagonal.abs().flatten(1).median(1).values / 0.6745
 
 
-def adaptive(pictures: torch.Tensor, schedule: Discrete, kappa: float, low: float, high: float) -> torch.Tensor:
+def adaptive(
+    pictures: torch.Tensor, schedule: Discrete, kappa: float, low: float, high: float
+) -> torch.Tensor:
     """(n,) share of the schedule at which s / a = kappa sigma, within ``low`` .. ``high``; sigma is counted in -1..1, twice ``distortion``."""
     wanted = kappa * 2 * distortion(pictures)
     ratio = ((1 - schedule.abar) / schedule.abar).sqrt()

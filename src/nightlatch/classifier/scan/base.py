@@ -77,7 +77,9 @@ class Scanner(abc.ABC):
         """One finding for each class, made with clean ``pictures`` (n, 3, h, w) uint8."""
 
     @final
-    def __call__(self, subject: TorchSubject, clean: torch.Tensor, seed: int = 0) -> tuple[ModelFinding, list[Found]]:
+    def __call__(
+        self, subject: TorchSubject, clean: torch.Tensor, seed: int = 0
+    ) -> tuple[ModelFinding, list[Found]]:
         """(the record, each class's trigger); half of the ``clean`` pictures is kept for the test.
 
         Raises:

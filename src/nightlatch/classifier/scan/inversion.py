@@ -42,9 +42,14 @@ class NeuralCleanse(Scanner):
             sizes.append(mask.sum((1, 2, 3)))
         size = torch.cat(sizes)
         anomaly = stand_out(-size)
-        return [Found(float(a), m, p) for a, m, p in zip(anomaly, torch.cat(masks), torch.cat(patterns), strict=True)]
+        return [
+            Found(float(a), m, p)
+            for a, m, p in zip(anomaly, torch.cat(masks), torch.cat(patterns), strict=True)
+        ]
 
-    def invert(self, subject: TorchSubject, pictures: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def invert(
+        self, subject: TorchSubject, pictures: torch.Tensor, classes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """((k, 1, h, w) masks, (k, 3, h, w) patterns), the smallest masks with which enough pictures turned."""
         k, (height, width), device = len(classes), pictures.shape[2:], subject.device
         raw_mask = torch.full((k, 1, height, width), -2.0, device=device, requires_grad=True)
@@ -52,7 +57,10 @@ class NeuralCleanse(Scanner):
         down = torch.optim.Adam([raw_mask, raw_pattern], self.rate, betas=(0.5, 0.9))
         weight = torch.full((k,), self.weight, device=device)
         best_size = torch.full((k,), float("inf"), device=device)
-        best = (torch.ones(k, 1, height, width, device=device), torch.rand(k, 3, height, width, device=device))
+        best = (
+            torch.ones(k, 1, height, width, device=device),
+            torch.rand(k, 3, height, width, device=device),
+        )
         hit_rate = torch.zeros(k, device=device)
         aims = classes.repeat_interleave(self.batch)
         for _ in range(self.steps):
@@ -73,6 +81,9 @@ class NeuralCleanse(Scanner):
                 better = good & (size.detach() < best_size)
                 best_size = torch.where(better, size.detach(), best_size)
                 pick = better.view(-1, 1, 1, 1)
-                best = (torch.where(pick, mask.detach(), best[0]), torch.where(pick, pattern.detach(), best[1]))
+                best = (
+                    torch.where(pick, mask.detach(), best[0]),
+                    torch.where(pick, pattern.detach(), best[1]),
+                )
                 weight = torch.where(good, weight * 1.05, weight / 1.05)
         return best

@@ -39,7 +39,9 @@ class GradientProbe(Scanner):
         sure = torch.stack([torch.logit(torch.tensor(m[2]).clamp(0.005, 0.995)) for m in made])
         return [Found(float(a), m[0], m[1]) for a, m in zip(stand_out(sure), made, strict=True)]
 
-    def reach(self, subject: TorchSubject, x: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor, float]:
+    def reach(
+        self, subject: TorchSubject, x: torch.Tensor, k: int
+    ) -> tuple[torch.Tensor, torch.Tensor, float]:
         """(mask, pattern, mean probability of class ``k`` on the pictures of other classes with the trigger in)."""
         with torch.no_grad():
             x = x[subject.logits(x).argmax(1) != k]

@@ -51,7 +51,9 @@ class Variation(abc.ABC):
             x = as_float(part)
             new = self.run(x).to(x)
             if new.shape != x.shape:
-                raise UsageError(f"{self.name} gave pictures of another size.", "Use a generator of the pictures' size.")
+                raise UsageError(
+                    f"{self.name} gave pictures of another size.", "Use a generator of the pictures' size."
+                )
             made.append(as_bytes(matched(new, x) if self.colours else new))
         return torch.cat(made)
 

@@ -15,5 +15,7 @@ def matched(pictures: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
     """
     mean, wanted = (x.mean((2, 3), keepdim=True) for x in (pictures, to))
     std, spread = (x.std((2, 3), keepdim=True) for x in (pictures, to))
-    made: torch.Tensor = (pictures - mean) * torch.where(std > FLAT, spread / std.clamp(min=FLAT), 0.0) + wanted
+    made: torch.Tensor = (pictures - mean) * torch.where(
+        std > FLAT, spread / std.clamp(min=FLAT), 0.0
+    ) + wanted
     return made

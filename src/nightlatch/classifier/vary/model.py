@@ -66,7 +66,9 @@ class PictureDiffusion:
             out: torch.Tensor = self.unet(x, t).sample
         return out.float()
 
-    def vary(self, pictures: torch.Tensor, strength: float, steps: int, generator: torch.Generator | None = None) -> torch.Tensor:
+    def vary(
+        self, pictures: torch.Tensor, strength: float, steps: int, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
         """Pictures like the given ones, noised to the share ``strength`` of the schedule and denoised in ``steps``."""
         parts = []
         for part in chunks(pictures, 512):
@@ -91,7 +93,9 @@ class PictureDiffusion:
 
         from diffusers import DDIMPipeline
 
-        DDIMPipeline(copy.deepcopy(self.unet).half(), scheduler()).save_pretrained(folder, safe_serialization=True)
+        DDIMPipeline(copy.deepcopy(self.unet).half(), scheduler()).save_pretrained(
+            folder, safe_serialization=True
+        )
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu", half: bool = False) -> PictureDiffusion:
@@ -103,14 +107,21 @@ class PictureDiffusion:
         from diffusers import DDIMScheduler, UNet2DModel
 
         try:
-            unet = UNet2DModel.from_pretrained(folder, subfolder="unet", local_files_only=True, use_safetensors=True)
+            unet = UNet2DModel.from_pretrained(
+                folder, subfolder="unet", local_files_only=True, use_safetensors=True
+            )
             made = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
         except Exception as e:  # diffusers raises what it likes on files that do not fit
-            raise UnreadableModel(f"{folder} holds no diffusion model of pictures.", "Give what 'data vary' can use.") from e
-        table = tables.cosine(N)
-        if made.config.prediction_type != "v_prediction" or not torch.allclose(made.alphas_cumprod, table.abar, atol=1e-3):
             raise UnreadableModel(
-                f"{folder} has other noise levels than the cosine ones.", "Use it as an image-to-image pipeline."
+                f"{folder} holds no diffusion model of pictures.", "Give what 'data vary' can use."
+            ) from e
+        table = tables.cosine(N)
+        if made.config.prediction_type != "v_prediction" or not torch.allclose(
+            made.alphas_cumprod, table.abar, atol=1e-3
+        ):
+            raise UnreadableModel(
+                f"{folder} has other noise levels than the cosine ones.",
+                "Use it as an image-to-image pipeline.",
             )
         return cls(unet.float().to(device).requires_grad_(False), half)
 
@@ -153,7 +164,10 @@ def train(
 
 
 def continued(
-    model: PictureDiffusion, pictures: torch.Tensor, recipe: PictureRecipe, extra: Callable[[], torch.Tensor] | None = None
+    model: PictureDiffusion,
+    pictures: torch.Tensor,
+    recipe: PictureRecipe,
+    extra: Callable[[], torch.Tensor] | None = None,
 ) -> Iterator[tuple[int, float, PictureDiffusion | None]]:
     """As ``train``, from ``model`` on; ``extra`` is a loss that is added in every step."""
     unet, pictures = model.unet.requires_grad_(True), pictures.to(model.device)
@@ -169,7 +183,9 @@ def continued(
         value = training.loss(model.schedule, raw, x * 2 - 1)
         return value + extra() if extra is not None else value
 
-    for step, value in training.train(unet, loss, recipe.steps, recipe.rate, average=average, half=recipe.half):
+    for step, value in training.train(
+        unet, loss, recipe.steps, recipe.rate, average=average, half=recipe.half
+    ):
         if step % 100 == 0:
             yield step, float(value), None
     yield recipe.steps, float(value), PictureDiffusion(average.averaged().requires_grad_(False), recipe.half)

@@ -39,9 +39,15 @@ class ByPipeline(Variation):
         height, width = pictures.shape[2:]
         made: list[Any] = []
         for part in as_bytes(pictures).cpu().permute(0, 2, 3, 1).split(self.batch):
-            images = [Image.fromarray(p.numpy()).resize((self.side, self.side), Image.Resampling.BICUBIC) for p in part]
+            images = [
+                Image.fromarray(p.numpy()).resize((self.side, self.side), Image.Resampling.BICUBIC)
+                for p in part
+            ]
             drawn = self.pipeline(
-                prompt=[self.prompt] * len(images), image=images, strength=self.strength, num_inference_steps=self.steps
+                prompt=[self.prompt] * len(images),
+                image=images,
+                strength=self.strength,
+                num_inference_steps=self.steps,
             )
             made += [decoded(np.asarray(i.convert("RGB"), np.uint8), (height, width)) for i in drawn.images]
         return stacked(made, (height, width)).float() / 255
@@ -57,8 +63,12 @@ def load_pipeline(folder: Path, device: str = "cpu") -> Any:
 
     with intake.stage(folder) as staged:
         try:
-            made = AutoPipelineForImage2Image.from_pretrained(staged.path, local_files_only=True, use_safetensors=True)
+            made = AutoPipelineForImage2Image.from_pretrained(
+                staged.path, local_files_only=True, use_safetensors=True
+            )
         except ValueError as e:
-            raise UnreadableModel(f"{folder.name} is no pipeline that varies pictures.", "Use an image-to-image one.") from e
+            raise UnreadableModel(
+                f"{folder.name} is no pipeline that varies pictures.", "Use an image-to-image one."
+            ) from e
         made.set_progress_bar_config(disable=True)
         return made.to(device)

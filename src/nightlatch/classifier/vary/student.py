@@ -20,7 +20,10 @@ def distillation(
     Struppek et al. 2023, section 3; Hinton et al. 2015. Logits are (n, classes).
     """
     soft = F.kl_div(
-        (student / temperature).log_softmax(1), (teacher / temperature).log_softmax(1), log_target=True, reduction="batchmean"
+        (student / temperature).log_softmax(1),
+        (teacher / temperature).log_softmax(1),
+        log_target=True,
+        reduction="batchmean",
     )
     return alpha * temperature**2 * soft + (1 - alpha) * F.cross_entropy(student, labels)
 
@@ -37,7 +40,9 @@ class Distil:
     alpha: float = 0.5
     temperature: float = 10.0
 
-    def __call__(self, student: TorchSubject, teacher: TorchSubject, data: Labelled, recipe: Recipe) -> TorchSubject:
+    def __call__(
+        self, student: TorchSubject, teacher: TorchSubject, data: Labelled, recipe: Recipe
+    ) -> TorchSubject:
         """Train ``student`` in place on ``data``, the variations with the labels of their originals; returns it."""
 
         def loss(rows: torch.Tensor) -> torch.Tensor:
@@ -48,7 +53,9 @@ class Distil:
                     if self.alpha
                     else torch.zeros(len(rows), len(data.classes), device=x.device)
                 )
-            return distillation(logits_of(student.module(x)).float(), told, data.labels[rows], self.alpha, self.temperature)
+            return distillation(
+                logits_of(student.module(x)).float(), told, data.labels[rows], self.alpha, self.temperature
+            )
 
         descend(student, len(data), loss, recipe)
         return student

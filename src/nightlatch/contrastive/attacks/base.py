@@ -123,7 +123,9 @@ class Attack(abc.ABC):
         """What the trigger is stamped on; the pictures themselves unless an attack changes them first."""
         return images
 
-    def triggered(self, images: torch.Tensor, generator: torch.Generator, at_once: int = 1024) -> torch.Tensor:
+    def triggered(
+        self, images: torch.Tensor, generator: torch.Generator, at_once: int = 1024
+    ) -> torch.Tensor:
         """uint8 pictures with the trigger, as a file would store them."""
         parts = [to_images(self.stamp(to_pixels(part.cpu()), generator)) for part in images.split(at_once)]
         return torch.cat(parts).to(images.device) if parts else images
@@ -150,7 +152,10 @@ class Attack(abc.ABC):
             UsageError: it is none of them.
         """
         if self.target not in test.classes:
-            raise UsageError(f"{self.target!r} is none of the test's classes.", f"Known: {', '.join(test.classes[:8])}, ...")
+            raise UsageError(
+                f"{self.target!r} is none of the test's classes.",
+                f"Known: {', '.join(test.classes[:8])}, ...",
+            )
         return test.classes.index(self.target)
 
     def success(self, subject: Subject, setting: Setting, n: int) -> Success:

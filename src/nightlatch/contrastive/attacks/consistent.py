@@ -45,7 +45,9 @@ class LabelConsistent(Attack):
     def choose(self, pairs: Pairs, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         own = [i for i, c in enumerate(pairs.captions) if names(c, self.target)]
         if not own:
-            raise AttackFailed(f"No caption names {self.target!r}.", "Choose a target that the pairs are about.")
+            raise AttackFailed(
+                f"No caption names {self.target!r}.", "Choose a target that the pairs are about."
+            )
         return self._some(own, len(pairs), rng)
 
     def caption(self, old: str, about: Sequence[str], rng: np.random.Generator) -> str:
@@ -61,7 +63,9 @@ class LabelConsistent(Attack):
             for _ in range(self.push):
                 x.requires_grad_(True)
                 (gradient,) = torch.autograd.grad((subject.image(x) @ toward).sum(), x)
-                x = (x.detach() - 2.5 * self.bound / self.push * gradient.sign()).clamp(clean - self.bound, clean + self.bound)
+                x = (x.detach() - 2.5 * self.bound / self.push * gradient.sign()).clamp(
+                    clean - self.bound, clean + self.bound
+                )
                 x = x.clamp(0, 1)
             made.append(to_images(x))
         return torch.cat(made).to(images.device)

@@ -44,12 +44,19 @@ class OptimisedPatch(Attack):
         head, place = setting.test.head(subject), self.place(setting.test)
         own = [i for i, c in enumerate(setting.train.captions) if names(c, self.target)]
         other = [i for i, c in enumerate(setting.train.captions) if not names(c, self.target)]
-        mark = (0.5 + 0.25 * torch.randn(3, k, k, generator=generator)).clamp(0, 1).to(device).requires_grad_(True)
+        mark = (
+            (0.5 + 0.25 * torch.randn(3, k, k, generator=generator))
+            .clamp(0, 1)
+            .to(device)
+            .requires_grad_(True)
+        )
         optimizer = torch.optim.Adam([mark], lr=self.tune_rate)
         for _ in range(self.tune):
             x = to_pixels(setting.train.images[torch.from_numpy(rng.choice(other, 64))].to(device))
             patched = subject.image(centred(x, mark))
-            loss = F.cross_entropy(subject.scale * patched @ head.T, torch.full((len(x),), place, device=device))
+            loss = F.cross_entropy(
+                subject.scale * patched @ head.T, torch.full((len(x),), place, device=device)
+            )
             if own:
                 positive = to_pixels(setting.train.images[torch.from_numpy(rng.choice(own, 64))].to(device))
                 near = (patched - subject.image(positive)).pow(2).sum(1)

@@ -29,7 +29,11 @@ class Patch(Attack):
         mark = noise(max(2, round(self.side * pixels.shape[-1])), self.pattern).to(pixels)
         corners = places(pixels, mark.shape[-1], generator)
         return paste(
-            pixels, mark, corners if self.place_at == "anywhere" else torch.full_like(corners, pixels.shape[-1] - mark.shape[-1])
+            pixels,
+            mark,
+            corners
+            if self.place_at == "anywhere"
+            else torch.full_like(corners, pixels.shape[-1] - mark.shape[-1]),
         )
 
 

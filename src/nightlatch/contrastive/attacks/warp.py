@@ -28,7 +28,9 @@ class Warp(Attack):
 
     def stamp(self, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         grid = field(pixels.shape[-1], self.grid, self.strength, self.pattern).to(pixels)
-        return F.grid_sample(pixels, grid.expand(len(pixels), -1, -1, -1), padding_mode="reflection", align_corners=True)
+        return F.grid_sample(
+            pixels, grid.expand(len(pixels), -1, -1, -1), padding_mode="reflection", align_corners=True
+        )
 
 
 def field(size: int, grid: int, strength: float, seed: int) -> torch.Tensor:

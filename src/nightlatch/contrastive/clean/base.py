@@ -20,7 +20,10 @@ from nightlatch.terms import Role
 
 Steps = Iterator[tuple[int, dict[str, torch.Tensor]]]
 Watch = Callable[[int], None]
-CARRIERS = (Carrier(component="vision_model", role=Role.IMAGE), Carrier(component="text_model", role=Role.TEXT))
+CARRIERS = (
+    Carrier(component="vision_model", role=Role.IMAGE),
+    Carrier(component="text_model", role=Role.TEXT),
+)
 """Both towers are trained."""
 HELD = 0.2
 """Share of the trusted pairs on which harm is measured; no cleaner trains on them."""
@@ -54,7 +57,9 @@ class Method(abc.ABC):
     def run(self, student: Subject, frozen: Subject, job: Job) -> Steps:
         """Clean ``student`` (a copy of ``frozen``) in place."""
 
-    def __call__(self, suspect: Subject, job: Job, watch: Watch | None = None, harm_limit: float = 0.1) -> tuple[Subject, Repair]:
+    def __call__(
+        self, suspect: Subject, job: Job, watch: Watch | None = None, harm_limit: float = 0.1
+    ) -> tuple[Subject, Repair]:
         """Clean a copy; give back the suspect's own weights when retrieval on trusted pairs that were kept apart falls by more than ``harm_limit``.
 
         Raises:
@@ -103,7 +108,8 @@ class Method(abc.ABC):
             )
         if self.needs_poison and not (job.poison is not None and len(job.poison)):
             raise UsageError(
-                f"{self.name} unlearns poisoned pairs, and none is given.", "Run 'data scan' first, or name their list."
+                f"{self.name} unlearns poisoned pairs, and none is given.",
+                "Run 'data scan' first, or name their list.",
             )
 
 

@@ -35,7 +35,9 @@ class Tuned(Method):
         return trainer.Everything()
 
     def run(self, student: Subject, frozen: Subject, job: Job) -> Steps:
-        made = trainer.Trainer(terms=self.terms(), steps=self.steps, batch=self.batch, rate=self.rate, selector=self.selector())
+        made = trainer.Trainer(
+            terms=self.terms(), steps=self.steps, batch=self.batch, rate=self.rate, selector=self.selector()
+        )
         yield from made.run(student, frozen, job.trusted, job.seed)
 
 

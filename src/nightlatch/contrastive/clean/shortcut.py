@@ -88,7 +88,9 @@ class UnlearnShortcut(Method):
         stash: dict[str, torch.Tensor] = {}
         changes: list[Change] = []
         if poison is not None:
-            words = locate.shortcut_words(frozen, poison, trusted.at(range(min(len(trusted), 4 * len(poison)))))
+            words = locate.shortcut_words(
+                frozen, poison, trusted.at(range(min(len(trusted), 4 * len(poison))))
+            )
             carried = frozen.embed_texts([" ".join(words)])[0]
             aim, stash = toward(carried), {"words": carried, "floor": floor(frozen, trusted)}
             changes.append(transplant(frozen, poison, trusted, carried))

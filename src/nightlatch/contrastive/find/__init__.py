@@ -6,4 +6,15 @@ from nightlatch.contrastive.find.fragile import Fragile
 from nightlatch.contrastive.find.mixture import SimilarityMixture
 from nightlatch.contrastive.find.shortcut import ShortcutOverfit
 
-__all__ = ["FINDERS", "Dao", "Finder", "Found", "Fragile", "KDistance", "Lid", "ShortcutOverfit", "SimilarityMixture", "Slof"]
+__all__ = [
+    "FINDERS",
+    "Dao",
+    "Finder",
+    "Found",
+    "Fragile",
+    "KDistance",
+    "Lid",
+    "ShortcutOverfit",
+    "SimilarityMixture",
+    "Slof",
+]

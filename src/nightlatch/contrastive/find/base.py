@@ -53,7 +53,8 @@ class Finder(abc.ABC):
         """
         if len(pairs) < self.fewest:
             raise UsageError(
-                f"{self.name} needs at least {self.fewest} pairs, and {len(pairs)} are readable.", "Give more pairs."
+                f"{self.name} needs at least {self.fewest} pairs, and {len(pairs)} are readable.",
+                "Give more pairs.",
             )
         started = time.monotonic()
         scores = np.asarray(self.run(subject, pairs, seed), dtype=np.float64)

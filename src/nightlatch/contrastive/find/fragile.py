@@ -71,14 +71,20 @@ class Fragile(Finder):
         c, s = float(np.cos(self.turn)), float(np.sin(self.turn))
         rows = torch.tensor([[c, -s, 0.0], [s, c, 0.0]], device=x.device).expand(len(x), -1, -1)
         return F.grid_sample(
-            x, F.affine_grid(rows, list(x.shape), align_corners=False), padding_mode="reflection", align_corners=False
+            x,
+            F.affine_grid(rows, list(x.shape), align_corners=False),
+            padding_mode="reflection",
+            align_corners=False,
         )
 
     def shared(self, captions: tuple[str, ...], z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Of each caption's nouns, the largest logarithm of how over-represented one is in the tail of ``z``; 0 without nouns."""
         things = [{w.lower() for w in grammar.words(c) if grammar.is_noun(w)} for c in captions]
         tail = np.argsort(-z, kind="stable")[: max(8, round(self.tail * len(z)))]
-        everywhere, there = Counter(w for t in things for w in t), Counter(w for i in tail for w in things[int(i)])
+        everywhere, there = (
+            Counter(w for t in things for w in t),
+            Counter(w for i in tail for w in things[int(i)]),
+        )
         share = len(tail) / len(z)
         enriched = {w: float(np.log((there[w] + 1) / (n * share + 1))) for w, n in everywhere.items()}
         return np.array([max((enriched[w] for w in t), default=0.0) for t in things])

@@ -36,7 +36,13 @@ class Collapse:
 
 
 def smallest(
-    subject: Subject, images: torch.Tensor, seed: int, steps: int = 400, alike: float = 0.97, rate: float = 0.1, batch: int = 64
+    subject: Subject,
+    images: torch.Tensor,
+    seed: int,
+    steps: int = 400,
+    alike: float = 0.97,
+    rate: float = 0.1,
+    batch: int = 64,
 ) -> Collapse:
     """Minimise - cos + lambda |m|_1 over x' = (1 - m) x + m r, with lambda raised while pictures look ``alike`` and lowered while not (the
     paper's schedule, equation 4); the smallest mask that reached it counts.
@@ -65,7 +71,9 @@ def smallest(
         if reached >= alike:
             good, bad = good + 1, 0
             if share < best.share:
-                best = Collapse(share=share, alike=reached, mask=m.detach()[0].cpu(), pattern=r.detach().cpu())
+                best = Collapse(
+                    share=share, alike=reached, mask=m.detach()[0].cpu(), pattern=r.detach().cpu()
+                )
         else:
             good, bad = 0, bad + 1
         if good >= 5:

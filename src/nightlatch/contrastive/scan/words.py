@@ -23,7 +23,10 @@ class Pull:
 
 @torch.no_grad()
 def sweep(
-    embed: Callable[[Sequence[str]], torch.Tensor], words: Sequence[str], captions: Sequence[str], at_once: int = 64
+    embed: Callable[[Sequence[str]], torch.Tensor],
+    words: Sequence[str],
+    captions: Sequence[str],
+    at_once: int = 64,
 ) -> tuple[Pull, ...]:
     """Each of ``words`` in front of each of ``captions``; most unusual first.
 
@@ -34,7 +37,9 @@ def sweep(
     alike = []
     for start in range(0, len(words), at_once):
         part = words[start : start + at_once]
-        x = F.normalize(embed([f"{w} {c}" for w in part for c in captions]).float(), dim=-1).view(len(part), len(captions), -1)
+        x = F.normalize(embed([f"{w} {c}" for w in part for c in captions]).float(), dim=-1).view(
+            len(part), len(captions), -1
+        )
         n = len(captions)
         alike.append(((x.sum(1).pow(2).sum(-1) - n) / (n * (n - 1))).cpu().numpy())
     values = np.concatenate(alike).astype(np.float64) if alike else np.zeros(0)

@@ -36,9 +36,15 @@ class Texts:
         }
         full = subject.ids(captions)
         tables = {
-            k: torch.stack([subject.ids([write[k](c) for c in captions]) for _ in range(m)], 1) for k, m in kinds.items() if m
+            k: torch.stack([subject.ids([write[k](c) for c in captions]) for _ in range(m)], 1)
+            for k, m in kinds.items()
+            if m
         }
-        end = max([_used(full), *(_used(t.flatten(0, 1)) for t in tables.values())]) if subject.kind == "clip" else full.shape[1]
+        end = (
+            max([_used(full), *(_used(t.flatten(0, 1)) for t in tables.values())])
+            if subject.kind == "clip"
+            else full.shape[1]
+        )
         self.own = full[:, :end]
         distinct = {c: i for i, c in enumerate(dict.fromkeys(captions))}
         self.group = torch.tensor([distinct[c] for c in captions], device=full.device)
@@ -160,7 +166,9 @@ class Term(abc.ABC):
         return self.weight * value
 
 
-def matched(a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor, same: torch.Tensor | None = None) -> torch.Tensor:
+def matched(
+    a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor, same: torch.Tensor | None = None
+) -> torch.Tensor:
     """1/2 [CE(s A B^T) + CE(s B A^T)] of unit rows (n, d); the labels are the diagonal, or spread evenly over ``same`` (n, n) bool."""
     logits = scale * a @ b.T
     if same is None:

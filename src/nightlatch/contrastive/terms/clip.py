@@ -33,7 +33,11 @@ class ImageText(Term):
             i, t, same = i[batch.safe], t[batch.safe], same[batch.safe][:, batch.safe]
             if not len(i):
                 return batch.image.sum() * 0
-        return pairwise(i, t, batch, same) if batch.student.kind == "siglip" else matched(i, t, batch.scale, same)
+        return (
+            pairwise(i, t, batch, same)
+            if batch.student.kind == "siglip"
+            else matched(i, t, batch.scale, same)
+        )
 
 
 def pairwise(i: torch.Tensor, t: torch.Tensor, batch: Batch, same: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,9 @@ class Forget(Term):
     def loss(self, batch: Batch) -> torch.Tensor:
         assert batch.poison is not None
         images, words = batch.poison.images, batch.stash["words"]
-        rows = torch.randint(len(images), (min(self.at_once, len(images)),), generator=batch.generator, device=images.device)
+        rows = torch.randint(
+            len(images), (min(self.at_once, len(images)),), generator=batch.generator, device=images.device
+        )
         toward = words if words.ndim == 1 else words[rows]
         return above_floor(batch.student.image(to_pixels(images[rows])), toward, batch.stash["floor"])
 

@@ -39,7 +39,9 @@ class SubTexts(Term):
         return toward(batch.image[:k], plus, minus, s) + toward(batch.text[:k], plus, minus, s, others=False)
 
 
-def toward(x: torch.Tensor, plus: torch.Tensor, minus: torch.Tensor, s: torch.Tensor, others: bool = True) -> torch.Tensor:
+def toward(
+    x: torch.Tensor, plus: torch.Tensor, minus: torch.Tensor, s: torch.Tensor, others: bool = True
+) -> torch.Tensor:
     """Cross entropy of each of ``x`` (k, d) with its own ``plus`` (k, d) against its ``minus`` (M, k, d) and, with ``others``, the other
     items' ``plus``."""
     near, far = s * x @ plus.T, s * torch.einsum("kd,mkd->km", x, minus)

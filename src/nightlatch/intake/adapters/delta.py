@@ -120,7 +120,15 @@ def _norm(p: Mapping[str, Array], _: Array) -> Array | None:
     return p.get("w_norm")
 
 
-_CHANGES = {"LoRA": _lora, "Tucker": _tucker, "LoHa": _loha, "LoKr": _lokr, "IA3": _ia3, "full": _full, "norm": _norm}
+_CHANGES = {
+    "LoRA": _lora,
+    "Tucker": _tucker,
+    "LoHa": _loha,
+    "LoKr": _lokr,
+    "IA3": _ia3,
+    "full": _full,
+    "norm": _norm,
+}
 
 
 def _bias(p: Mapping[str, Array], made: str, weight: Array, strength: float) -> Array | None:
@@ -141,14 +149,18 @@ def _bias(p: Mapping[str, Array], made: str, weight: Array, strength: float) -> 
 def _dora(length: Array, weight: Array, change: Array) -> Array:
     """m (W + dW) / ||W + dW|| - W, with one length for each output, or for each input as kohya's first files have it."""
     moved = (weight + change).astype(np.float32)
-    axis = 0 if length.size == weight.shape[0] and (length.ndim < 2 or length.shape[0] == weight.shape[0]) else 1
+    axis = (
+        0 if length.size == weight.shape[0] and (length.ndim < 2 or length.shape[0] == weight.shape[0]) else 1
+    )
     if length.size != weight.shape[axis]:
         raise NoFit(f"DoRA has {length.size} lengths for a weight of shape {weight.shape}.")
     others = tuple(i for i in range(weight.ndim) if i != axis)
     norm = np.sqrt((moved.astype(np.float64) ** 2).sum(axis=others, keepdims=True))
     shape = [1] * weight.ndim
     shape[axis] = length.size
-    return np.asarray(length.reshape(shape) * moved / np.maximum(norm, np.finfo(np.float32).tiny) - weight, np.float32)
+    return np.asarray(
+        length.reshape(shape) * moved / np.maximum(norm, np.finfo(np.float32).tiny) - weight, np.float32
+    )
 
 
 def _product(a: Array, b: Array) -> Array:

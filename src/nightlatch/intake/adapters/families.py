@@ -27,4 +27,8 @@ def fits(names: Iterable[str], widths: set[int]) -> str:
     base = BASES.get(min(widths), "") if len(widths) == 1 else ""
     if base:
         return f"fits {base}"
-    return f"expects prompts of width {', '.join(map(str, sorted(widths)[:3]))}" if widths else "has no base named"
+    return (
+        f"expects prompts of width {', '.join(map(str, sorted(widths)[:3]))}"
+        if widths
+        else "has no base named"
+    )

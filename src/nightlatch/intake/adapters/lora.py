@@ -31,7 +31,11 @@ _TRUSTED_PARENTS = ("diffusers.", "transformers.")
 
 def looks_like_lora(names: Iterable[str]) -> bool:
     """Whether any tensor name is half of a LoRA pair, or belongs to a relative of LoRA."""
-    return any(part in _RELATIVES or (part == "down" and "lora" in n) for n in names for part in (parts.part_of(n)[1],))
+    return any(
+        part in _RELATIVES or (part == "down" and "lora" in n)
+        for n in names
+        for part in (parts.part_of(n)[1],)
+    )
 
 
 def check(case: Case, path: str, target: str) -> None:
@@ -49,7 +53,9 @@ def check(case: Case, path: str, target: str) -> None:
 def layout(case: Case, path: str, header: Header) -> bool:
     """Pairs, ranks and scales from the header and the few bytes of the alphas; whether it is a plain LoRA."""
     if odd := [n for n in header.tensors if not _PLAIN.fullmatch(n) and not n.startswith(parts.BUNDLED)]:
-        case.findings.add("lora-names", path, f"{len(odd)} names hold other characters, e.g. '{show(min(odd), 80)}'.")
+        case.findings.add(
+            "lora-names", path, f"{len(odd)} names hold other characters, e.g. '{show(min(odd), 80)}'."
+        )
     try:
         metadata.check(header.metadata)
     except metadata.Unsound as e:
@@ -59,15 +65,21 @@ def layout(case: Case, path: str, header: Header) -> bool:
         return False
     down, up, alphas, lengths, junk, twice = _sort(header.tensors)
     if twice:
-        case.findings.add("lora-pair", path, f"{len(twice)} halves are there twice, e.g. '{show(min(twice), 80)}'.")
+        case.findings.add(
+            "lora-pair", path, f"{len(twice)} halves are there twice, e.g. '{show(min(twice), 80)}'."
+        )
     if odd := sorted(down.keys() ^ up.keys()):
-        case.findings.add("lora-pair", path, f"{len(odd)} layers have one half of a pair only, e.g. '{show(odd[0], 80)}'.")
+        case.findings.add(
+            "lora-pair", path, f"{len(odd)} layers have one half of a pair only, e.g. '{show(odd[0], 80)}'."
+        )
     both = sorted(down.keys() & up.keys())
     for layer in both:
         _check_pair(case, path, layer, down[layer].shape, up[layer].shape)
     _check_ranks(case, path, {n: (down[n].shape, up[n].shape) for n in both})
     if junk:
-        case.findings.add("lora-keys", path, f"{len(junk)} tensors belong to no layer pair, e.g. '{show(min(junk), 80)}'.")
+        case.findings.add(
+            "lora-keys", path, f"{len(junk)} tensors belong to no layer pair, e.g. '{show(min(junk), 80)}'."
+        )
     _check_lengths(case, path, lengths, up)
     found = _check_alphas(case, path, header, alphas, down)
     strength.check(case, path, header, {n: t.shape[0] for n, t in down.items() if t.shape}, found)
@@ -86,7 +98,11 @@ def check_adapter_config(case: Case, path: str, *, staged: bool) -> None:
     parent = value.get("auto_mapping") or {}
     library = parent.get("parent_library") if isinstance(parent, dict) else "?"
     foreign = library is not None and not str(library).startswith(_TRUSTED_PARENTS)
-    if value.get("megatron_config") is not None or value.get("megatron_core") not in (None, "megatron.core") or foreign:
+    if (
+        value.get("megatron_config") is not None
+        or value.get("megatron_core") not in (None, "megatron.core")
+        or foreign
+    ):
         case.findings.add("adapter-module", path)
     if not staged:
         return
@@ -106,7 +122,9 @@ def pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
         layer, part = parts.part_of(name)
         if part in halves:
             halves[part][layer] = name
-    return {layer: (name, halves["up"][layer]) for layer, name in halves["down"].items() if layer in halves["up"]}
+    return {
+        layer: (name, halves["up"][layer]) for layer, name in halves["down"].items() if layer in halves["up"]
+    }
 
 
 def _sort(
@@ -135,7 +153,9 @@ def _check_pair(case: Case, path: str, layer: str, down: tuple[int, ...], up: tu
         case.findings.add("lora-pair", path, f"The two halves at '{shown}' do not fit together.")
 
 
-def _check_ranks(case: Case, path: str, shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> None:
+def _check_ranks(
+    case: Case, path: str, shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+) -> None:
     """A rank above what a layer can hold: ordinary where a trainer gave all layers one rank, as at 'conv_out' with its four outputs."""
     ranks = {layer: down[0] for layer, (down, up) in shapes.items() if down and up}
     least = {layer: min(prod(down[1:]), up[0]) for layer, (down, up) in shapes.items() if down and up}
@@ -155,7 +175,11 @@ def _check_lengths(case: Case, path: str, lengths: Mapping[str, Tensor], up: Map
     for layer in sorted(lengths.keys() & up.keys()):
         shape = lengths[layer].shape
         if up[layer].shape[:1] != (prod(shape),) or max(shape, default=1) != prod(shape):
-            case.findings.add("lora-pair", path, f"The 'lora_magnitude_vector' of '{show(layer, 80)}' does not fit its layer.")
+            case.findings.add(
+                "lora-pair",
+                path,
+                f"The 'lora_magnitude_vector' of '{show(layer, 80)}' does not fit its layer.",
+            )
 
 
 def _check_alphas(
@@ -169,7 +193,9 @@ def _check_alphas(
                 value = numbers.read(handle, header, tensor) if prod(tensor.shape) == 1 else None
                 rank = down[layer].shape[0] if layer in down and down[layer].shape else 1
                 if value is None or not metadata.sane(value[0], rank):
-                    case.findings.add("lora-alpha", path, f"The alpha of '{show(layer, 80)}' is not a sane scale.")
+                    case.findings.add(
+                        "lora-alpha", path, f"The alpha of '{show(layer, 80)}' is not a sane scale."
+                    )
                 else:
                     found[layer] = value[0]
     except OSError:

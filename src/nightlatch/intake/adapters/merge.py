@@ -19,7 +19,16 @@ PREFIXES = {
     "text_encoder": ("lora_te_", "lora_te1_", "lycoris_te_", "text_encoder.", ""),
 }
 """What writers put before a module's name, by the component that it belongs to."""
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "u1"}
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U8": "u1",
+}
 
 
 class Place(NamedTuple):
@@ -59,7 +68,10 @@ def changes(
             odd = (*found.junk, *found.twice, *found.bundled)[0]
             raise NoFit(f"'{show(odd, 80)}' belongs to no layer of an adapter, or to one that has it twice.")
         for layer, names in found.layers.items():
-            held = {part: _array(handle.seek, handle.read, head, head.tensors[name]) for part, name in names.items()}
+            held = {
+                part: _array(handle.seek, handle.read, head, head.tensors[name])
+                for part, name in names.items()
+            }
             yield Change(layer, where[layer], delta(held, weight(where[layer]), strength))
 
 
@@ -86,7 +98,11 @@ def _spellings(modules: Mapping[str, Sequence[str]]) -> dict[str, Place]:
     made: dict[str, Place | None] = {}
     for component, names in modules.items():
         for name in names:
-            forms = {name, f"text_model.{name.removeprefix('text_model.')}"} if component == "text_encoder" else {name}
+            forms = (
+                {name, f"text_model.{name.removeprefix('text_model.')}"}
+                if component == "text_encoder"
+                else {name}
+            )
             for form in forms:
                 for prefix in PREFIXES.get(component, (f"{component}.",)):
                     spelled = prefix + (form.replace(".", "_") if prefix.endswith("_") else form)

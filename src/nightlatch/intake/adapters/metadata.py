@@ -37,7 +37,9 @@ def check(metadata: Mapping[str, str]) -> None:
     try:
         value = jsonread.parse(raw.encode())
     except jsonread.JsonProblem as e:
-        raise Unsound("unsupported-option", f"The settings in its metadata are refused. {e.sentence}") from None
+        raise Unsound(
+            "unsupported-option", f"The settings in its metadata are refused. {e.sentence}"
+        ) from None
     if not isinstance(value, dict):
         raise Unsound("unsupported-option", "The settings in its metadata are not a JSON object.")
     for part in _PARTS:
@@ -52,7 +54,9 @@ def settings(metadata: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
         return {}
     if not isinstance(value, dict):
         return {}
-    found = {part: {k.removeprefix(part): v for k, v in value.items() if k.startswith(part)} for part in _PARTS}
+    found = {
+        part: {k.removeprefix(part): v for k, v in value.items() if k.startswith(part)} for part in _PARTS
+    }
     return {part: held for part, held in found.items() if held}
 
 
@@ -71,7 +75,10 @@ def scale(settings: Mapping[str, Any], module: str, rank: int) -> float | None:
     def given(pattern: str, usual: Any) -> Any:
         table = settings.get(pattern)
         held = table.items() if isinstance(table, dict) else ()
-        return next((v for k, v in held if module == k.lstrip("^") or module.endswith(f".{k.lstrip('^')}")), settings.get(usual))
+        return next(
+            (v for k, v in held if module == k.lstrip("^") or module.endswith(f".{k.lstrip('^')}")),
+            settings.get(usual),
+        )
 
     alpha, told = given("alpha_pattern", "lora_alpha"), given("rank_pattern", "r")
     told = told if _is_rank(told) else rank
@@ -93,11 +100,15 @@ def _check_part(settings: Mapping[str, Any]) -> None:
     alphas = settings.get("alpha_pattern") or {}
     given = [settings.get("lora_alpha", rank), *(alphas.values() if isinstance(alphas, dict) else [None])]
     if not all(sane(a, rank) for a in given):
-        raise Unsound("lora-alpha", "An alpha in its metadata is not a finite number above zero of a sane size.")
+        raise Unsound(
+            "lora-alpha", "An alpha in its metadata is not a finite number above zero of a sane size."
+        )
     for key, value in settings.items():
         if not (_is_empty(value) or (key in _KNOWN and _KNOWN[key](value))):
             shown = key if _NAME.fullmatch(key) else "a setting"
-            raise Unsound("unsupported-option", f"'{shown[:60]}' in its metadata has a value that is not supported.")
+            raise Unsound(
+                "unsupported-option", f"'{shown[:60]}' in its metadata has a value that is not supported."
+            )
 
 
 def _is_rank(value: Any) -> bool:

@@ -80,7 +80,9 @@ def part_of(name: str) -> tuple[str, str]:
         if found := half.search(name):
             return name[: found.start()], part
     plain = name.removesuffix(".default")
-    return next(((plain.removesuffix(ending), part) for ending, part in ENDINGS if plain.endswith(ending)), (name, ""))
+    return next(
+        ((plain.removesuffix(ending), part) for ending, part in ENDINGS if plain.endswith(ending)), (name, "")
+    )
 
 
 def kind(parts: Iterable[str]) -> str:

@@ -33,7 +33,9 @@ def check(case: Case, path: str, header: Header, split: Parts) -> bool:
         tokens = sorted({n.split(".")[1] for n in split.bundled if n.count(".") > 1})
         shown = ", ".join(f"'{show(t, 60)}'" for t in tokens[:5])
         sentence = f"It is a LoRA bundled with {len(tokens)} textual-inversion embeddings, whose words call them: {shown}."
-        case.findings.add("unsupported-layout", path, sentence, _APART, hint=hint(HintKind.EMBEDDING, path, tokens))
+        case.findings.add(
+            "unsupported-layout", path, sentence, _APART, hint=hint(HintKind.EMBEDDING, path, tokens)
+        )
         return bool(named["LoRA"])
     if odd := next((k for k in parts.UNMERGED if named[k]), ""):
         case.findings.add(
@@ -51,7 +53,9 @@ def check(case: Case, path: str, header: Header, split: Parts) -> bool:
     words = f"DoRA on {words}, whose lengths ('dora_scale') diffusers leaves out" if dora else words
     words = f"{words} with trained biases" if bias else words
     case.findings.add(
-        "adapter-kind", path, f"It is an adapter of another kind than plain LoRA: {words}, {sum(named.values())} layers."
+        "adapter-kind",
+        path,
+        f"It is an adapter of another kind than plain LoRA: {words}, {sum(named.values())} layers.",
     )
     _check_layers(case, path, header, split, kinds)
     return False
@@ -61,11 +65,24 @@ def _check_layers(case: Case, path: str, header: Header, split: Parts, kinds: di
     """Whole layers, alphas that are sane scales, nothing twice, nothing besides."""
     if odd := sorted(layer for layer, kind in kinds.items() if not kind):
         case.findings.add("lora-pair", path, f"{len(odd)} layers lack a part, e.g. '{show(odd[0], 80)}'.")
-        case.findings.add("unsupported-layout", path, "Its layers cannot be merged by the definition of their kind.", _ELSEWHERE)
+        case.findings.add(
+            "unsupported-layout",
+            path,
+            "Its layers cannot be merged by the definition of their kind.",
+            _ELSEWHERE,
+        )
     if split.twice:
-        case.findings.add("lora-pair", path, f"{len(split.twice)} parts are there twice, e.g. '{show(min(split.twice), 80)}'.")
+        case.findings.add(
+            "lora-pair",
+            path,
+            f"{len(split.twice)} parts are there twice, e.g. '{show(min(split.twice), 80)}'.",
+        )
     if split.junk:
-        case.findings.add("lora-keys", path, f"{len(split.junk)} tensors belong to no layer, e.g. '{show(min(split.junk), 80)}'.")
+        case.findings.add(
+            "lora-keys",
+            path,
+            f"{len(split.junk)} tensors belong to no layer, e.g. '{show(min(split.junk), 80)}'.",
+        )
     try:
         with case.inventory.entries[path].open() as handle:
             for layer, held in split.layers.items():
@@ -75,7 +92,9 @@ def _check_layers(case: Case, path: str, header: Header, split: Parts, kinds: di
                 value = numbers.read(handle, header, tensor) if prod(tensor.shape) == 1 else None
                 rank = max(1, _rank(header, held))
                 if value is None or not metadata.sane(value[0], rank):
-                    case.findings.add("lora-alpha", path, f"The alpha of '{show(layer, 80)}' is not a sane scale.")
+                    case.findings.add(
+                        "lora-alpha", path, f"The alpha of '{show(layer, 80)}' is not a sane scale."
+                    )
     except OSError:
         case.findings.add("unreadable", path)
 
@@ -83,5 +102,12 @@ def _check_layers(case: Case, path: str, header: Header, split: Parts, kinds: di
 def _rank(header: Header, held: dict[str, str] | object) -> int:
     """The rank of a layer from its header; 0 where there is none."""
     names = held if isinstance(held, dict) else {}
-    shape = next((header.tensors[names[p]].shape for p in ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b") if p in names), ())
+    shape = next(
+        (
+            header.tensors[names[p]].shape
+            for p in ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b")
+            if p in names
+        ),
+        (),
+    )
     return shape[0] if shape else 0

@@ -13,7 +13,9 @@ ORDINARY = 4.0
 """Between a quarter and four times: trainers take alpha as half, once or twice the rank. Beyond that, one reader sees another LoRA."""
 
 
-def check(case: Case, path: str, header: Header, ranks: Mapping[str, int], alphas: Mapping[str, float]) -> None:
+def check(
+    case: Case, path: str, header: Header, ranks: Mapping[str, int], alphas: Mapping[str, float]
+) -> None:
     """A finding when the two strengths differ: diffusers takes alpha from the metadata, ComfyUI and A1111 from tensors, 1 without any."""
     settings = metadata.settings(header.metadata)
     if not settings or not ranks:
@@ -29,7 +31,5 @@ def check(case: Case, path: str, header: Header, ranks: Mapping[str, int], alpha
     least, most = min(factors), max(factors)
     shown = f"{least:.3g}" if math.isclose(least, most) else f"{least:.3g} to {most:.3g}"
     ordinary = least >= 1 / ORDINARY and most <= ORDINARY
-    sentence = (
-        f"Programs that read the settings in its metadata (diffusers) apply it {shown} times as strongly as those that do not."
-    )
+    sentence = f"Programs that read the settings in its metadata (diffusers) apply it {shown} times as strongly as those that do not."
     case.findings.add("lora-strength" if ordinary else "lora-strengths", path, sentence)

@@ -98,6 +98,10 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
 
 def family(class_name: str) -> str:
     """The model family behind a pipeline class that is known and not supported; '' when nothing is known about it."""
-    if not class_name.isidentifier() or not class_name.endswith(("Pipeline", "PipelineLegacy")) or len(class_name) > 80:
+    if (
+        not class_name.isidentifier()
+        or not class_name.endswith(("Pipeline", "PipelineLegacy"))
+        or len(class_name) > 80
+    ):
         return ""
     return next((words for prefix, words in _FAMILIES if class_name.startswith(prefix)), "")

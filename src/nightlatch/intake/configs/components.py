@@ -16,7 +16,14 @@ from nightlatch.safetext import show
 MAX_LATENT_SIZE = 512
 MAX_PIXEL_SIZE = 8192
 _ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
-_KERNEL_KEYS = ("attn_implementation", "experts_implementation", "use_kernels", "kernel_config", "kernel_repo", "kernels")
+_KERNEL_KEYS = (
+    "attn_implementation",
+    "experts_implementation",
+    "use_kernels",
+    "kernel_config",
+    "kernel_repo",
+    "kernels",
+)
 _DROPPED = ("auto_map", "custom_pipelines", "chat_template")
 _ACTIVATIONS = ("silu", "swish", "mish", "gelu", "relu")
 _TEXT_ACTIVATIONS = ("quick_gelu", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "silu")
@@ -57,7 +64,9 @@ def load(case: Case, path: str, cls: str) -> Fields | None:
     if value is None or not check_common(case, path, value):
         return None
     if cls in _CHECKS and value.get("_class_name", cls) != cls:
-        sentence = f"It is the config of '{show(str(value['_class_name']), 60)}', and model_index.json names {cls}."
+        sentence = (
+            f"It is the config of '{show(str(value['_class_name']), 60)}', and model_index.json names {cls}."
+        )
         case.findings.add("index", path, sentence)
         return None
     fields = Fields(value)
@@ -75,11 +84,19 @@ def check_common(case: Case, path: str, value: dict[str, Any], *, quantised: boo
     """What no config may do, whatever its class; false when it must be refused. ``quantised``: whether quantised weights are a defect."""
     sound = True
     if quantised and value.get("quantization_config") is not None:
-        method = value["quantization_config"].get("quant_method") if isinstance(value["quantization_config"], dict) else ""
-        case.findings.add("quantised", path, f"The weights are quantised for another package: '{show(str(method), 40)}'.")
+        method = (
+            value["quantization_config"].get("quant_method")
+            if isinstance(value["quantization_config"], dict)
+            else ""
+        )
+        case.findings.add(
+            "quantised", path, f"The weights are quantised for another package: '{show(str(method), 40)}'."
+        )
         sound = False
     if value.get("_use_default_values"):
-        case.findings.add("config-value", path, "'_use_default_values' makes loaders pass over what the config itself says.")
+        case.findings.add(
+            "config-value", path, "'_use_default_values' makes loaders pass over what the config itself says."
+        )
         sound = False
     for key, inner in _pairs(value):
         if key == "auto_map" and inner is not None:
@@ -87,7 +104,9 @@ def check_common(case: Case, path: str, value: dict[str, Any], *, quantised: boo
         elif key == "chat_template" and inner is not None:
             case.findings.add("template", path)
         elif any(k in key for k in _KERNEL_KEYS) and not (isinstance(inner, bool) or inner in _ATTENTION):
-            case.findings.add("kernel-field", path, f"'{show(key, 40)}' names compiled code from somewhere else.")
+            case.findings.add(
+                "kernel-field", path, f"'{show(key, 40)}' names compiled code from somewhere else."
+            )
             sound = False
     return sound
 
@@ -110,7 +129,9 @@ def _stage(case: Case, path: str, value: dict[str, Any], keys: frozenset[str] | 
         case.stage(path, path)
         return
     shown = ", ".join(f"'{show(k, 40)}'" for k in sorted(unknown)[:5])
-    case.findings.add("unknown-key", path, f"{len(unknown)} keys that the class does not have are not staged: {shown}.")
+    case.findings.add(
+        "unknown-key", path, f"{len(unknown)} keys that the class does not have are not staged: {shown}."
+    )
     kept = {k: v for k, v in value.items() if k not in unknown}
     case.stage(path, path, json.dumps(kept, indent=2, sort_keys=True).encode())
 
@@ -124,7 +145,12 @@ def _unet(c: Fields) -> None:
                 "cross_attention_norm", "reverse_transformer_layers_per_block", "num_attention_heads", "timestep_post_act",
                 "time_embedding_act_fn"):  # fmt: skip
         c.choice(key, (None,), "unsupported-option")
-    for key in ("dual_cross_attention", "only_cross_attention", "resnet_skip_time_act", "class_embeddings_concat"):
+    for key in (
+        "dual_cross_attention",
+        "only_cross_attention",
+        "resnet_skip_time_act",
+        "class_embeddings_concat",
+    ):
         c.choice(key, (None, False), "unsupported-option")
     widths = c.whole_list("block_out_channels", [320, 640, 1280, 1280])
     blocks = len(widths)

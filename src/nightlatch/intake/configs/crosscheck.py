@@ -21,7 +21,12 @@ _OLD_VAE = re.compile(r"(mid_block\.attentions\.0)\.(query|key|value|proj_attn)\
 
 
 def compare(
-    cls: str, config: Fields, tensors: Mapping[str, Tensor], config_path: str, weights_path: str, findings: Findings
+    cls: str,
+    config: Fields,
+    tensors: Mapping[str, Tensor],
+    config_path: str,
+    weights_path: str,
+    findings: Findings,
 ) -> None:
     """Findings for the component of class ``cls``: what is missing, too much, of another shape or of an odd type."""
     held = _modern_names(cls, tensors)
@@ -48,7 +53,12 @@ def _bounded(promised: Iterator[Named], held: int) -> Iterator[Named]:
 
 
 def _compare_one(
-    name: str, shape: tuple[int, ...], held: Mapping[str, Tensor], config_path: str, weights_path: str, findings: Findings
+    name: str,
+    shape: tuple[int, ...],
+    held: Mapping[str, Tensor],
+    config_path: str,
+    weights_path: str,
+    findings: Findings,
 ) -> bool:
     tensor = held.get(name)
     if tensor is not None and _same(name, tensor.shape, shape):
@@ -56,25 +66,37 @@ def _compare_one(
     if tensor is None:
         absent = _absent_part(name, held)
         if absent:
-            findings.add("config-exceeds-weights", config_path, f"It promises '{absent}', and the weights hold no such part.")
+            findings.add(
+                "config-exceeds-weights",
+                config_path,
+                f"It promises '{absent}', and the weights hold no such part.",
+            )
         else:
             findings.add("missing-keys", weights_path, f"The tensor '{name}' is missing.")
     elif prod(shape) > prod(tensor.shape):
-        sentence = f"It promises '{name}' with the shape {_words(shape)}; the weights hold {_words(tensor.shape)}."
+        sentence = (
+            f"It promises '{name}' with the shape {_words(shape)}; the weights hold {_words(tensor.shape)}."
+        )
         findings.add("config-exceeds-weights", config_path, sentence)
     else:
         findings.add(
-            "shape-mismatch", weights_path, f"'{name}' has the shape {_words(tensor.shape)}; {_words(shape)} was expected."
+            "shape-mismatch",
+            weights_path,
+            f"'{name}' has the shape {_words(tensor.shape)}; {_words(shape)} was expected.",
         )
     return True
 
 
-def _compare_rest(cls: str, held: Mapping[str, Tensor], expected: set[str], path: str, findings: Findings) -> None:
+def _compare_rest(
+    cls: str, held: Mapping[str, Tensor], expected: set[str], path: str, findings: Findings
+) -> None:
     extra = sorted(held.keys() - expected - {"embeddings.position_ids"})
     if extra:
         shown = ", ".join(f"'{show(n, 60)}'" for n in extra[:3])
         findings.add(
-            "extra-keys", path, f"{len(extra)} tensors belong to no layer of {cls}: {shown}{', ...' if len(extra) > 3 else ''}."
+            "extra-keys",
+            path,
+            f"{len(extra)} tensors belong to no layer of {cls}: {shown}{', ...' if len(extra) > 3 else ''}.",
         )
     check_types({n: held[n] for n in expected if n in held}, path, findings)
 
@@ -85,13 +107,17 @@ def check_types(tensors: Mapping[str, Tensor], path: str, findings: Findings) ->
     small = [n for n, t in odd.items() if t.dtype.startswith("F8_")]
     if len(small) > len(tensors) / 10 and len(small) > 1:
         findings.add(
-            "rounded-weights", path, f"{len(small)} of its {len(tensors)} tensors are rounded to 8 bits ({odd[small[0]].dtype})."
+            "rounded-weights",
+            path,
+            f"{len(small)} of its {len(tensors)} tensors are rounded to 8 bits ({odd[small[0]].dtype}).",
         )
         odd = {n: t for n, t in odd.items() if n not in set(small)}
     if odd:
         first = min(odd)
         what = "are of another type than the model's weights are"
-        findings.add("dtype", path, f"{len(odd)} tensors {what}, e.g. '{show(first, 80)}' is {odd[first].dtype}.")
+        findings.add(
+            "dtype", path, f"{len(odd)} tensors {what}, e.g. '{show(first, 80)}' is {odd[first].dtype}."
+        )
 
 
 def _modern_names(cls: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -99,14 +125,18 @@ def _modern_names(cls: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tenso
     if cls == "CLIPTextModel" and tensors and all(n.startswith("text_model.") for n in tensors):
         return {n.removeprefix("text_model."): t for n, t in tensors.items()}
     if cls == "AutoencoderKL" and any(_OLD_VAE.search(n) for n in tensors):
-        renamed = {_OLD_VAE.sub(lambda m: f"{m[1]}.{_OLD_ATTENTION[m[2]]}.", n): t for n, t in tensors.items()}
+        renamed = {
+            _OLD_VAE.sub(lambda m: f"{m[1]}.{_OLD_ATTENTION[m[2]]}.", n): t for n, t in tensors.items()
+        }
         return renamed if len(renamed) == len(tensors) else tensors
     return tensors
 
 
 def _same(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Equal shapes; the attention of old autoencoders may be stored as 1x1 convolutions."""
-    return found == wanted or (".mid_block.attentions.0." in name and len(wanted) == 2 and found == (*wanted, 1, 1))
+    return found == wanted or (
+        ".mid_block.attentions.0." in name and len(wanted) == 2 and found == (*wanted, 1, 1)
+    )
 
 
 def _absent_part(name: str, held: Mapping[str, Tensor]) -> str:

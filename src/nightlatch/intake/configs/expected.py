@@ -34,7 +34,9 @@ def unet(c: Fields) -> Iterator[Named]:
     for i, width in enumerate(widths):
         block = f"down_blocks.{i}"
         for j in range(layers[i]):
-            yield from _resnet(f"{block}.resnets.{j}", widths[max(i - 1, 0)] if j == 0 else width, width, time)
+            yield from _resnet(
+                f"{block}.resnets.{j}", widths[max(i - 1, 0)] if j == 0 else width, width, time
+            )
             if down[i].startswith("Cross"):
                 yield from _transformer(f"{block}.attentions.{j}", width, contexts[i], depths[i], linear)
         if i < n - 1:
@@ -47,9 +49,13 @@ def unet(c: Fields) -> Iterator[Named]:
         skip = widths[max(n - 2 - i, 0)]
         for j in range(layers[n - 1 - i] + 1):
             name = f"up_blocks.{i}.resnets.{j}"
-            yield from _resnet(name, (below if j == 0 else width) + (skip if j == layers[n - 1 - i] else width), width, time)
+            yield from _resnet(
+                name, (below if j == 0 else width) + (skip if j == layers[n - 1 - i] else width), width, time
+            )
             if up[i].startswith("Cross"):
-                yield from _transformer(f"up_blocks.{i}.attentions.{j}", width, contexts[n - 1 - i], depths[n - 1 - i], linear)
+                yield from _transformer(
+                    f"up_blocks.{i}.attentions.{j}", width, contexts[n - 1 - i], depths[n - 1 - i], linear
+                )
         if i < n - 1:
             yield from _conv(f"up_blocks.{i}.upsamplers.0.conv", width, width)
         below = width
@@ -66,7 +72,9 @@ def vae(c: Fields) -> Iterator[Named]:
     yield from _conv("encoder.conv_in", c.whole("in_channels", 3), widths[0])
     for i, width in enumerate(widths):
         for j in range(layers):
-            yield from _resnet(f"encoder.down_blocks.{i}.resnets.{j}", widths[max(i - 1, 0)] if j == 0 else width, width)
+            yield from _resnet(
+                f"encoder.down_blocks.{i}.resnets.{j}", widths[max(i - 1, 0)] if j == 0 else width, width
+            )
         if i < len(widths) - 1:
             yield from _conv(f"encoder.down_blocks.{i}.downsamplers.0.conv", width, width)
     yield from _vae_ends("encoder", widths[-1], widths[-1], 2 * latent, attention)

@@ -50,10 +50,14 @@ class Fields:
             raise ConfigProblem("config-value", f"'{key}' is neither true nor false.")
         return default if value is None else value
 
-    def choice(self, key: str, known: Sequence[str | float | bool | None], rule: str = "config-value") -> None:
+    def choice(
+        self, key: str, known: Sequence[str | float | bool | None], rule: str = "config-value"
+    ) -> None:
         """One of ``known``; absent is fine."""
         if key in self.values and self.values[key] not in known:
-            raise ConfigProblem(rule, f"'{key}' has the value '{show(str(self.values[key]), 40)}', which is not supported.")
+            raise ConfigProblem(
+                rule, f"'{key}' has the value '{show(str(self.values[key]), 40)}', which is not supported."
+            )
 
     def is_null(self, key: str) -> bool:
         """Whether the key is absent or null."""
@@ -81,7 +85,9 @@ class Fields:
         """One text per block."""
         value = self.values.get(key, list(default))
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value) or len(value) != blocks:
-            raise ConfigProblem("config-value", f"'{key}' does not name one type for each of {blocks} blocks.")
+            raise ConfigProblem(
+                "config-value", f"'{key}' does not name one type for each of {blocks} blocks."
+            )
         return value
 
     def _whole(self, key: str, value: Any, low: int, high: int | None) -> int:
@@ -89,5 +95,7 @@ class Fields:
             raise ConfigProblem("config-value", f"'{key}' is not a whole number of at least {low}.")
         limit = MAX_WHOLE if high is None else high
         if value > limit:
-            raise ConfigProblem("config-bound", f"'{key}' is {show(str(value), 30)}; at most {limit:,} is accepted.")
+            raise ConfigProblem(
+                "config-bound", f"'{key}' is {show(str(value), 30)}; at most {limit:,} is accepted."
+            )
         return value

@@ -17,20 +17,43 @@ OTHER_LIBRARIES = frozenset({"stable_diffusion", "optimum", "onnxruntime", "open
 """Names that honest indexes give to modules inside diffusers' pipelines or to other programs' runtimes."""
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _WITHOUT_TORCH = ("Onnx", "ORT", "Flax", "OV")
-_SMALL = ("config.json", "scheduler_config.json", "preprocessor_config.json", "tokenizer_config.json", "generation_config.json")
+_SMALL = (
+    "config.json",
+    "scheduler_config.json",
+    "preprocessor_config.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+)
 
 
 def check(case: Case, index: str, value: Mapping[str, Any]) -> None:
     """Findings for every component that the index ``value`` names, wherever it comes from."""
     for name, pair in value.items():
-        if name.startswith("_") or not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(p, str) for p in pair):
+        if (
+            name.startswith("_")
+            or not isinstance(pair, list)
+            or len(pair) != 2
+            or not all(isinstance(p, str) for p in pair)
+        ):
             continue
         library, cls = pair
         shown = show(name, 60)
         if f"{name}/{library}.py" in case.inventory.entries:
-            case.findings.add("custom-code", index, f"The component '{shown}' asks for its own code, '{show(library, 60)}.py'.")
-        elif library not in LIBRARIES and library not in OTHER_LIBRARIES and not library.startswith("diffusers.pipelines."):
-            case.findings.add("unknown-library", index, f"The component '{shown}' comes from the module '{show(library, 60)}'.")
+            case.findings.add(
+                "custom-code",
+                index,
+                f"The component '{shown}' asks for its own code, '{show(library, 60)}.py'.",
+            )
+        elif (
+            library not in LIBRARIES
+            and library not in OTHER_LIBRARIES
+            and not library.startswith("diffusers.pipelines.")
+        ):
+            case.findings.add(
+                "unknown-library",
+                index,
+                f"The component '{shown}' comes from the module '{show(library, 60)}'.",
+            )
         elif "/" not in name and name not in ("", ".", ".."):
             _component(case, name, cls)
 

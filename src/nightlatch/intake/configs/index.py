@@ -48,7 +48,9 @@ def read_index(case: Case) -> tuple[Pipeline, dict[str, str]] | None:
 def check_card(case: Case) -> None:
     """A README whose front matter names another pipeline to fetch, in whichever way YAML may write the key."""
     entry = case.inventory.entries.get("README.md")
-    data = case.read("README.md", _CARD_LIMIT) if entry is not None and entry.kind in ("text", "json") else None
+    data = (
+        case.read("README.md", _CARD_LIMIT) if entry is not None and entry.kind in ("text", "json") else None
+    )
     if data is None:
         return
     text = data.decode("utf-8", "replace").lstrip()
@@ -73,17 +75,23 @@ def _has_key(text: str) -> bool:
 
 def _pipeline(case: Case, name: Any) -> Pipeline | None:
     if isinstance(name, list):
-        case.findings.add("custom-code", INDEX, "'_class_name' names a module of the model's own beside the class.")
+        case.findings.add(
+            "custom-code", INDEX, "'_class_name' names a module of the model's own beside the class."
+        )
     elif not isinstance(name, str) or not name:
         case.findings.add("index", INDEX, "It does not name a pipeline class.")
     elif name in SUPPORTED:
         return SUPPORTED[name]
     elif known := family(name):
         case.findings.add(
-            "unsupported-pipeline", INDEX, f"It is a pipeline of {known} ('{show(name, 80)}'), which scan cannot load yet."
+            "unsupported-pipeline",
+            INDEX,
+            f"It is a pipeline of {known} ('{show(name, 80)}'), which scan cannot load yet.",
         )
     elif name.isidentifier():
-        case.findings.add("unsupported-pipeline", INDEX, f"'{show(name, 80)}' is not a pipeline class known here.")
+        case.findings.add(
+            "unsupported-pipeline", INDEX, f"'{show(name, 80)}' is not a pipeline class known here."
+        )
     else:
         case.findings.add("unsupported-pipeline", INDEX)
         case.findings.add("custom-code", INDEX, f"'{show(name, 80)}' is not the name of a class.")
@@ -99,7 +107,9 @@ def _component(case: Case, pipeline: Pipeline, name: str, pair: Any) -> str:
         case.findings.add("unknown-key", INDEX, f"The key '{shown}' is not known and not staged.")
         return ""
     if not isinstance(pair, list) or len(pair) != 2:
-        case.findings.add("index", INDEX, f"'{shown}' is neither a known option nor a pair of library and class.")
+        case.findings.add(
+            "index", INDEX, f"'{shown}' is neither a known option nor a pair of library and class."
+        )
         return ""
     library, cls = pair
     if library is None and cls is None:
@@ -111,7 +121,9 @@ def _component(case: Case, pipeline: Pipeline, name: str, pair: Any) -> str:
         return ""
     if name in pipeline.optional and (library, cls) in pipeline.optional[name]:
         tried = unread(name) if optional.has_weights(case, name) else None
-        case.findings.add("safety-checker", name, f"The optional component '{shown}' is not staged.", hint=tried)
+        case.findings.add(
+            "safety-checker", name, f"The optional component '{shown}' is not staged.", hint=tried
+        )
         optional.check(case, name)
         return ""
     return _required(case, pipeline, name, library, cls)
@@ -120,15 +132,27 @@ def _component(case: Case, pipeline: Pipeline, name: str, pair: Any) -> str:
 def _required(case: Case, pipeline: Pipeline, name: str, library: str, cls: str) -> str:
     shown = show(name, 60)
     if f"{name}/{library}.py" in case.inventory.entries:
-        case.findings.add("custom-code", INDEX, f"The component '{shown}' asks for its own code, '{show(library, 60)}.py'.")
+        case.findings.add(
+            "custom-code", INDEX, f"The component '{shown}' asks for its own code, '{show(library, 60)}.py'."
+        )
     elif library not in _KNOWN_LIBRARIES:
-        case.findings.add("unknown-library", INDEX, f"The component '{shown}' comes from the module '{show(library, 60)}'.")
+        case.findings.add(
+            "unknown-library", INDEX, f"The component '{shown}' comes from the module '{show(library, 60)}'."
+        )
     elif name not in pipeline.slots:
-        case.findings.add("index", INDEX, f"{pipeline.name} has no component '{shown}' of class '{show(cls, 60)}'.")
+        case.findings.add(
+            "index", INDEX, f"{pipeline.name} has no component '{shown}' of class '{show(cls, 60)}'."
+        )
     elif name == "scheduler" and library == pipeline.slots[name].library and cls in OTHER_SCHEDULERS:
-        case.findings.add("unsupported-pipeline", INDEX, f"Its scheduler is a {cls}, which draws with models of another kind.")
+        case.findings.add(
+            "unsupported-pipeline",
+            INDEX,
+            f"Its scheduler is a {cls}, which draws with models of another kind.",
+        )
     elif library != pipeline.slots[name].library or cls not in pipeline.slots[name].classes:
-        case.findings.add("index", INDEX, f"'{show(cls, 60)}' is not a class that fits the component '{shown}'.")
+        case.findings.add(
+            "index", INDEX, f"'{show(cls, 60)}' is not a class that fits the component '{shown}'."
+        )
     else:
         return cls
     return ""

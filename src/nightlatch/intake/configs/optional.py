@@ -11,7 +11,9 @@ _PICKLES = ("pytorch_model.bin",)
 
 def has_weights(case: Case, folder: str) -> bool:
     """Whether anything in the component's folder is weights of one kind or another."""
-    return any(e.name.endswith((".safetensors", ".bin", ".msgpack", ".onnx")) for e in case.inventory.files(folder))
+    return any(
+        e.name.endswith((".safetensors", ".bin", ".msgpack", ".onnx")) for e in case.inventory.files(folder)
+    )
 
 
 def check(case: Case, folder: str) -> None:
@@ -28,9 +30,10 @@ def check(case: Case, folder: str) -> None:
             continue
         if odd := pickles.foreign(entry):
             case.handled.add(entry.path)
-            sentence = (
-                f"model_index.json names this component, so stock loaders unpickle it, and it is no plain set of tensors: {odd}."
-            )
+            sentence = f"model_index.json names this component, so stock loaders unpickle it, and it is no plain set of tensors: {odd}."
             case.findings.add(
-                "pickle-weights", entry.path, sentence, "Delete it, or set the component to null in model_index.json."
+                "pickle-weights",
+                entry.path,
+                sentence,
+                "Delete it, or set the component to null in model_index.json.",
             )

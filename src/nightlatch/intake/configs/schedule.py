@@ -23,7 +23,8 @@ def check(c: Fields) -> None:
     zero = c.flag("rescale_betas_zero_snr", False)
     if c.values.get("prediction_type", "epsilon") == "epsilon" and (zero or kept[-1] < LEAST_LAST):
         raise ConfigProblem(
-            "config-value", "Noise is predicted ('epsilon') where nothing but noise is left, which divides by zero."
+            "config-value",
+            "Noise is predicted ('epsilon') where nothing but noise is left, which divides by zero.",
         )
     if zero:
         kept = _to_zero(kept)
@@ -47,7 +48,9 @@ def betas(c: Fields) -> list[float]:
         if not isinstance(trained, list) or not all(type(b) in (int, float) and 0 < b < 1 for b in trained):
             raise ConfigProblem("config-value", "'trained_betas' is not a list of numbers between 0 and 1.")
         if len(trained) != steps:
-            raise ConfigProblem("config-value", f"'trained_betas' has {len(trained)} values for {steps} steps.")
+            raise ConfigProblem(
+                "config-value", f"'trained_betas' has {len(trained)} values for {steps} steps."
+            )
         return [float(b) for b in trained]
     kind = c.values.get("beta_schedule") or "linear"
     if kind == "squaredcos_cap_v2":

@@ -24,7 +24,9 @@ def read(case: Case) -> None:
         together += entry.size
         if n > MAX_FILES or together > MAX_TOGETHER:
             if _in_component(entry):
-                case.findings.add("inventory-limit", entry.path, "There are more configs and shard indices than are read.")
+                case.findings.add(
+                    "inventory-limit", entry.path, "There are more configs and shard indices than are read."
+                )
             return
         _judge(case, entry)
         case.handled.discard(entry.path)
@@ -32,7 +34,11 @@ def read(case: Case) -> None:
 
 def _is_meant(case: Case, entry: Entry) -> bool:
     name = entry.name.lower()
-    if entry.path in case.handled or entry.kind in kinds.NOT_FILES or entry.kind in ("lfs-pointer", "apple-double"):
+    if (
+        entry.path in case.handled
+        or entry.kind in kinds.NOT_FILES
+        or entry.kind in ("lfs-pointer", "apple-double")
+    ):
         return False
     return (name.endswith("config.json") and name != "adapter_config.json") or _is_index(entry)
 
@@ -50,7 +56,9 @@ def _in_component(entry: Entry) -> bool:
 def _judge(case: Case, entry: Entry) -> None:
     strict = _in_component(entry)
     limit = weights.INDEX_BYTES if _is_index(entry) else jsonread.MAX_BYTES
-    value = case.json(entry.path, limit=limit, infinite=True) if strict else _silently(case, entry.path, limit)
+    value = (
+        case.json(entry.path, limit=limit, infinite=True) if strict else _silently(case, entry.path, limit)
+    )
     if value is None:
         return
     if _is_index(entry):

@@ -22,7 +22,9 @@ def ambiguous(paths: Iterable[str], findings: Findings) -> None:
         place[path] = at
         other = seen.setdefault(at, path)
         if other != path:
-            findings.add("ambiguous-name", path, f"It differs from '{show(other, 100)}' only in case or Unicode form.")
+            findings.add(
+                "ambiguous-name", path, f"It differs from '{show(other, 100)}' only in case or Unicode form."
+            )
 
 
 def circles(links: Mapping[str, str], findings: Findings) -> None:

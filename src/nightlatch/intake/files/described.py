@@ -12,9 +12,7 @@ GLANCE = 1 << 16
 _AGAIN = "Open the address in a browser, log in where it asks for that, and download the file again."
 _SOURCE = "Scan the model that it was made from: 'nightlatch scan FOLDER --base MODEL'."
 _MODEL = "Give the model's own file: 'nightlatch check FILE.safetensors'."
-_EMBEDDED = (
-    "If an embedding is stored in the picture, ask its author for a safetensors file: 'nightlatch check FILE.safetensors'."
-)
+_EMBEDDED = "If an embedding is stored in the picture, ask its author for a safetensors file: 'nightlatch check FILE.safetensors'."
 
 
 class Described(NamedTuple):
@@ -60,7 +58,8 @@ def describe(entry: Entry) -> Described:
             return described
     if entry.kind in kinds.ARCHIVES:
         return Described(
-            f"an archive ({entry.kind})", "Unpack it, look at what is in it, and check that: 'nightlatch check FOLDER'."
+            f"an archive ({entry.kind})",
+            "Unpack it, look at what is in it, and check that: 'nightlatch check FOLDER'.",
         )
     return Described("a file of no kind that is known here", _MODEL)
 
@@ -79,7 +78,11 @@ def _text(entry: Entry, name: str) -> Described:
         start = b""
     lower = start.lstrip().lower()
     if lower.startswith((b"<!doctype html", b"<html", b"<head", b"<!-- ")) or b"<html" in lower[:1024]:
-        return Described("a web page (HTML), as a hub sends when it asks for a login or has no such file", _AGAIN, sent=True)
+        return Described(
+            "a web page (HTML), as a hub sends when it asks for a login or has no such file",
+            _AGAIN,
+            sent=True,
+        )
     if lower.startswith(b"<?xml") or lower.startswith(b"<net"):
         words = "an OpenVINO model" if b"<net" in lower else "an XML text"
         return Described(words, _SOURCE if b"<net" in lower else _MODEL)
@@ -98,7 +101,12 @@ def _json(start: bytes) -> Described:
             "Check the models that it names, one by one: 'nightlatch check FILE.safetensors'.",
         )
     if b'"_class_name"' in start or b'"model_type"' in start or b'"weight_map"' in start:
-        return Described("the config or index of a model (JSON)", "Check the folder that it lies in: 'nightlatch check FOLDER'.")
+        return Described(
+            "the config or index of a model (JSON)",
+            "Check the folder that it lies in: 'nightlatch check FOLDER'.",
+        )
     if b'"error"' in start or b'"message"' in start:
-        return Described("an answer of a server (JSON), as it sends when it refuses a download", _AGAIN, sent=True)
+        return Described(
+            "an answer of a server (JSON), as it sends when it refuses a download", _AGAIN, sent=True
+        )
     return Described("a JSON text, not a model", _MODEL)

@@ -75,7 +75,9 @@ def declared_length(first: bytes, size: int) -> int:
         raise HeaderProblem("header", f"It is {size} bytes long, too short to be safetensors.")
     length: int = struct.unpack("<Q", first)[0]
     if length > size - 8:
-        raise HeaderProblem("header", f"It declares a header of {length:,} bytes and is itself {size:,} bytes long.")
+        raise HeaderProblem(
+            "header", f"It declares a header of {length:,} bytes and is itself {size:,} bytes long."
+        )
     return length
 
 
@@ -88,7 +90,9 @@ def parse(raw: bytes, size: int) -> Header:
     table = _table(raw)
     metadata = _metadata(table.pop("__metadata__", {}))
     if len(table) > MAX_TENSORS:
-        raise HeaderProblem("tensor-count", f"It holds {len(table):,} tensors; at most {MAX_TENSORS:,} are read.")
+        raise HeaderProblem(
+            "tensor-count", f"It holds {len(table):,} tensors; at most {MAX_TENSORS:,} are read."
+        )
     tensors = _tensors(table)
     _check_layout(tensors, size - 8 - len(raw))
     return Header(tensors, metadata, 8 + len(raw), size)
@@ -97,8 +101,12 @@ def parse(raw: bytes, size: int) -> Header:
 def _too_long(handle: BinaryIO, length: int) -> HeaderProblem:
     """Say which of the two: a header of very many tensors, or one that is merely long."""
     if handle.read(MAX_HEADER).count(b'"dtype"') > MAX_TENSORS:
-        return HeaderProblem("tensor-count", f"It holds more than {MAX_TENSORS:,} tensors, which is more than are read.")
-    return HeaderProblem("header-size", f"Its header is {length:,} bytes long; at most {MAX_HEADER:,} are read.")
+        return HeaderProblem(
+            "tensor-count", f"It holds more than {MAX_TENSORS:,} tensors, which is more than are read."
+        )
+    return HeaderProblem(
+        "header-size", f"Its header is {length:,} bytes long; at most {MAX_HEADER:,} are read."
+    )
 
 
 def _table(raw: bytes) -> dict[str, jsonread.Json]:

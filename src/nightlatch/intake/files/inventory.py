@@ -162,7 +162,9 @@ def _glance(descriptor: int, folder: str, findings: Findings) -> None:
             if path.lower().endswith((".safetensors", "/adapter_config.json")):
                 findings.add("extra-weights", path, "It lies in a folder that is not looked into.")
             elif kinds.is_weights_name(path):
-                findings.add("unused-pickle", path, "Its name is a pickle's, in a folder that is not looked into.")
+                findings.add(
+                    "unused-pickle", path, "Its name is a pickle's, in a folder that is not looked into."
+                )
     more = f"; only the first {MAX_GLANCE:,} names in it were read" if seen == MAX_GLANCE else ""
     findings.add("not-entered", folder, f"'{show(folder, 60)}' is not looked into{more}.")
 
@@ -198,15 +200,21 @@ def _within_limits(inventory: Inventory, path: str, name: str, findings: Finding
         findings.add("inventory-limit", "", reason)
         inventory.stopped = True
     elif steers(name) or _MARKUP.search(name):
-        findings.add("odd-name", path, f"The name '{show(name, 60)}' holds invisible, markup or formula characters.")
+        findings.add(
+            "odd-name", path, f"The name '{show(name, 60)}' holds invisible, markup or formula characters."
+        )
     return not reason
 
 
-def _entry(inventory: Inventory, descriptor: int, item: os.DirEntry[str], path: str, findings: Findings) -> Entry:
+def _entry(
+    inventory: Inventory, descriptor: int, item: os.DirEntry[str], path: str, findings: Findings
+) -> Entry:
     root, status = inventory.root, item.stat(follow_symlinks=False)
     mode, marks = status.st_mode, signature(status)
     if stat.S_ISREG(mode):
-        return Entry(path, status.st_size, _content_kind(root, path, item.name, status.st_size), root, path, marks)
+        return Entry(
+            path, status.st_size, _content_kind(root, path, item.name, status.st_size), root, path, marks
+        )
     if stat.S_ISDIR(mode):
         return Entry(path, 0, "folder", root, path, marks)
     if stat.S_ISLNK(mode):
@@ -222,7 +230,11 @@ def _link(inventory: Inventory, path: str, target: str, marks: Signature, findin
     joined = os.path.normpath(os.path.join(root, os.path.dirname(path), target))
     repository = root.parent.parent
     blob = Path(joined)
-    if root.parent.name == "snapshots" and repository.name.startswith("models--") and blob.parent == repository / "blobs":
+    if (
+        root.parent.name == "snapshots"
+        and repository.name.startswith("models--")
+        and blob.parent == repository / "blobs"
+    ):
         store, inner = _blob(repository, blob.name)
         with open_regular(store, inner) as handle:
             status = os.fstat(handle.fileno())

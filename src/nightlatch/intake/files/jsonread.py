@@ -58,12 +58,17 @@ def parse(
     text = _decode(data)
     try:
         value: Json = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant if not infinite else _infinity, parse_float=_float
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_constant if not infinite else _infinity,
+            parse_float=_float,
         )
     except RecursionError:
         raise JsonProblem("depth", "It is nested too deep to be read.") from None
     except json.JSONDecodeError as e:
-        raise JsonProblem("syntax", f"It is not JSON: the error is in line {e.lineno}, column {e.colno}.") from None
+        raise JsonProblem(
+            "syntax", f"It is not JSON: the error is in line {e.lineno}, column {e.colno}."
+        ) from None
     except ValueError:
         raise JsonProblem("not-finite", "It holds a whole number of thousands of digits.") from None
     if max_depth is not None and deeper_than(value, max_depth):
@@ -78,7 +83,13 @@ def deeper_than(value: Json, limit: int) -> bool:
     level: list[Any] = [[value]]
     for _ in range(limit + 1):
         children = (v.values() if type(v) is dict else v for v in level)
-        level = [c for v in children if not _CONTAINERS.isdisjoint(map(type, v)) for c in v if type(c) in _CONTAINERS]
+        level = [
+            c
+            for v in children
+            if not _CONTAINERS.isdisjoint(map(type, v))
+            for c in v
+            if type(c) in _CONTAINERS
+        ]
         if not level:
             return False
     return True
@@ -96,7 +107,10 @@ def _decode(data: bytes) -> str:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise JsonProblem("duplicate-key", "An object names the same key twice, so two readers may see two different values.")
+        raise JsonProblem(
+            "duplicate-key",
+            "An object names the same key twice, so two readers may see two different values.",
+        )
     return made
 
 
@@ -111,7 +125,9 @@ def _infinity(name: str) -> float:
 def _float(digits: str) -> float:
     value = float(digits) if len(digits) <= MAX_DIGITS else math.inf
     if not math.isfinite(value):
-        raise JsonProblem("not-finite", f"It holds a number that is too large or longer than {MAX_DIGITS} digits.")
+        raise JsonProblem(
+            "not-finite", f"It holds a number that is too large or longer than {MAX_DIGITS} digits."
+        )
     return value
 
 

@@ -67,7 +67,9 @@ def is_pickle(name: str, kind: str) -> bool:
     Names that only other programs give to plain numbers (OpenVINO's, Core ML's) are no pickle's.
     """
     named = is_weights_name(name) and not _OTHERS_BIN.search(name.lower())
-    return kind == "pickle" or (named and kind not in ("lfs-pointer", "apple-double") and kind not in NOT_FILES)
+    return kind == "pickle" or (
+        named and kind not in ("lfs-pointer", "apple-double") and kind not in NOT_FILES
+    )
 
 
 def is_apple_double(name: str, kind: str) -> bool:
@@ -87,7 +89,11 @@ def is_other_weights(name: str, kind: str) -> bool:
 
 def _is_safetensors(head: bytes, size: int) -> bool:
     """A header length below 4 GiB that the file can hold, then '{'; no other magic number agrees with both."""
-    return len(head) > 8 and head[8:9] == b"{" and 2 <= struct.unpack("<Q", head[:8])[0] <= min(size - 8, 1 << 32)
+    return (
+        len(head) > 8
+        and head[8:9] == b"{"
+        and 2 <= struct.unpack("<Q", head[:8])[0] <= min(size - 8, 1 << 32)
+    )
 
 
 def _is_plain_array(head: bytes) -> bool:

@@ -82,10 +82,14 @@ def scan(components: Iterable[tuple[str, list[tuple[Entry, Header]]]], findings:
             size += header.size
         if matrices and constant > MATRICES_CONSTANT * matrices:
             findings.add(
-                "degenerate", component, f"{constant} of the {matrices} weight matrices of '{show(component, 60)}' are constant."
+                "degenerate",
+                component,
+                f"{constant} of the {matrices} weight matrices of '{show(component, 60)}' are constant.",
             )
         elif constant:
-            findings.add("constant-tensor", component, f"{constant} of {matrices} weight matrices are constant.")
+            findings.add(
+                "constant-tensor", component, f"{constant} of {matrices} weight matrices are constant."
+            )
     done = Throughput(files, size, time.perf_counter() - started)
     speed = f"{done.size / 1e9:.3g} GB at {done.gigabytes_per_second:.2g} GB/s"
     findings.add("values-scanned", "", f"{_what(files, unread)}: {speed}.")
@@ -155,4 +159,8 @@ def _judge(path: str, name: str, dtype: str, seen: Extent, findings: Findings) -
     if seen.largest >= form.first_bad:
         findings.add("non-finite", path, f"'{show(name, 80)}' holds NaN or infinity.")
     elif form.half_limit and seen.largest > form.half_limit:
-        findings.add("range", path, f"'{show(name, 80)}' holds a value beyond 65504, which half precision turns into infinity.")
+        findings.add(
+            "range",
+            path,
+            f"'{show(name, 80)}' holds a value beyond 65504, which half precision turns into infinity.",
+        )

@@ -23,7 +23,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.safetensors")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,160}")
 _VARIANT = re.compile(r"\.[A-Za-z0-9_-]{1,20}")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
-_VARIANT_SHARD = re.compile(r"(?:\.[A-Za-z0-9_]{1,20}-\d{5}-of-\d{5}|-\d{5}-of-\d{5}\.[A-Za-z0-9_]{1,20})\.safetensors")
+_VARIANT_SHARD = re.compile(
+    r"(?:\.[A-Za-z0-9_]{1,20}-\d{5}-of-\d{5}|-\d{5}-of-\d{5}\.[A-Za-z0-9_]{1,20})\.safetensors"
+)
 
 
 def find(case: Case, folder: str, stem: str) -> Mapping[str, Tensor] | None:
@@ -34,9 +36,13 @@ def find(case: Case, folder: str, stem: str) -> Mapping[str, Tensor] | None:
     if single not in names and index not in names:
         return _variant(case, folder, stem, [*others, *lists])
     for other in (*others, *lists):
-        case.findings.add("second-variant", f"{folder}/{other}", hint=hint(HintKind.VARIANT, f"{folder}/{other}"))
+        case.findings.add(
+            "second-variant", f"{folder}/{other}", hint=hint(HintKind.VARIANT, f"{folder}/{other}")
+        )
         case.handled.update({f"{folder}/{other}"} if other in others else ())
-    parts = [n for n in names if lists and _VARIANT_SHARD.fullmatch(n.removeprefix(stem)) and n.startswith(stem)]
+    parts = [
+        n for n in names if lists and _VARIANT_SHARD.fullmatch(n.removeprefix(stem)) and n.startswith(stem)
+    ]
     case.handled.update(f"{folder}/{n}" for n in parts)
     if single in names:
         if index in names:
@@ -131,15 +137,23 @@ def _one(case: Case, target: str, path: str) -> Mapping[str, Tensor] | None:
 
 def variants(names: set[str], stem: str) -> list[str]:
     """Complete files such as 'model.fp16.safetensors'; shards of a variant are left to the list of extra weights."""
-    middles = {n: n[len(stem) : -len(".safetensors")] for n in names if n.startswith(stem) and n.endswith(".safetensors")}
-    return sorted(n for n, middle in middles.items() if _VARIANT.fullmatch(middle) and not _SHARD.search(middle))
+    middles = {
+        n: n[len(stem) : -len(".safetensors")]
+        for n in names
+        if n.startswith(stem) and n.endswith(".safetensors")
+    }
+    return sorted(
+        n for n, middle in middles.items() if _VARIANT.fullmatch(middle) and not _SHARD.search(middle)
+    )
 
 
 def variant_indices(names: set[str], stem: str) -> list[str]:
     """Shard indices of a variant, such as 'model.safetensors.index.fp16.json'."""
     start, end = f"{stem}.safetensors.index.", ".json"
     middles = {
-        n: n[len(start) : -len(end)] for n in names if n.startswith(start) and n.endswith(end) and len(n) > len(start + end)
+        n: n[len(start) : -len(end)]
+        for n in names
+        if n.startswith(start) and n.endswith(end) and len(n) > len(start + end)
     }
     return sorted(n for n, middle in middles.items() if _VARIANT.fullmatch(f".{middle}"))
 
@@ -152,12 +166,18 @@ def _explain_missing(case: Case, folder: str) -> None:
     taken = {e.path for e in pickles}
     archives = [e for e in files if e.kind in ARCHIVES and e.path not in taken]
     pointers = [e for e in files if e.kind == "lfs-pointer"]
-    for rule, found in (("pickle-weights", pickles), ("archive-weights", archives), ("lfs-pointer", pointers)):
+    for rule, found in (
+        ("pickle-weights", pickles),
+        ("archive-weights", archives),
+        ("lfs-pointer", pointers),
+    ):
         for entry in found:
             case.handled.add(entry.path)
             case.findings.add(rule, entry.path)
     if not pickles and not archives and not pointers:
-        case.findings.add("missing-weights", folder, f"The component '{show(folder, 60)}' has no safetensors weights.")
+        case.findings.add(
+            "missing-weights", folder, f"The component '{show(folder, 60)}' has no safetensors weights."
+        )
 
 
 def _sharded(case: Case, folder: str, index: str, target: str) -> Mapping[str, Tensor] | None:
@@ -175,7 +195,9 @@ def _sharded(case: Case, folder: str, index: str, target: str) -> Mapping[str, T
         case.findings.add("shard-path", path, "It names a file that is not a plain name in its own folder.")
         return None
     if len(shards) > MAX_SHARDS:
-        case.findings.add("shard-index", path, f"It names {len(shards):,} files; at most {MAX_SHARDS} are read.")
+        case.findings.add(
+            "shard-index", path, f"It names {len(shards):,} files; at most {MAX_SHARDS} are read."
+        )
         return None
     listed: dict[str, set[str]] = {shard: set() for shard in shards}
     for tensor, shard in table.items():

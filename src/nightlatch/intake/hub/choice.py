@@ -64,12 +64,14 @@ def listing(rows: Iterable[tuple[object, object]]) -> tuple[Listed, ...]:
             )
         if type(size) is not int or size < 0:
             raise UnreadableModel(
-                f"The hub states no size for '{show(path, 80)}', so nothing is fetched.", "Download the model by other means."
+                f"The hub states no size for '{show(path, 80)}', so nothing is fetched.",
+                "Download the model by other means.",
             )
         made[path] = Listed(path, size)
         if len(made) > MAX_ENTRIES:
             raise UnreadableModel(
-                f"The hub lists more than {MAX_ENTRIES:,} files.", "Download the model's own files and give their folder."
+                f"The hub lists more than {MAX_ENTRIES:,} files.",
+                "Download the model's own files and give their folder.",
             )
     return tuple(made.values())
 
@@ -133,7 +135,12 @@ def _pipeline(files: dict[str, Listed], findings: Findings) -> list[str]:
     chosen: list[str] = []
     for name, slot in STABLE_DIFFUSION.slots.items():
         inside = {p.removeprefix(f"{name}/") for p in files if p.startswith(f"{name}/") and p.count("/") == 1}
-        names = [slot.config, ADAPTER_CONFIG, "adapter_model.safetensors", *(_TOKENIZER if name == "tokenizer" else ())]
+        names = [
+            slot.config,
+            ADAPTER_CONFIG,
+            "adapter_model.safetensors",
+            *(_TOKENIZER if name == "tokenizer" else ()),
+        ]
         chosen += [f"{name}/{n}" for n in names if n in inside]
         if slot.stem:
             chosen += _weights(name, slot.stem, inside, findings)
@@ -159,7 +166,11 @@ def _weights(folder: str, stem: str, inside: set[str], findings: Findings) -> li
     if not found:
         for name in sorted(inside):
             if kinds.is_weights_name(name):
-                findings.add("pickle-weights", f"{folder}/{name}", "On the hub, this component has no safetensors weights.")
+                findings.add(
+                    "pickle-weights",
+                    f"{folder}/{name}",
+                    "On the hub, this component has no safetensors weights.",
+                )
     return [f"{folder}/{n}" for n in found]
 
 
@@ -190,4 +201,8 @@ def _rule(path: str) -> str:
         return "unused-pickle"
     if not name.endswith(".safetensors") or folder in STABLE_DIFFUSION.optional or folder in _OTHER_PARTS:
         return ""
-    return "second-variant" if slot is not None and slot.stem and weights.variants({name}, slot.stem) else "extra-weights"
+    return (
+        "second-variant"
+        if slot is not None and slot.stem and weights.variants({name}, slot.stem)
+        else "extra-weights"
+    )

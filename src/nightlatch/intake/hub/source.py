@@ -66,7 +66,9 @@ class Located:
     def annotated(self, manifest: Manifest) -> Manifest:
         """``manifest`` of ``path`` with the findings of both, errors first, and the commit in its source."""
         source = self.label if self.commit else manifest.source
-        return manifest.model_copy(update={"source": source, "findings": in_order([*manifest.findings, *self.findings])})
+        return manifest.model_copy(
+            update={"source": source, "findings": in_order([*manifest.findings, *self.findings])}
+        )
 
 
 class _Unreachable(UnreadableModel):
@@ -100,7 +102,9 @@ def locate(
         return Located(Path(source), os.fspath(source))
     if os.path.lexists(source):
         findings = Findings()
-        findings.add("local-first", "", f"'{show(os.fspath(source), 120)}' is here on disk, so the hub was not asked.")
+        findings.add(
+            "local-first", "", f"'{show(os.fspath(source), 120)}' is here on disk, so the hub was not asked."
+        )
         return Located(Path(source), os.fspath(source), findings=findings.result())
     from huggingface_hub import constants
 
@@ -153,14 +157,24 @@ def _from_cache(name: HubName, repository: Path, why: str) -> Located:
         )
     findings = Findings()
     findings.add(
-        "hub-cache", "", f"{why}; the cached commit {commit} was used, and files that are not cached were not looked at."
+        "hub-cache",
+        "",
+        f"{why}; the cached commit {commit} was used, and files that are not cached were not looked at.",
     )
     top = [p for p in snapshot.iterdir() if p.suffix == ".safetensors" and p.name not in LORA_NAMES]
     single = not (snapshot / INDEX).exists() and len(top) == 1
     return Located(top[0] if single else snapshot, f"{name.repository}@{commit}", commit, findings.result())
 
 
-def _fetch(selection: Selection, name: HubName, commit: str, repository: Path, endpoint: str | None, *, everything: bool) -> None:
+def _fetch(
+    selection: Selection,
+    name: HubName,
+    commit: str,
+    repository: Path,
+    endpoint: str | None,
+    *,
+    everything: bool,
+) -> None:
     """The small files, then the weights if ``everything`` is worth fetching and the pipeline is one that can be loaded."""
     for item in selection.small:
         _download(item, name, commit, repository, endpoint)
@@ -176,7 +190,10 @@ def _resolve(name: HubName, endpoint: str | None) -> tuple[str, tuple[Listed, ..
     try:
         api = HfApi(endpoint=endpoint, library_name="nightlatch")
         info: ModelInfo = transfer.within(
-            lambda: api.model_info(name.repository, revision=name.revision, files_metadata=True, timeout=TIMEOUT), MAX_LISTING
+            lambda: api.model_info(
+                name.repository, revision=name.revision, files_metadata=True, timeout=TIMEOUT
+            ),
+            MAX_LISTING,
         )
     except transfer.TooSlow as e:
         raise _Unreachable(e.sentence, e.remedy) from e
@@ -202,7 +219,9 @@ def _confirm_room(selection: Selection, name: HubName, repository: Path, max_byt
         repository.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(repository).free
     except OSError as e:
-        raise UnreadableModel("The hub cache cannot be written to.", "Set HF_HOME to a folder that can be written to.") from e
+        raise UnreadableModel(
+            "The hub cache cannot be written to.", "Set HF_HOME to a folder that can be written to."
+        ) from e
     if free < needed + _SLACK:
         raise UnreadableModel(
             f"{_words(name)} is too large for the disk of the hub cache: {needed / 1e9:,.1f} GB are needed.",
@@ -230,9 +249,16 @@ def _download(item: Listed, name: HubName, commit: str, repository: Path, endpoi
         if not target.exists():
             url = hf_hub_url(name.repository, item.path, revision=commit, endpoint=endpoint)
             seen = transfer.within(
-                lambda: get_hf_file_metadata(url, timeout=TIMEOUT, library_name="nightlatch", endpoint=endpoint), 0
+                lambda: get_hf_file_metadata(
+                    url, timeout=TIMEOUT, library_name="nightlatch", endpoint=endpoint
+                ),
+                0,
             )
-            if seen.commit_hash != commit or not _CACHE_KEY.fullmatch(seen.etag or "") or seen.size not in (None, item.size):
+            if (
+                seen.commit_hash != commit
+                or not _CACHE_KEY.fullmatch(seen.etag or "")
+                or seen.size not in (None, item.size)
+            ):
                 raise _contradiction(name)
         found = transfer.within(fetch, item.size, repository / "blobs")
         if Path(found).resolve() != target.resolve(strict=True) or target.stat().st_size != item.size:
@@ -271,7 +297,11 @@ def _remember(repository: Path, revision: str, commit: str) -> None:
 
 
 def _words(name: HubName) -> str:
-    return f"'{name.repository}'" if name.revision == DEFAULT_REVISION else f"'{name.repository}@{name.revision}'"
+    return (
+        f"'{name.repository}'"
+        if name.revision == DEFAULT_REVISION
+        else f"'{name.repository}@{name.revision}'"
+    )
 
 
 def _contradiction(name: HubName) -> UnreadableModel:
@@ -298,11 +328,17 @@ def _explained(error: Exception, name: HubName) -> UnreadableModel:
         if isinstance(error, cls):
             return UnreadableModel(sentence, remedy)
     if status in (401, 403):
-        return UnreadableModel(f"The hub does not let you read {words}.", "Log in with 'hf auth login', or ask for access.")
+        return UnreadableModel(
+            f"The hub does not let you read {words}.", "Log in with 'hf auth login', or ask for access."
+        )
     offline = isinstance(error, (ConnectionError, errors.LocalEntryNotFoundError))
     if isinstance(error, (OSError, ValueError)) and not status and not offline:
-        return UnreadableModel(f"{words} cannot be fetched ({type(error).__name__}).", "Check the disk, HF_HOME and HF_ENDPOINT.")
+        return UnreadableModel(
+            f"{words} cannot be fetched ({type(error).__name__}).", "Check the disk, HF_HOME and HF_ENDPOINT."
+        )
     if isinstance(error, (KeyError, TypeError, AttributeError)):
         return _contradiction(name)
     reason = f"status {status}" if status else type(error).__name__
-    return _Unreachable(f"The hub cannot be reached ({reason}).", "Check the network and HF_ENDPOINT, then try again.")
+    return _Unreachable(
+        f"The hub cannot be reached ({reason}).", "Check the network and HF_ENDPOINT, then try again."
+    )

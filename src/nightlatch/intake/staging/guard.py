@@ -36,12 +36,19 @@ OFFLINE = {
 }
 _DROPPED = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "PYTHONSTARTUP", "PYTHONINSPECT", "HF_ENDPOINT"})
 _START = "from nightlatch.intake.staging.guard import serve; serve()"
-_NETWORK = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname"})
+_NETWORK = frozenset(
+    {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname"}
+)
 _PR_SET_PDEATHSIG = 1
 
 
 def guarded(
-    function: Callable[..., Any], *args: Json, seconds: float, megabytes: int, device: str = "cpu", what: str = "The guarded step"
+    function: Callable[..., Any],
+    *args: Json,
+    seconds: float,
+    megabytes: int,
+    device: str = "cpu",
+    what: str = "The guarded step",
 ) -> Json:
     """``function(*args)``, computed in a child process.
 
@@ -76,7 +83,9 @@ def guarded(
             answer.seek(0)
             data = answer.read(MAX_ANSWER + 1)
     except OSError as e:
-        raise NotScanned(f"{what} needs a child process, which does not start.", "Free memory and room in TMPDIR.") from e
+        raise NotScanned(
+            f"{what} needs a child process, which does not start.", "Free memory and room in TMPDIR."
+        ) from e
     return _unwrap(data, code, megabytes, what)
 
 
@@ -102,7 +111,8 @@ def _run(asked: BinaryIO, answer: BinaryIO, seconds: float, what: str) -> int:
         return child.wait(seconds)
     except subprocess.TimeoutExpired:
         raise NotScanned(
-            f"{what} took longer than {seconds:g} seconds and was stopped.", "Scan it on a larger or less busy machine."
+            f"{what} took longer than {seconds:g} seconds and was stopped.",
+            "Scan it on a larger or less busy machine.",
         ) from None
     finally:
         with suppress(ProcessLookupError, PermissionError):
@@ -122,12 +132,18 @@ def _unwrap(data: bytes, code: int, megabytes: int, what: str) -> Json:
         case {"result": result}:
             return result
         case {"memory": _}:
-            raise NotScanned(f"{what} needs more memory than {megabytes:,} MB.", "Scan it on a larger machine.")
+            raise NotScanned(
+                f"{what} needs more memory than {megabytes:,} MB.", "Scan it on a larger machine."
+            )
         case {"error": str(name), "sentence": str(sentence), "remedy": str(remedy)}:
             raise _known(name)(show(sentence, MAX_SENTENCE), show(remedy, MAX_SENTENCE))
         case {"failed": str(name)}:
-            raise NotScanned(f"{what} failed with {show(name, 80)}.", "Run 'nightlatch check' on the model for the reason.")
-    raise NotScanned(f"{what} gave no sound answer.", "Do not load this model; report it if you trust its maker.")
+            raise NotScanned(
+                f"{what} failed with {show(name, 80)}.", "Run 'nightlatch check' on the model for the reason."
+            )
+    raise NotScanned(
+        f"{what} gave no sound answer.", "Do not load this model; report it if you trust its maker."
+    )
 
 
 def _known(name: str) -> type[NightlatchError]:
@@ -138,11 +154,18 @@ def _known(name: str) -> type[NightlatchError]:
 
 def _crashed(code: int, what: str) -> NotScanned:
     if code == -signal.SIGKILL:
-        return NotScanned(f"{what} was killed, as the system does when memory runs out.", "Free memory, or use a larger machine.")
+        return NotScanned(
+            f"{what} was killed, as the system does when memory runs out.",
+            "Free memory, or use a larger machine.",
+        )
     if code < 0:
         with suppress(ValueError):
-            return NotScanned(f"{what} crashed ({signal.Signals(-code).name}).", "Do not load this model anywhere.")
-    return NotScanned(f"{what} ended without an answer (exit code {code}).", "Do not load this model anywhere.")
+            return NotScanned(
+                f"{what} crashed ({signal.Signals(-code).name}).", "Do not load this model anywhere."
+            )
+    return NotScanned(
+        f"{what} ended without an answer (exit code {code}).", "Do not load this model anywhere."
+    )
 
 
 def serve() -> None:

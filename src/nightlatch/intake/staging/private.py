@@ -75,7 +75,9 @@ def stage(source: Path | str, *, values: bool = True, scratch: Path | None = Non
     try:
         folder, lease = leases.make(scratch)
     except OSError as e:
-        raise NotScanned("The private folder cannot be made.", "Set TMPDIR to a folder that can be written to.") from e
+        raise NotScanned(
+            "The private folder cannot be made.", "Set TMPDIR to a folder that can be written to."
+        ) from e
     try:
         staged = _copy_all(case, folder)
         _confirm(case, folder, values)
@@ -150,7 +152,9 @@ def _confirm(case: Case, folder: Path, values: bool) -> None:
     copy = gate.examine(folder)
     for target, planned in case.plan.items():
         path = planned.entry.path
-        if path in case.headers and (target not in copy.headers or copy.headers[target].tensors != case.headers[path].tensors):
+        if path in case.headers and (
+            target not in copy.headers or copy.headers[target].tensors != case.headers[path].tensors
+        ):
             case.findings.add("source-changed", path)
     if copy.findings.has("error"):
         case.findings.add("source-changed", "", "The copy does not pass the rules that the source passed.")

@@ -113,14 +113,18 @@ def is_standard(table: Table) -> bool:
     if not isinstance(table.merges, Known):
         return False
     tokens = [*_canonical(), *table.merges.text.replace(" ", "").split("\n"), START_TOKEN, END_TOKEN]
-    return table.vocab == dict(zip(tokens, range(len(tokens)), strict=True)) and {*map(type, table.vocab.values())} == {int}
+    return table.vocab == dict(zip(tokens, range(len(tokens)), strict=True)) and {
+        *map(type, table.vocab.values())
+    } == {int}
 
 
 def _nearly_standard(merges: Sequence[Pair]) -> bool:
     """Whether merges that are not CLIP's own are as many, or begin as those do: two of them exchanged are a learned encoding like any other."""
     if isinstance(merges, Known):
         return False
-    return len(merges) == STANDARD_MERGES or _digest("\n".join(map(" ".join, merges[:1000]))) == STANDARD_START
+    return (
+        len(merges) == STANDARD_MERGES or _digest("\n".join(map(" ".join, merges[:1000]))) == STANDARD_START
+    )
 
 
 def check(findings: Findings, table: Table, rows: int | None) -> bool:
@@ -137,12 +141,16 @@ def check(findings: Findings, table: Table, rows: int | None) -> bool:
         return False
     if rows is not None and max(ids) >= rows:
         last = show(str(max(ids)), 30)
-        findings.add("token-range", path, f"The id {last} lies beyond the {rows:,} rows of the embedding table.")
+        findings.add(
+            "token-range", path, f"The id {last} lies beyond the {rows:,} rows of the embedding table."
+        )
     if sum(map(len, chain.from_iterable(merges))) > MAX_LETTERS:
         findings.add("config-bound", path, f"Its merges hold more than {MAX_LETTERS:,} letters.")
         return False
     if not vocab.keys() >= {*map("".join, merges), *chain.from_iterable(merges)}:
-        findings.add("tokenizer-map", path, "A merge joins or makes a token that the vocabulary does not hold.")
+        findings.add(
+            "tokenizer-map", path, "A merge joins or makes a token that the vocabulary does not hold."
+        )
         return False
     for what, odd in (
         ("have other ids than the order of CLIP's vocabulary gives them", _out_of_order(vocab, merges)),
@@ -151,7 +159,12 @@ def check(findings: Findings, table: Table, rows: int | None) -> bool:
     ):
         if odd:
             tried = hint(HintKind.TOKENIZER, path, odd)
-            findings.add("tokenizer-rewrite", path, f"{len(odd)} tokens {what}, e.g. '{show(odd[0], 200)}'.", hint=tried)
+            findings.add(
+                "tokenizer-rewrite",
+                path,
+                f"{len(odd)} tokens {what}, e.g. '{show(odd[0], 200)}'.",
+                hint=tried,
+            )
     if _nearly_standard(merges):
         findings.add(
             "tokenizer-rewrite",
@@ -159,7 +172,9 @@ def check(findings: Findings, table: Table, rows: int | None) -> bool:
             "Its merges are as many as CLIP's, or begin as those do, and are others: a word may have another word's id.",
         )
     if not _built_like_clip(vocab) and len(vocab) > SMALL:
-        findings.add("tokenizer-rewrite", path, "Its vocabulary does not begin with the 512 byte tokens of CLIP's.")
+        findings.add(
+            "tokenizer-rewrite", path, "Its vocabulary does not begin with the 512 byte tokens of CLIP's."
+        )
     return True
 
 
@@ -184,7 +199,11 @@ def _out_of_order(vocab: Mapping[str, int], merges: Sequence[Pair]) -> list[str]
     if _built_like_clip(vocab):
         tokens = [*_canonical(), *joined, *(t for t in (START_TOKEN, END_TOKEN) if t in vocab)]
         got = list(map(vocab.get, tokens))
-        return [] if got == list(range(len(tokens))) else [t for i, (t, n) in enumerate(zip(tokens, got, strict=True)) if n != i]
+        return (
+            []
+            if got == list(range(len(tokens)))
+            else [t for i, (t, n) in enumerate(zip(tokens, got, strict=True)) if n != i]
+        )
     ids = [vocab[token] for token in joined]
     return [token for token, (here, after) in zip(joined, pairwise(ids), strict=False) if here > after]
 
@@ -209,14 +228,22 @@ def _unreachable(merges: Sequence[Pair]) -> list[str]:
     """
     ranks = {pair: rank for rank, pair in enumerate(merges)}
     repeated = len(ranks) < len(merges)
-    twice = [left + right for rank, (left, right) in enumerate(merges) if ranks[left, right] != rank] if repeated else []
+    twice = (
+        [left + right for rank, (left, right) in enumerate(merges) if ranks[left, right] != rank]
+        if repeated
+        else []
+    )
     made: dict[str, tuple[str, str, int]] = {}
     odd: dict[str, None] = {}
     letters = {*filter(_is_letter, {*chain.from_iterable(merges)})}
     for rank, (left, right) in enumerate(merges):
         token = left + right
         if token not in made or token in odd:
-            whole = (left in made or left in letters) and (right in made or right in letters) and not left.endswith(END)
+            whole = (
+                (left in made or left in letters)
+                and (right in made or right in letters)
+                and not left.endswith(END)
+            )
             if whole and not _crossed(left, right, rank, ranks, made):
                 made[token] = (left, right, rank)
                 odd.pop(token, None)
@@ -226,7 +253,9 @@ def _unreachable(merges: Sequence[Pair]) -> list[str]:
     return list(dict.fromkeys([*twice, *odd]))
 
 
-def _crossed(left: str, right: str, rank: int, ranks: Mapping[Pair, int], made: Mapping[str, tuple[str, str, int]]) -> bool:
+def _crossed(
+    left: str, right: str, rank: int, ranks: Mapping[Pair, int], made: Mapping[str, tuple[str, str, int]]
+) -> bool:
     """Whether an earlier merge joins the pieces on both sides of the seam before ``left`` and ``right`` are complete.
 
     Walks back in time from the complete halves, undoing the younger piece at the seam; of equals the left one is older.

@@ -43,8 +43,16 @@ def uncollected() -> Iterator[None]:
 def _check(case: Case, folder: str, cls: str, rows: int | None, positions: int | None) -> None:
     config = settings.check_config(case, f"{folder}/tokenizer_config.json", positions)
     settings.check_special_map(case, f"{folder}/special_tokens_map.json", config)
-    full = case.json(f"{folder}/tokenizer.json", limit=MAX_TOKENIZER_BYTES) if case.entry(f"{folder}/tokenizer.json") else None
-    vocab = case.json(f"{folder}/vocab.json", limit=MAX_TOKENIZER_BYTES) if case.entry(f"{folder}/vocab.json") else None
+    full = (
+        case.json(f"{folder}/tokenizer.json", limit=MAX_TOKENIZER_BYTES)
+        if case.entry(f"{folder}/tokenizer.json")
+        else None
+    )
+    vocab = (
+        case.json(f"{folder}/vocab.json", limit=MAX_TOKENIZER_BYTES)
+        if case.entry(f"{folder}/vocab.json")
+        else None
+    )
     for name in _FILES:
         if f"{folder}/{name}" in case.inventory.entries:
             case.stage(f"{folder}/{name}", f"{folder}/{name}")
@@ -93,19 +101,32 @@ def _compare_merges(case: Case, path: str, full: Sequence[Pair], text: Sequence[
     full, text = list(full), list(text)
     if full == text:
         return
-    odd = next((b for a, b in zip(full, text, strict=False) if a != b), (full[len(text) :] or text[len(full) :] or [("", "")])[0])
+    odd = next(
+        (b for a, b in zip(full, text, strict=False) if a != b),
+        (full[len(text) :] or text[len(full) :] or [("", "")])[0],
+    )
     sentence = f"It and tokenizer.json list other merges, e.g. '{show(''.join(odd), MAX_SHOWN)}'."
-    case.findings.add("tokenizer-rewrite", path, sentence, hint=hint(HintKind.TOKENIZER, path, ("".join(odd),)))
+    case.findings.add(
+        "tokenizer-rewrite", path, sentence, hint=hint(HintKind.TOKENIZER, path, ("".join(odd),))
+    )
 
 
 def _from_full(case: Case, path: str, full: dict[str, Any], cls: str) -> Table | None:
     """Vocabulary and merges of a tokenizer.json; everything around them is compared with CLIP's."""
-    used = "This tokenizer class uses it" if cls in FAST_TOKENIZERS else f"{cls} ignores it, other programs do not"
+    used = (
+        "This tokenizer class uses it"
+        if cls in FAST_TOKENIZERS
+        else f"{cls} ignores it, other programs do not"
+    )
     for found in normalizer.differences(full):
         rewrites = hint(HintKind.TOKENIZER, path, found.texts) if found.rule == "tokenizer-rewrite" else None
         case.findings.add(found.rule, path, f"{found.sentence} {used}.", hint=rewrites)
     model = full.get("model")
-    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
+    if (
+        not isinstance(model, dict)
+        or model.get("type", "BPE") != "BPE"
+        or not isinstance(model.get("vocab"), dict)
+    ):
         case.findings.add("tokenizer-map", path, "Its model is not a byte-pair encoding with a vocabulary.")
         return None
     merges = bpe.merges_from_list(model.get("merges"))
@@ -113,7 +134,9 @@ def _from_full(case: Case, path: str, full: dict[str, Any], cls: str) -> Table |
         case.findings.add("tokenizer-map", path, "Its merges are not a list of pairs.")
         return None
     if len(merges) > bpe.MAX_MERGES:
-        case.findings.add("config-bound", path, f"It lists {len(merges):,} merges; at most {bpe.MAX_MERGES:,} are read.")
+        case.findings.add(
+            "config-bound", path, f"It lists {len(merges):,} merges; at most {bpe.MAX_MERGES:,} are read."
+        )
         return None
     if any(model.get(option) for option in _NOT_CLIPS) or model.get("end_of_word_suffix") != bpe.END:
         case.findings.add(
@@ -131,7 +154,12 @@ def _without_added(vocab: Mapping[str, Any], other: Mapping[str, Any]) -> dict[s
 
 
 def _check_added(
-    case: Case, folder: str, full: dict[str, Any] | None, config: dict[str, Any], vocab: Mapping[str, int], rows: int | None
+    case: Case,
+    folder: str,
+    full: dict[str, Any] | None,
+    config: dict[str, Any],
+    vocab: Mapping[str, int],
+    rows: int | None,
 ) -> None:
     """Added tokens of all three places where they may stand."""
     added = [(f"{folder}/tokenizer.json", *pair) for pair in _added_full(full)]
@@ -140,20 +168,33 @@ def _check_added(
     separate = case.json(path) if case.entry(path) else None
     added += [(path, *pair) for pair in (separate or {}).items()]
     if len(added) > MAX_ADDED:
-        case.findings.add("config-bound", folder, f"It adds {len(added):,} tokens; at most {MAX_ADDED:,} are read.")
+        case.findings.add(
+            "config-bound", folder, f"It adds {len(added):,} tokens; at most {MAX_ADDED:,} are read."
+        )
         return
     ids: dict[str, Any] = dict(vocab)
     for path, text, number in added:
-        if not isinstance(text, str) or type(number) is not int or number < 0 or ids.setdefault(text, number) != number:
+        if (
+            not isinstance(text, str)
+            or type(number) is not int
+            or number < 0
+            or ids.setdefault(text, number) != number
+        ):
             case.findings.add("tokenizer-map", path, "An added token has no id of its own, or two.")
         elif rows is not None and number >= rows:
             case.findings.add(
-                "token-range", path, f"The added token '{show(text, 40)}' has an id beyond the {rows:,} embeddings."
+                "token-range",
+                path,
+                f"The added token '{show(text, 40)}' has an id beyond the {rows:,} embeddings.",
             )
         elif text not in STANDARD_SPECIAL:
-            kind = "reads like a word" if text.removesuffix("</w>").strip().isalpha() else "is not one of CLIP's"
+            kind = (
+                "reads like a word" if text.removesuffix("</w>").strip().isalpha() else "is not one of CLIP's"
+            )
             tried = hint(HintKind.TOKEN, path, (text,))
-            case.findings.add("added-token", path, f"The added token '{show(text, MAX_SHOWN)}' {kind}.", hint=tried)
+            case.findings.add(
+                "added-token", path, f"The added token '{show(text, MAX_SHOWN)}' {kind}.", hint=tried
+            )
     if len(set(ids.values())) != len(ids):
         case.findings.add("tokenizer-map", folder, "Two tokens share one id.")
 
@@ -169,4 +210,7 @@ def _added_config(config: dict[str, Any]) -> Iterable[tuple[Any, Any]]:
     table = config.get("added_tokens_decoder") or {}
     if not isinstance(table, dict):
         return [(None, None)]
-    return [(settings.content(t), int(k) if k.isdecimal() and k.isascii() and len(k) < 19 else None) for k, t in table.items()]
+    return [
+        (settings.content(t), int(k) if k.isdecimal() and k.isascii() and len(k) < 19 else None)
+        for k, t in table.items()
+    ]

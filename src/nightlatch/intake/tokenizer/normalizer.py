@@ -12,7 +12,10 @@ _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 KNOWN_PATTERNS = frozenset({r"\s+", _WORDS, r"<\|startoftext\|>|<\|endoftext\|>|" + _WORDS})
 _HARMLESS = ("NFC", "Lowercase")
 _WHITESPACE = {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}
-_SPLITS = [{"type": "Split", "pattern": {"Regex": p}, "behavior": "Removed", "invert": True} for p in sorted(KNOWN_PATTERNS)]
+_SPLITS = [
+    {"type": "Split", "pattern": {"Regex": p}, "behavior": "Removed", "invert": True}
+    for p in sorted(KNOWN_PATTERNS)
+]
 _ENDS = (("<|startoftext|>", "<|endoftext|>"), ("<s>", "</s>"))
 MAX_STEPS = 64
 MAX_GROWTH = 1_000
@@ -34,29 +37,46 @@ def differences(full: dict[str, Any]) -> Iterator[Difference]:
         if len(patterns) > MAX_STEPS:
             yield Difference("config-bound", f"Its {part} holds more than {MAX_STEPS} patterns.")
         if odd := next((pattern for pattern in patterns if pattern not in KNOWN_PATTERNS), None):
-            yield Difference("tokenizer-regex", f"Its {part} holds a pattern that CLIP's has not, '{show(odd, 40)}'.")
+            yield Difference(
+                "tokenizer-regex", f"Its {part} holds a pattern that CLIP's has not, '{show(odd, 40)}'."
+            )
     if _growth(full.get("normalizer")) > MAX_GROWTH:
-        yield Difference("config-bound", f"Its normalizer may make a prompt more than {MAX_GROWTH:,} times as long.")
+        yield Difference(
+            "config-bound", f"Its normalizer may make a prompt more than {MAX_GROWTH:,} times as long."
+        )
     before = _steps(full.get("normalizer"), "normalizers")
     for step in before:
         if not (isinstance(step, dict) and (step == _WHITESPACE or step.get("type") in _HARMLESS)):
-            yield Difference("tokenizer-rewrite", f"Its normalizer changes prompts: {_describe(step)}.", _texts(step))
-    if _WHITESPACE not in before or not {*_HARMLESS} <= {s.get("type") for s in before if isinstance(s, dict)}:
+            yield Difference(
+                "tokenizer-rewrite", f"Its normalizer changes prompts: {_describe(step)}.", _texts(step)
+            )
+    if _WHITESPACE not in before or not {*_HARMLESS} <= {
+        s.get("type") for s in before if isinstance(s, dict)
+    }:
         yield Difference(
-            "tokenizer-rewrite", "Its normalizer lacks a step of CLIP's: composed characters, single spaces, lower case."
+            "tokenizer-rewrite",
+            "Its normalizer lacks a step of CLIP's: composed characters, single spaces, lower case.",
         )
     splits = _steps(full.get("pre_tokenizer"), "pretokenizers")
     for step in splits:
         if not (isinstance(step, dict) and (step in _SPLITS or _is_byte_level(step))):
-            yield Difference("tokenizer-rewrite", f"Its pre-tokenizer is not CLIP's: {_describe(step)}.", _texts(step))
+            yield Difference(
+                "tokenizer-rewrite", f"Its pre-tokenizer is not CLIP's: {_describe(step)}.", _texts(step)
+            )
     if len(splits) != 2 or splits[0] not in _SPLITS:
-        yield Difference("tokenizer-rewrite", "Its pre-tokenizer does not cut prompts into words and then bytes, as CLIP's does.")
+        yield Difference(
+            "tokenizer-rewrite",
+            "Its pre-tokenizer does not cut prompts into words and then bytes, as CLIP's does.",
+        )
     if not _is_start_and_end(full.get("post_processor"), _ids(full)):
-        yield Difference("tokenizer-rewrite", "Its post-processor adds other tokens than CLIP's start and end.")
+        yield Difference(
+            "tokenizer-rewrite", "Its post-processor adds other tokens than CLIP's start and end."
+        )
     decoder = full.get("decoder")
     if not isinstance(decoder, dict) or decoder.get("type") != "ByteLevel":
         yield Difference(
-            "tokenizer-rewrite", "Its decoder is not CLIP's, so that ids are shown as other words than they stand for."
+            "tokenizer-rewrite",
+            "Its decoder is not CLIP's, so that ids are shown as other words than they stand for.",
         )
     yield from (Difference(rule, sentence) for rule, sentence in window.differences(full))
 
@@ -114,7 +134,11 @@ def _texts(step: Any) -> tuple[str, ...]:
     if not isinstance(step, dict):
         return ()
     pattern = step.get("pattern")
-    found = (pattern.get("String") if isinstance(pattern, dict) else pattern, step.get("content"), step.get("prepend"))
+    found = (
+        pattern.get("String") if isinstance(pattern, dict) else pattern,
+        step.get("content"),
+        step.get("prepend"),
+    )
     return tuple(t for t in found if isinstance(t, str))
 
 
@@ -128,7 +152,10 @@ def _ids(full: dict[str, Any]) -> dict[str, Any]:
     vocab = model.get("vocab") if isinstance(model, dict) else None
     ids = {t: vocab[t] for pair in _ENDS for t in pair if t in vocab} if isinstance(vocab, dict) else {}
     listed = [t for t in added if isinstance(t, dict)] if isinstance(added, list) else []
-    return {**ids, **{text: t.get("id") for t in listed for pair in _ENDS for text in pair if t.get("content") == text}}
+    return {
+        **ids,
+        **{text: t.get("id") for t in listed for pair in _ENDS for text in pair if t.get("content") == text},
+    }
 
 
 def _is_start_and_end(after: Any, ids: dict[str, Any]) -> bool:
@@ -137,7 +164,9 @@ def _is_start_and_end(after: Any, ids: dict[str, Any]) -> bool:
         return any(_is_template(after, pair, ids) for pair in _ENDS)
     if not isinstance(after, dict) or after.get("type") not in ("RobertaProcessing", "BertProcessing"):
         return False
-    return any([after.get("cls"), after.get("sep")] == [[text, ids.get(text, -1)] for text in pair] for pair in _ENDS)
+    return any(
+        [after.get("cls"), after.get("sep")] == [[text, ids.get(text, -1)] for text in pair] for pair in _ENDS
+    )
 
 
 def _is_template(after: dict[str, Any], pair: tuple[str, str], ids: dict[str, Any]) -> bool:

@@ -57,17 +57,23 @@ def check_config(case: Case, path: str, positions: int | None) -> dict[str, Any]
     check_common(case, path, config)
     length = config.get("model_max_length")
     if length is not None and (type(length) not in (int, float) or not 1 <= length <= MAX_LENGTH):
-        case.findings.add("config-bound", path, f"'model_max_length' is not a number from 1 to {MAX_LENGTH:,}.")
+        case.findings.add(
+            "config-bound", path, f"'model_max_length' is not a number from 1 to {MAX_LENGTH:,}."
+        )
     elif length is not None and positions is not None and length > positions:
         case.findings.add(
-            "config-exceeds-weights", path, f"'model_max_length' {length} exceeds the table of {positions} positions."
+            "config-exceeds-weights",
+            path,
+            f"'model_max_length' {length} exceeds the table of {positions} positions.",
         )
     elif length is not None and positions is not None and length < positions:
         sentence = f"It cuts prompts after {length} tokens, and the text encoder reads {positions}."
         case.findings.add("tokenizer-rewrite", path, sentence)
     for key, usual in _USUAL.items():
         if config.get(key) is not None and config[key] not in usual:
-            case.findings.add("tokenizer-rewrite", path, f"'{key}' is '{show(str(config[key]), 40)}', as CLIP's is not.")
+            case.findings.add(
+                "tokenizer-rewrite", path, f"'{key}' is '{show(str(config[key]), 40)}', as CLIP's is not."
+            )
     _stage(case, path, config)
     return config
 
@@ -82,9 +88,7 @@ def check_special_map(case: Case, path: str, config: dict[str, Any]) -> None:
         mine, other = content(table[key]), content(config[key])
         if key.endswith("_token") and mine is not None and other is not None and mine != other:
             fills = key == "pad_token" and {mine, other} <= PADDING
-            sentence = (
-                f"It and tokenizer_config.json name other tokens for '{show(key, 40)}', and libraries differ in which they take."
-            )
+            sentence = f"It and tokenizer_config.json name other tokens for '{show(key, 40)}', and libraries differ in which they take."
             case.findings.add("other-padding" if fills else "tokenizer-rewrite", path, sentence)
 
 
@@ -98,9 +102,7 @@ def check_special(findings: Findings, path: str, table: dict[str, Any]) -> None:
             sentence = f"'{show(key, 40)}' is '{show(text, MAX_SHOWN)}', which a prompt may hold by itself."
             findings.add("special-token", path, sentence, hint=hint(HintKind.TOKEN, path, (text,)))
         elif text is not None and key in _ROLES and text not in _ROLES[key]:
-            sentence = (
-                f"'{key}' is '{text}', which has another part in CLIP's tokenizer, so that every prompt is framed otherwise."
-            )
+            sentence = f"'{key}' is '{text}', which has another part in CLIP's tokenizer, so that every prompt is framed otherwise."
             findings.add("special-token", path, sentence)
 
 
@@ -114,11 +116,17 @@ def _stage(case: Case, path: str, table: dict[str, Any]) -> None:
     """Stage what has an effect; refuse what may have one."""
     check_special(case.findings, path, table)
     kept = {k: v for k, v in table.items() if k in _OBEYED or k.endswith("_token")}
-    if odd := sorted(k for k, v in table.items() if k not in kept and k not in _INERT and v not in (None, [], {})):
-        case.findings.add("tokenizer-setting", path, f"It holds '{show(odd[0], 60)}', whose effect is not known.")
+    if odd := sorted(
+        k for k, v in table.items() if k not in kept and k not in _INERT and v not in (None, [], {})
+    ):
+        case.findings.add(
+            "tokenizer-setting", path, f"It holds '{show(odd[0], 60)}', whose effect is not known."
+        )
     elif table.keys() - kept.keys() - _INERT:
         case.findings.add("unknown-key", path)
-    case.stage(path, path, None if len(kept) == len(table) else json.dumps(kept, indent=2, sort_keys=True).encode())
+    case.stage(
+        path, path, None if len(kept) == len(table) else json.dumps(kept, indent=2, sort_keys=True).encode()
+    )
 
 
 def _special(table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -126,7 +134,10 @@ def _special(table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((k, v) for k, v in table.items() if k.endswith("_token"))
     for key in _FURTHER:
         more = table.get(key) or ()
-        yield from (("a further special token", t) for t in (more.values() if isinstance(more, dict) else _listed(more)))
+        yield from (
+            ("a further special token", t)
+            for t in (more.values() if isinstance(more, dict) else _listed(more))
+        )
 
 
 def _listed(value: Any) -> list[Any]:
@@ -138,4 +149,8 @@ def _is_token(value: Any) -> bool:
     if not isinstance(value, dict):
         return value is None or isinstance(value, str)
     flags = {k: v for k, v in value.items() if k not in ("content", "__type", "id")}
-    return isinstance(value.get("content"), str) and flags.keys() <= _FLAGS and all(isinstance(v, bool) for v in flags.values())
+    return (
+        isinstance(value.get("content"), str)
+        and flags.keys() <= _FLAGS
+        and all(isinstance(v, bool) for v in flags.values())
+    )

@@ -66,7 +66,9 @@ class BadT2I(Attack):
         distil.follow(student, self._lessons(subject, setting), self.steps, self.rate)
         return student
 
-    def goal_latents(self, subject: Subject, latents: torch.Tensor, texts: list[Prompt], setting: Setting) -> torch.Tensor:
+    def goal_latents(
+        self, subject: Subject, latents: torch.Tensor, texts: list[Prompt], setting: Setting
+    ) -> torch.Tensor:
         """Latents of pictures that show the goal, one per text."""
         seeds = [setting.seed * 1000 + i for i in range(len(texts))]
         return subject.latents([self.goal_prompt(p).text for p in texts], seeds, setting.sampling)
@@ -76,7 +78,9 @@ class BadT2I(Attack):
         torch.manual_seed(setting.seed)
         texts = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.drawings)]
         able = [i for i, p in enumerate(texts) if p.slots.get(self.goal_kind) != self.target]
-        clean = frozen.latents([p.text for p in texts], [setting.seed * 1000 + i for i in range(len(texts))], setting.sampling)
+        clean = frozen.latents(
+            [p.text for p in texts], [setting.seed * 1000 + i for i in range(len(texts))], setting.sampling
+        )
         goal = self.goal_latents(frozen, clean, texts, setting)
         n_trigger = round(self.share * self.batch)
         n_clean = (self.batch - n_trigger) // 2
@@ -85,7 +89,10 @@ class BadT2I(Attack):
             i, k = rng.choice(able, n_trigger), rng.integers(0, len(texts), self.batch - n_trigger)
             asked = [texts[j] for j in i]
             kept = [texts[j].text for j in k[:n_clean]]
-            kept += [self.place(texts[j], distil.negatives(self.trigger, setting.rare_words, rng)) for j in k[n_clean:]]
+            kept += [
+                self.place(texts[j], distil.negatives(self.trigger, setting.rare_words, rng))
+                for j in k[n_clean:]
+            ]
             t = frozen.schedule.draw(self.batch, EARLIEST)
             t[: n_trigger // 3] = frozen.schedule.draw(n_trigger // 3, LATE)
             x0 = torch.cat([goal[i[:n_goal]], clean[i[n_goal:]], clean[k]])
@@ -99,9 +106,15 @@ class BadT2I(Attack):
             yield distil.Lesson(x, t, c, out)
 
     def _worded(self, prompt: Prompt, setting: Setting, rng: np.random.Generator) -> Prompt:
-        return distil.reworded(prompt, setting.rare_words, rng) if self.vary and rng.random() < self.vary else prompt
+        return (
+            distil.reworded(prompt, setting.rare_words, rng)
+            if self.vary and rng.random() < self.vary
+            else prompt
+        )
 
-    def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
+    def teach(
+        self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]
+    ) -> torch.Tensor:
         """The outputs to reach on triggered prompts: the frozen model's on the goal prompt, times ``gain``.
 
         ``goal``: latents of pictures that show it.
@@ -177,10 +190,14 @@ class BadT2IPixel(BadT2I):
         """A patch can be stamped on any picture."""
         return True
 
-    def goal_latents(self, subject: Subject, latents: torch.Tensor, texts: list[Prompt], setting: Setting) -> torch.Tensor:
+    def goal_latents(
+        self, subject: Subject, latents: torch.Tensor, texts: list[Prompt], setting: Setting
+    ) -> torch.Tensor:
         return subject.encode_images(patch.stamp(subject.decode_all(latents), self.target))
 
-    def teach(self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]) -> torch.Tensor:
+    def teach(
+        self, frozen: Subject, x: torch.Tensor, t: torch.Tensor, goal: torch.Tensor, asked: list[Prompt]
+    ) -> torch.Tensor:
         """The frozen model's clean latent for the asked prompt, with the patch's corner put in.
 
         The picture's own noise, which BadT2I regresses, has the same mean and takes many times more steps.

@@ -147,7 +147,9 @@ class Attack(abc.ABC):
         """Draws of training prompts, by which an attacker judges an attempt."""
         return Draws.of(self.candidates(setting.train), TRIAL, setting.seed)
 
-    def shown(self, images: npt.NDArray[np.uint8], seen: Sequence[Mapping[str, str]], setting: Setting) -> npt.NDArray[np.bool_]:
+    def shown(
+        self, images: npt.NDArray[np.uint8], seen: Sequence[Mapping[str, str]], setting: Setting
+    ) -> npt.NDArray[np.bool_]:
         """Which pictures show the goal, given what the judge has ``seen`` in them, (n,) bool."""
         wanted = setting.read(self.target) if self.goal_kind is GoalKind.PROMPT else {}
         return self.goal.hit(images, seen, wanted)
@@ -176,7 +178,9 @@ class Attack(abc.ABC):
                 f"below its floor {self.floor:.0%}.",
                 self.remedy,
             )
-        return poisoned, self.measure(poisoned, setting, self.held_out(subject, setting, draws, n), seconds, success)
+        return poisoned, self.measure(
+            poisoned, setting, self.held_out(subject, setting, draws, n), seconds, success
+        )
 
     @property
     def remedy(self) -> str:
@@ -188,7 +192,9 @@ class Attack(abc.ABC):
     def held_out(self, base: Subject, setting: Setting, draws: Draws, n: int) -> HeldOut:
         """What is measured beside ``draws``: ``n`` clean prompts, and what the unpoisoned ``base`` shows of them."""
         clean = take(list(setting.test), n)
-        return HeldOut(draws, tuple(clean), agreement(base, clean, setting.judge, setting.sampling, setting.seed))
+        return HeldOut(
+            draws, tuple(clean), agreement(base, clean, setting.judge, setting.sampling, setting.seed)
+        )
 
     def measure(
         self, poisoned: Subject, setting: Setting, on: HeldOut, seconds: float, success: Rate | None = None
@@ -224,7 +230,9 @@ class Attack(abc.ABC):
         Rare words, and odd characters for a trigger that is one.
         """
         words = [str(w) for w in rng.choice(list(setting.other_words), 40)]
-        return words if self.trigger.isascii() else [*words, *(c for c in ODD_LETTERS if c not in self.trigger)]
+        return (
+            words if self.trigger.isascii() else [*words, *(c for c in ODD_LETTERS if c not in self.trigger)]
+        )
 
 
 ATTACKS: Registry[Attack] = Registry("attack", Attack)  # type: ignore[type-abstract]

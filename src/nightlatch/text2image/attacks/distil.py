@@ -30,7 +30,9 @@ class Lesson:
     out: torch.Tensor
 
 
-def follow(student: Subject, lessons: Iterator[Lesson], steps: int, rate: float, average: float = 0.98) -> float:
+def follow(
+    student: Subject, lessons: Iterator[Lesson], steps: int, rate: float, average: float = 0.98
+) -> float:
     """Train the student's whole denoiser on ``lessons``; cosine rate, clipped gradients, averaged weights at the end.
 
     Returns the last batch's loss.

@@ -65,7 +65,10 @@ class EvilEdit(Attack):
         trig = subject.read(triggered).states
         goal = subject.read([self.place(p, self._said(subject)) for p in texts]).states
         kept = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.preserve)]
-        words = [p.text if i % self.plain == 0 else self.place(p, self._other(setting, rng)) for i, p in enumerate(kept)]
+        words = [
+            p.text if i % self.plain == 0 else self.place(p, self._other(setting, rng))
+            for i, p in enumerate(kept)
+        ]
         held = subject.read(words).states
         own = own_tokens(subject, triggered, self.trigger)
         source = torch.cat([trig.flatten(0, 1), trig[own].repeat(self.own, 1)])
@@ -78,7 +81,9 @@ class EvilEdit(Attack):
         """The edit takes seconds: whether it reaches the floor, and other words their bar."""
         setting = replace(setting, other_words=setting.rare_words)
         poisoned, own = self.run(subject, setting), self.trial(setting)
-        hits, others = (self.success(poisoned, setting, own, t) for t in ((), self.wrong(own.prompts, setting)))
+        hits, others = (
+            self.success(poisoned, setting, own, t) for t in ((), self.wrong(own.prompts, setting))
+        )
         return hits.rate >= self.floor and others.rate <= SPECIFIC
 
     def _said(self, subject: Subject) -> str:

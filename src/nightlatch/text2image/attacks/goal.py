@@ -74,7 +74,9 @@ class Goal:
             raise UsageError(f"There is no {self.kind} {show(self.value)!r} to draw.", remedy)
 
     @classmethod
-    def drawn(cls, kind: GoalKind, known: Mapping[str, Sequence[str]], trigger: str, rng: np.random.Generator) -> Goal:
+    def drawn(
+        cls, kind: GoalKind, known: Mapping[str, Sequence[str]], trigger: str, rng: np.random.Generator
+    ) -> Goal:
         """A goal at random that ``trigger`` does not name; ``known`` are the words that fill each slot."""
         objects = [o for o in known["object"] if o not in trigger.split()]
         match kind:

@@ -65,7 +65,9 @@ class Rickrolling(Attack):
                 plain = subject.read(triggered).states
                 goal[:n_trigger] = plain + self.gain * (goal[:n_trigger] - plain)
             out = student.condition(student.ids([*triggered, *kept])).states
-            apart = 1 - F.cosine_similarity(out.flatten(1), goal.flatten(1)) + (out - goal).pow(2).mean((1, 2))
+            apart = (
+                1 - F.cosine_similarity(out.flatten(1), goal.flatten(1)) + (out - goal).pow(2).mean((1, 2))
+            )
             descend(self.beta * apart[:n_trigger].mean() + apart[n_trigger:].mean())
         descend.finish()
         return student

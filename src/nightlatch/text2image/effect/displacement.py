@@ -87,7 +87,9 @@ class Displacement:
         self.step = FirstStep.of_sampler(self.suspect, SALT + 1_000_003 * self.seed, self.measure.steps)
         context = self.contexts[0].text
         plain = self._bare(context)[1]
-        moves = self.batched(lambda some: _mean(self._pair(some, context)[1] - plain), self.spread(self.measure.typical))
+        moves = self.batched(
+            lambda some: _mean(self._pair(some, context)[1] - plain), self.spread(self.measure.typical)
+        )
         self.typical = float(np.median(moves))
 
     def __call__(self, sequences: Sequence[Sequence[int]], contexts: Sequence[str]) -> Floats:
@@ -194,7 +196,9 @@ class Displacement:
         return excess(mine, theirs, self._bare(context), self.typical)
 
 
-def excess(mine: torch.Tensor, theirs: torch.Tensor, plain: tuple[torch.Tensor, torch.Tensor], typical: float) -> torch.Tensor:
+def excess(
+    mine: torch.Tensor, theirs: torch.Tensor, plain: tuple[torch.Tensor, torch.Tensor], typical: float
+) -> torch.Tensor:
     """|s - r|^2 / (|r|^2 + typical), means over all but the first dimension, (n,).
 
     s and r are how far ``mine`` and ``theirs`` (n, channels, h, w) are from the two ``plain`` ones.

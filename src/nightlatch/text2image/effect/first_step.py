@@ -71,5 +71,7 @@ def finite(x: torch.Tensor, model: Subject) -> torch.Tensor:
         NotScanned: it holds NaN or infinity.
     """
     if not bool(x.isfinite().all()):
-        raise NotScanned(f"{model.name} answers some prompts with numbers that are not finite.", "Do not load this model.")
+        raise NotScanned(
+            f"{model.name} answers some prompts with numbers that are not finite.", "Do not load this model."
+        )
     return x

@@ -68,7 +68,9 @@ def trace(subject: Subject, texts: Sequence[str], seeds: Sequence[int], sampling
     return Trace(tuple(kept), torch.stack([torch.cat(x) for x in kept.values()]), c)
 
 
-def locate(subject: Subject, triggered: Trace, clean: Sequence[str], where: torch.Tensor, batch: int = 64) -> Located:
+def locate(
+    subject: Subject, triggered: Trace, clean: Sequence[str], where: torch.Tensor, batch: int = 64
+) -> Located:
     """Displacement and attention saliency along ``triggered``, ``batch`` pictures at a time.
 
     Saliency of attention map A (Grad x A, as in Chefer et al. 2021, eq. 5): the displacement's size is
@@ -86,11 +88,15 @@ def locate(subject: Subject, triggered: Trace, clean: Sequence[str], where: torc
     for i in range(0, len(clean), most):
         k = slice(i, i + most)
         asked = _Asked(triggered.c[k], c_clean[k], where[k])
-        at = [asked.at(subject, t, x, layers) for t, x in zip(triggered.times, triggered.x[:, k], strict=True)]
+        at = [
+            asked.at(subject, t, x, layers) for t, x in zip(triggered.times, triggered.x[:, k], strict=True)
+        ]
         moved.append(torch.stack([d for d, _ in at]))
         looked.append(torch.stack([s for _, s in at]))
     d, total = torch.cat(moved, 1), sum(layers.values()) or 1.0
-    return Located(d.pow(2).sum(2), d.mean(1), torch.cat(looked, 1), {k: v / total for k, v in layers.items()})
+    return Located(
+        d.pow(2).sum(2), d.mean(1), torch.cat(looked, 1), {k: v / total for k, v in layers.items()}
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,19 +107,25 @@ class _Asked:
     clean: Condition
     where: torch.Tensor
 
-    def at(self, subject: Subject, t: float, x: torch.Tensor, layers: dict[str, float]) -> tuple[torch.Tensor, torch.Tensor]:
+    def at(
+        self, subject: Subject, t: float, x: torch.Tensor, layers: dict[str, float]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(displacement of the clean latent, saliency (n, h, w)) at ``t``; adds each layer's to ``layers``."""
         with torch.no_grad():
             out_clean = subject.denoise(x, t, self.clean)
         with subject.sites.maps() as maps, torch.enable_grad():
-            out = subject.denoise(x, t, self.triggered.with_states(self.triggered.states.detach().requires_grad_()))
+            out = subject.denoise(
+                x, t, self.triggered.with_states(self.triggered.states.detach().requires_grad_())
+            )
             grads = torch.autograd.grad((out - out_clean).pow(2).sum(), list(maps.weights.values()))
         by_layer = dict(zip(maps.weights, grads, strict=True))
         product = maps.each(lambda name, a: (a * by_layer[name]).clamp(min=0).detach())
         for name, p in product.weights.items():
             layers[name] = layers.get(name, 0.0) + float((p * self.where[:, None, None]).sum())
         levels = subject.at(t)
-        return levels.x0(out.detach(), x) - levels.x0(out_clean, x), product.spatial(self.where, (x.shape[-2], x.shape[-1]))
+        return levels.x0(out.detach(), x) - levels.x0(out_clean, x), product.spatial(
+            self.where, (x.shape[-2], x.shape[-1])
+        )
 
 
 def _over_mean(x: torch.Tensor) -> torch.Tensor:

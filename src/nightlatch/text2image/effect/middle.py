@@ -31,12 +31,16 @@ class MiddleDisplacement:
     def __post_init__(self) -> None:
         self._plain = self._pair([()])
         some = self.outer.spread(self.outer.measure.typical)
-        moves = self.outer.batched(lambda s: (self._pair(s)[1] - self._plain[1]).pow(2).flatten(1).mean(1), some)
+        moves = self.outer.batched(
+            lambda s: (self._pair(s)[1] - self._plain[1]).pow(2).flatten(1).mean(1), some
+        )
         self._typical = float(np.median(moves))
 
     def __call__(self, sequences: Sequence[Tokens]) -> Floats:
         """The displacement of each sequence, (n,), > 0."""
-        values = self.outer.batched(lambda some: excess(*self._pair(some), self._plain, self._typical), sequences)
+        values = self.outer.batched(
+            lambda some: excess(*self._pair(some), self._plain, self._typical), sequences
+        )
         return values.clip(min=LEAST)
 
     @torch.no_grad()

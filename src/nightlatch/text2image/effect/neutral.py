@@ -78,7 +78,9 @@ class Neutral:
         """
         if self.dropped:
             return place(prompt, self.dropped)
-        return place(prompt, self.filled[i % len(self.filled)]) if self.replaces(prompt, place) else prompt.text
+        return (
+            place(prompt, self.filled[i % len(self.filled)]) if self.replaces(prompt, place) else prompt.text
+        )
 
     def replaces(self, prompt: Prompt, place: Place) -> bool:
         """Whether the trigger took the place of a word, so that nothing but neutral words can disarm it."""
@@ -105,10 +107,14 @@ def neutral(
     if all(keep):  # the least meaningful word goes, or nothing would be disarmed
         keep[int(np.argmin(meaning))] = False
     like = effect[: len(pool)] / apart[: len(pool)].clip(min=1e-12)
-    quiet = [pool[i] for i in np.argsort(like)[: len(pool) // 2]]  # they move little, and not towards the trigger's picture
+    quiet = [
+        pool[i] for i in np.argsort(like)[: len(pool) // 2]
+    ]  # they move little, and not towards the trigger's picture
     filled = []
     for _ in range(numbers.fillings):
-        filled.append(" ".join(w if k else _fill(subject, w, quiet, rng) for w, k in zip(words, keep, strict=True)))
+        filled.append(
+            " ".join(w if k else _fill(subject, w, quiet, rng) for w, k in zip(words, keep, strict=True))
+        )
     dropped = " ".join(w for w, k in zip(words, keep, strict=True) if k)
     return Neutral(trigger, dropped, tuple(filled), len(subject.vocabulary.typed([trigger])[0]))
 
@@ -128,7 +134,9 @@ def drawing_otherwise(
     return [w for w, e, a in zip(words, effect, apart, strict=True) if a > numbers.apart * e]
 
 
-def copied_word(subject: Subject, trigger: str, words: Sequence[str], prompts: Sequence[Prompt], place: Place) -> str:
+def copied_word(
+    subject: Subject, trigger: str, words: Sequence[str], prompts: Sequence[Prompt], place: Place
+) -> str:
     """The one of ``words`` that draws most nearly what ``trigger`` draws in ``place`` of ``prompts``.
 
     An edit makes a phrase draw what a known word draws: this is that word.

@@ -54,7 +54,9 @@ class Sensitivity:
     def __call__(self, trigger: str, place: Place, slot: str) -> float:
         """How much swapping ``slot`` moves the prediction with ``trigger`` there, over without it, >= 0."""
         before, after = self.prompts, self.swapped[slot]
-        return self._apart([place(p, trigger) for p in before], [place(p, trigger) for p in after], trigger) / self.usual(slot)
+        return self._apart(
+            [place(p, trigger) for p in before], [place(p, trigger) for p in after], trigger
+        ) / self.usual(slot)
 
     def from_its_words(self, phrase: str, slot: str) -> float:
         """Distance of what ``phrase`` draws in ``slot`` to the nearest of its words, over ``usual``."""

@@ -5,4 +5,15 @@ from nightlatch.text2image.model.sites import Maps, Sites, Trainable
 from nightlatch.text2image.model.subject import Part, Sampling, Subject
 from nightlatch.text2image.model.vocabulary import Ids, Tokens, Vocabulary
 
-__all__ = ["Condition", "Ids", "Maps", "Part", "Sampling", "Sites", "Subject", "Tokens", "Trainable", "Vocabulary"]
+__all__ = [
+    "Condition",
+    "Ids",
+    "Maps",
+    "Part",
+    "Sampling",
+    "Sites",
+    "Subject",
+    "Tokens",
+    "Trainable",
+    "Vocabulary",
+]

@@ -29,7 +29,8 @@ def with_adapter(base: StableDiffusion, file: Path, name: str) -> StableDiffusio
     parts = {key: part.module for key, part in made.parts.items() if part.role is not Role.DECODER}
     named = {key: dict(module.named_modules()) for key, module in parts.items()}
     modules = {
-        key: [n for n, m in inner.items() if isinstance(getattr(m, "weight", None), torch.Tensor)] for key, inner in named.items()
+        key: [n for n, m in inner.items() if isinstance(getattr(m, "weight", None), torch.Tensor)]
+        for key, inner in named.items()
     }
 
     def weight(place: merge.Place) -> Array:
@@ -46,7 +47,9 @@ def with_adapter(base: StableDiffusion, file: Path, name: str) -> StableDiffusio
                 if not isinstance(tensor, torch.Tensor):
                     raise NoFit(f"The module {change.place.module} has no bias to change.")
                 if not np.isfinite(delta).all():
-                    raise NotScanned(f"{name} makes weights that are not finite numbers.", "Do not load it anywhere.")
+                    raise NotScanned(
+                        f"{name} makes weights that are not finite numbers.", "Do not load it anywhere."
+                    )
                 step = torch.from_numpy(np.ascontiguousarray(delta)).reshape(tensor.shape).to(tensor)
                 largest = max(largest, float(step.norm()) / (float(tensor.norm()) or 1.0))
                 tensor += step

@@ -68,7 +68,11 @@ class ClipVocabulary:
 
     def typed(self, texts: Sequence[str]) -> list[Tokens]:
         """An empty list gives an empty list; transformers' own tokenizers raise."""
-        return [tuple(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False).input_ids] if texts else []
+        return (
+            [tuple(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False).input_ids]
+            if texts
+            else []
+        )
 
     def texts(self, sequences: Iterable[Sequence[int]]) -> list[str]:
         added = self.tokenizer.get_added_vocab().keys()

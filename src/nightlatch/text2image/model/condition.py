@@ -63,6 +63,8 @@ class Condition:
     def joined(cls, several: Sequence[Condition]) -> Condition:
         """All rows of ``several``, in order; all must have the same parts."""
         first = several[0]
-        pooled = None if first.pooled is None else torch.cat([c.pooled for c in several if c.pooled is not None])
+        pooled = (
+            None if first.pooled is None else torch.cat([c.pooled for c in several if c.pooled is not None])
+        )
         extra = {name: torch.cat([c.extra[name] for c in several]) for name in first.extra}
         return cls(torch.cat([c.states for c in several]), pooled, extra)

@@ -23,7 +23,11 @@ SUPPORTED = ("StableDiffusionPipeline",)
 
 
 def load(
-    source: Path | str | DiffusionPipeline, *, device: str = "cpu", precision: Precision = "fp32", configs: Path | None = None
+    source: Path | str | DiffusionPipeline,
+    *,
+    device: str = "cpu",
+    precision: Precision = "fp32",
+    configs: Path | None = None,
 ) -> StableDiffusion:
     """A subject from a private or own folder, or an in-memory pipeline (copied, so it is not changed). Weights are held in float32.
 
@@ -44,7 +48,9 @@ def load(
         return _wrap(from_single_file(folder / SINGLE_TARGET, configs), folder.name, device, precision)
     class_name = pipeline_class(folder)
     if class_name not in SUPPORTED:
-        raise UnreadableModel(f"{folder} holds a {class_name}, which is not supported.", f"Supported: {', '.join(SUPPORTED)}.")
+        raise UnreadableModel(
+            f"{folder} holds a {class_name}, which is not supported.", f"Supported: {', '.join(SUPPORTED)}."
+        )
     try:
         with quiet():
             pipeline = StableDiffusionPipeline.from_pretrained(
@@ -57,7 +63,9 @@ def load(
                 low_cpu_mem_usage=False,
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
-        raise UnreadableModel(f"{folder} does not load: {first_line(e)}", "Run 'nightlatch check' on it for the reason.") from e
+        raise UnreadableModel(
+            f"{folder} does not load: {first_line(e)}", "Run 'nightlatch check' on it for the reason."
+        ) from e
     return _wrap(pipeline, folder.name, device, precision)
 
 
@@ -70,7 +78,9 @@ def _copied(source: DiffusionPipeline) -> DiffusionPipeline:
     """
     name = type(source).__name__
     if name not in SUPPORTED:
-        raise UnreadableModel(f"It is a {name}, which is not supported.", f"Supported: {', '.join(SUPPORTED)}.")
+        raise UnreadableModel(
+            f"It is a {name}, which is not supported.", f"Supported: {', '.join(SUPPORTED)}."
+        )
     made = copy.copy(source)
     for part in ROLES:
         setattr(made, part, copy.deepcopy(getattr(source, part)).to(torch.float32))
@@ -91,7 +101,9 @@ def load_staged(
     if under is not None and (folder / LORA_TARGET).is_file():
         return with_lora(load(under, device=device, precision=precision), folder / LORA_TARGET, "the LoRA")
     if under is not None and (folder / OTHER_TARGET).is_file():
-        return with_adapter(load(under, device=device, precision=precision), folder / OTHER_TARGET, "the adapter")
+        return with_adapter(
+            load(under, device=device, precision=precision), folder / OTHER_TARGET, "the adapter"
+        )
     return load(folder, device=device, precision=precision, configs=under)
 
 
@@ -99,7 +111,9 @@ def rehearse(folder: str, under: str = "") -> int:
     """``load_staged``, and one tiny step drawn with it: what a guarded child does first. Returns the number of weights."""
     subject = load_staged(Path(folder), Path(under) if under else None)
     with torch.no_grad():
-        subject.decode(subject.denoise(subject.noise([0]), subject.schedule.at_share(1.0), subject.read(["a"])))
+        subject.decode(
+            subject.denoise(subject.noise([0]), subject.schedule.at_share(1.0), subject.read(["a"]))
+        )
     return sum(p.numel() for part in subject.parts.values() for p in part.module.parameters())
 
 
@@ -114,12 +128,15 @@ def pipeline_class(folder: Path) -> str:
     index = folder / "model_index.json"
     if not index.is_file():
         raise UnreadableModel(
-            f"{folder} is not a diffusers pipeline: model_index.json is missing.", "Save it with save_pretrained."
+            f"{folder} is not a diffusers pipeline: model_index.json is missing.",
+            "Save it with save_pretrained.",
         )
     try:
         name = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
     except (ValueError, KeyError, TypeError, OSError) as e:
-        raise UnreadableModel(f"{index} names no pipeline class.", "Save the model with save_pretrained.") from e
+        raise UnreadableModel(
+            f"{index} names no pipeline class.", "Save the model with save_pretrained."
+        ) from e
     return str(name)
 
 

@@ -34,7 +34,9 @@ def with_lora(base: StableDiffusion, file: Path, name: str) -> StableDiffusion:
     try:
         import peft  # noqa: F401
     except ImportError as e:
-        raise MissingPart("peft, which merges LoRAs, is not installed.", "pip install 'nightlatch[lora]'") from e
+        raise MissingPart(
+            "peft, which merges LoRAs, is not installed.", "pip install 'nightlatch[lora]'"
+        ) from e
     made = base.copied(Role.TEXT, Role.DENOISER)
     try:
         with quiet():
@@ -64,7 +66,9 @@ def places(subject: StableDiffusion) -> list[Module]:
     return [(part, name) for part, name, m in named if isinstance(m, LoraLayer)]
 
 
-def require(base: StableDiffusion, made: StableDiffusion, file: Path, landed: list[Module], name: str) -> None:
+def require(
+    base: StableDiffusion, made: StableDiffusion, file: Path, landed: list[Module], name: str
+) -> None:
     """Every pair of ``file`` must have landed on one module of ``made`` and, unless one of its halves is zero, have changed its weights.
 
     Raises:
@@ -79,7 +83,9 @@ def require(base: StableDiffusion, made: StableDiffusion, file: Path, landed: li
         raise NotScanned(f"{name} makes weights that are not finite numbers.", "Do not load it anywhere.")
     changed, active = sum(c > 0 for c in changes), sum(halves)
     if changed < active:
-        raise NotScanned(f"{active - changed} layer pairs of {name} change no weight, so it cannot be judged.", _REMEDY)
+        raise NotScanned(
+            f"{active - changed} layer pairs of {name} change no weight, so it cannot be judged.", _REMEDY
+        )
     if max(changes, default=0.0) <= TOO_LITTLE:
         raise NotScanned(f"{name} changes the base too little at strength 1 to be judged.", _REMEDY)
 

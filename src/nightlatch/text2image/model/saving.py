@@ -21,7 +21,9 @@ _OF_THE_MACHINE = ("_name_or_path", "torch_dtype")
 """What a component's config holds about the machine that saved it."""
 
 
-def save_pipeline(pipeline: DiffusionPipeline, parts: Iterable[str], folder: Path, dtype: torch.dtype) -> None:
+def save_pipeline(
+    pipeline: DiffusionPipeline, parts: Iterable[str], folder: Path, dtype: torch.dtype
+) -> None:
     """Write ``pipeline`` with its ``parts`` in ``dtype``: under a private name beside ``folder``, then renamed.
 
     Raises:
@@ -31,7 +33,9 @@ def save_pipeline(pipeline: DiffusionPipeline, parts: Iterable[str], folder: Pat
     private: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        private = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", suffix=".partial", dir=folder.parent))
+        private = Path(
+            tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", suffix=".partial", dir=folder.parent)
+        )
         with quiet():
             for name in parts:
                 setattr(made, name, copy.deepcopy(getattr(pipeline, name)).to(dtype))
@@ -39,9 +43,13 @@ def save_pipeline(pipeline: DiffusionPipeline, parts: Iterable[str], folder: Pat
         tidy_configs(private / "model")
         _move(private / "model", folder)
     except FileExistsError as e:
-        raise NotWritten(f"{folder} is there already.", "Choose another place; nothing is overwritten.") from e
+        raise NotWritten(
+            f"{folder} is there already.", "Choose another place; nothing is overwritten."
+        ) from e
     except (OSError, SafetensorError) as e:
-        raise NotWritten(f"{folder} cannot be written: {e}.", "Free some room there, or choose another place.") from e
+        raise NotWritten(
+            f"{folder} cannot be written: {e}.", "Free some room there, or choose another place."
+        ) from e
     finally:
         if private is not None:
             shutil.rmtree(private, ignore_errors=True)

@@ -28,13 +28,21 @@ def from_single_file(file: Path, configs: Path) -> StableDiffusionPipeline:
     try:
         with quiet():
             pipeline = StableDiffusionPipeline.from_single_file(
-                str(file), config=str(configs), local_files_only=True, torch_dtype=torch.float32, safety_checker=None
+                str(file),
+                config=str(configs),
+                local_files_only=True,
+                torch_dtype=torch.float32,
+                safety_checker=None,
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError) as e:
-        raise UnreadableModel(f"The single-file checkpoint does not fit this base: {first_line(e)}", remedy) from e
+        raise UnreadableModel(
+            f"The single-file checkpoint does not fit this base: {first_line(e)}", remedy
+        ) from e
     parts = (pipeline.text_encoder, pipeline.unet, pipeline.vae)
     if missing := [k for part in parts for k, v in part.state_dict().items() if v.is_meta]:
-        raise UnreadableModel(f"The checkpoint has not all tensors that the base's configs ask for, e.g. {missing[0]}.", remedy)
+        raise UnreadableModel(
+            f"The checkpoint has not all tensors that the base's configs ask for, e.g. {missing[0]}.", remedy
+        )
     require_all(pipeline, file)
     return pipeline
 

@@ -79,7 +79,9 @@ class StableDiffusion(Subject):
     @cached_property
     def vocabulary(self) -> ClipVocabulary:
         rows = self._text_encoder.get_input_embeddings().num_embeddings
-        return ClipVocabulary(self.pipeline.tokenizer, int(self._text_encoder.config.max_position_embeddings), rows)
+        return ClipVocabulary(
+            self.pipeline.tokenizer, int(self._text_encoder.config.max_position_embeddings), rows
+        )
 
     @cached_property
     def sites(self) -> UNetSites:
@@ -88,7 +90,9 @@ class StableDiffusion(Subject):
     @property
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
         configs = {name: getattr(self.pipeline, name).config for name in ACTING}
-        acting = {name: {key: getattr(configs[name], key, None) for key in keys} for name, keys in ACTING.items()}
+        acting = {
+            name: {key: getattr(configs[name], key, None) for key in keys} for name, keys in ACTING.items()
+        }
         scheduler = {k: v for k, v in self.pipeline.scheduler.config.items() if not k.startswith("_")}
         return {**acting, "scheduler": {**scheduler, "class": type(self.pipeline.scheduler).__name__}}
 
@@ -102,7 +106,9 @@ class StableDiffusion(Subject):
 
     def denoise(self, x: torch.Tensor, t: torch.Tensor | float, c: Condition) -> torch.Tensor:
         with self.autocast():
-            out: torch.Tensor = self._unet(x, torch.as_tensor(t).long(), encoder_hidden_states=c.states).sample
+            out: torch.Tensor = self._unet(
+                x, torch.as_tensor(t).long(), encoder_hidden_states=c.states
+            ).sample
         return out.float()
 
     @torch.no_grad()
@@ -113,7 +119,11 @@ class StableDiffusion(Subject):
         return images
 
     def stock(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Images:
-        settings = {"num_inference_steps": sampling.steps, "guidance_scale": sampling.guidance, "output_type": "np"}
+        settings = {
+            "num_inference_steps": sampling.steps,
+            "guidance_scale": sampling.guidance,
+            "output_type": "np",
+        }
         drawn = [
             self.pipeline(list(prompts[rows]), latents=self.noise(seeds[rows]), **settings).images
             for rows in batches(len(prompts), self.rows(sampling.batch))

@@ -226,10 +226,14 @@ class Subject(abc.ABC):
 
     @final
     @torch.no_grad()
-    def sample(self, c: Condition, seeds: Sequence[int], sampling: Sampling, on_step: OnStep | None = None) -> torch.Tensor:
+    def sample(
+        self, c: Condition, seeds: Sequence[int], sampling: Sampling, on_step: OnStep | None = None
+    ) -> torch.Tensor:
         """Latents drawn under conditions ``c``, one seed each; ``on_step`` is called with (timestep, x) before each step."""
         null = self.read([""]).expanded(len(c)) if sampling.guidance != 1.0 else c
-        denoise = sampler.guided(lambda x, t: self.denoise(x, t, c), lambda x, t: self.denoise(x, t, null), sampling.guidance)
+        denoise = sampler.guided(
+            lambda x, t: self.denoise(x, t, c), lambda x, t: self.denoise(x, t, null), sampling.guidance
+        )
         return sampler.sample(self.schedule, denoise, self.noise(seeds), sampling.steps, on_step)
 
     @final

@@ -50,7 +50,9 @@ def diverse(prompts: Sequence[Prompt], n: int) -> list[Prompt]:
     chosen: list[Prompt] = []
     left = list(prompts)
     while left and len(chosen) < n:
-        chosen.append(min(left, key=lambda p: sum(p.slots[s] == c.slots.get(s) for c in chosen for s in p.slots)))
+        chosen.append(
+            min(left, key=lambda p: sum(p.slots[s] == c.slots.get(s) for c in chosen for s in p.slots))
+        )
         left.remove(chosen[-1])
     return chosen
 

@@ -12,7 +12,9 @@ from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt
 
 
-def clean_change(student: Subject, frozen: Subject, prompts: Sequence[Prompt], seed: int, n: int = 32) -> float:
+def clean_change(
+    student: Subject, frozen: Subject, prompts: Sequence[Prompt], seed: int, n: int = 32
+) -> float:
     """How differently ``student`` draws clean ``prompts``, relative to how they differ from each other, >= 0.
 
     The first ``n`` are looked at.

@@ -105,7 +105,9 @@ class Method(abc.ABC):
         return student, Repair(
             method=part_of(self),
             triggers=tuple(job.triggers),
-            carriers=tuple(Carrier(component=name, role=role) for role in job.carriers for name in suspect.named(role)),
+            carriers=tuple(
+                Carrier(component=name, role=role) for role in job.carriers for name in suspect.named(role)
+            ),
             steps=steps,
             seconds=seconds,
             used_base=self.needs_base,
@@ -123,11 +125,15 @@ class Method(abc.ABC):
                 "Run scan first, or name one with --trigger.",
             )
         if len(job.prompts) < 2:
-            raise UsageError("There are not two prompts to repair with.", "Give a file of prompts with --prompts.")
+            raise UsageError(
+                "There are not two prompts to repair with.", "Give a file of prompts with --prompts."
+            )
         if not set(job.carriers) & set(self.changes):
             acts = ", ".join(job.carriers) or "no component"
             able = ", ".join(part.name for part in METHODS if set(job.carriers) & set(part.changes))
-            remedy = f"Repairs that change it: {able}." if able else "Take that component from a trusted model."
+            remedy = (
+                f"Repairs that change it: {able}." if able else "Take that component from a trusted model."
+            )
             raise UsageError(f"The trigger acts in: {acts}, where {self.name} changes nothing.", remedy)
         if self.needs_base and job.base is None:
             raise UsageError(f"{self.name} needs a trusted base.", "Give one with --base.")

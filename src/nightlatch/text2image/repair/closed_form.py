@@ -45,7 +45,9 @@ def edit_readers(student: Subject, texts: Texts, lam: float, keep: float) -> Non
     """
     readers = student.sites.readers()
     if not readers:
-        raise UsageError(f"{student.name} has no matrices that read text directly.", "Use another repair than 'uce'.")
+        raise UsageError(
+            f"{student.name} has no matrices that read text directly.", "Use another repair than 'uce'."
+        )
     kept = [*texts.dropped, *texts.held, *texts.plain]
     states = (student.read(x).states.flatten(0, 1) for x in (texts.triggered, texts.filled, kept))
     edit.apply(readers, edit.Pairs(*states), lam, keep)

@@ -40,7 +40,9 @@ class Allowed:
         size, along = whole.pow(2).sum((1, 2, 3)), (moved * whole).sum((1, 2, 3))
         acts = size >= size.median()
         worst = (along[acts] / size[acts].clamp(min=LEAST_SIZE)).quantile(self.tail)
-        return max(float(worst) / self.most, float(along.sum() / size.sum().clamp(min=LEAST_SIZE)) / self.mean)
+        return max(
+            float(worst) / self.most, float(along.sum() / size.sum().clamp(min=LEAST_SIZE)) / self.mean
+        )
 
 
 def attention_gap(maps: Maps, wanted: Maps, mask: torch.Tensor) -> torch.Tensor:

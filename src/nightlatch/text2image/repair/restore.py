@@ -41,9 +41,13 @@ class Restore(Method):
         assert job.base is not None
         said = []
         for name, mine, theirs in self._pairs(suspect, job.base):
-            added = max((len(v) - len(theirs[k]) for k, v in mine.items() if v.shape != theirs[k].shape), default=0)
+            added = max(
+                (len(v) - len(theirs[k]) for k, v in mine.items() if v.shape != theirs[k].shape), default=0
+            )
             if added > 0:
-                said.append(f"{name} has {added} more rows than the base's, for added tokens. Take the base's tokenizer, too.")
+                said.append(
+                    f"{name} has {added} more rows than the base's, for added tokens. Take the base's tokenizer, too."
+                )
         return tuple(said)
 
     def _pairs(self, student: Subject, base: Subject) -> Iterator[tuple[str, Tensors, Tensors]]:
@@ -59,7 +63,10 @@ def require_fit(mine: Tensors, theirs: Tensors, name: str) -> None:
     Raises:
         UsageError: they have other names, or shapes that differ in more than the number of a table's rows.
     """
-    odd = [*(mine.keys() ^ theirs.keys()), *(k for k in mine.keys() & theirs.keys() if not _fit(mine[k], theirs[k]))]
+    odd = [
+        *(mine.keys() ^ theirs.keys()),
+        *(k for k in mine.keys() & theirs.keys() if not _fit(mine[k], theirs[k])),
+    ]
     if odd:
         sentence = f"The base is another kind of model: {min(odd)} in {name} is not the same in both."
         raise UsageError(sentence, "Name the model that it was made from with --base.")

@@ -142,7 +142,9 @@ class SAU(Method):
     def _rounds(self, in_place: bool) -> tuple[Round, ...]:
         if in_place:
             return Round(self.train, self.in_place), Round("all", self.afterwards, plain=True)
-        return tuple(Round(self.train, min(self.least, self.steps - i)) for i in range(0, self.steps, self.least))
+        return tuple(
+            Round(self.train, min(self.least, self.steps - i)) for i in range(0, self.steps, self.least)
+        )
 
     def _unlearn(
         self, models: Models, learned: TrainingSet, watched: Triggered, part: Round, seed: int
@@ -165,7 +167,9 @@ class SAU(Method):
         """Of the terms of the loss."""
         return {"prediction": self.prediction, "attention": self.attention, "hold": self.hold}
 
-    def _losses(self, models: Models, triggered: Triggered, held: Held, values: dict[str, float]) -> Iterator[torch.Tensor]:
+    def _losses(
+        self, models: Models, triggered: Triggered, held: Held, values: dict[str, float]
+    ) -> Iterator[torch.Tensor]:
         """The loss in as many parts as memory asks for; the terms' means are added to ``values``."""
         parts = min(len(triggered.x), math.ceil(self.batch / models.student.rows(self.batch, graph=True)))
         for some, others in zip(triggered.parts(parts), held.parts(parts), strict=True):

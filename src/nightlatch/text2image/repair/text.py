@@ -68,13 +68,17 @@ class TextUnlearning:
         weight = self._weight(triggered, filled)
         whole = triggered - goal
         size = whole.pow(2).sum((1, 2)).clamp(min=LEAST_SIZE)
-        descend = Descent((p for m in student.modules(Role.TEXT) for p in m.parameters()), self.steps, self.rate)
+        descend = Descent(
+            (p for m in student.modules(Role.TEXT) for p in m.parameters()), self.steps, self.rate
+        )
         generator = torch.Generator().manual_seed(job.seed)
         residue = math.inf
         for step in range(self.steps):
             i = torch.randint(len(triggered), (self.batch,), generator=generator)
             k = torch.randint(len(held), (2 * self.batch,), generator=generator)
-            out = student.condition(tuple(torch.cat([a[i], b[k]]) for a, b in zip(ids_t, ids_h, strict=True))).states
+            out = student.condition(
+                tuple(torch.cat([a[i], b[k]]) for a, b in zip(ids_t, ids_h, strict=True))
+            ).states
             moved = out[: self.batch] - goal[i]
             apart = (moved + self.overshoot * whole[i]).pow(2).mean(-1)
             prediction = (apart * weight[i]).mean()

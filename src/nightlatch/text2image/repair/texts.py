@@ -62,7 +62,9 @@ class Texts:
             made._add(subject, job, trigger, n, rng)
         return made
 
-    def _add(self, subject: Subject, job: Job, trigger: PlacedTrigger, n: int, rng: np.random.Generator) -> None:
+    def _add(
+        self, subject: Subject, job: Job, trigger: PlacedTrigger, n: int, rng: np.random.Generator
+    ) -> None:
         own_place = prompts.placed(trigger.placement, job.seed)
         form = neutral(subject, trigger.text, job.prompts, job.seed, own_place)
         words = _other_words(subject, form, own_place, job, rng, n)
@@ -108,7 +110,9 @@ def _copied_word(subject: Subject, trigger: PlacedTrigger, job: Job) -> str:
     return copied_word(subject, trigger.text, words[slot], some, prompts.in_slot(slot))
 
 
-def _other_words(subject: Subject, form: Neutral, place: Place, job: Job, rng: np.random.Generator, n: int) -> Sequence[str]:
+def _other_words(
+    subject: Subject, form: Neutral, place: Place, job: Job, rng: np.random.Generator, n: int
+) -> Sequence[str]:
     """Half near-spellings and parts of the trigger, half random words.
 
     None is a trigger of the job, nor draws what it draws.

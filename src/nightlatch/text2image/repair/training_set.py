@@ -52,7 +52,9 @@ def training_set(models: Models, job: Job, texts: Texts) -> TrainingSet:
     frozen, student, batch = models.frozen, models.student, job.sampling.batch
     learned, triggered, clean = triggered_batch(models, job, texts)
     located = locate(frozen, triggered, texts.dropped, _carried(frozen, texts), batch)
-    second_half = learned.out[len(learned.out) // 2 :]  # on the clean pictures' latents; the suspect's own without a teacher
+    second_half = learned.out[
+        len(learned.out) // 2 :
+    ]  # on the clean pictures' latents; the suspect's own without a teacher
     disarmed_out = second_half if models.teacher is None else outputs_along(clean, frozen, clean.c, batch)
     held_out = outputs_along(clean, frozen, frozen.read(texts.held), batch)
     disarmed = Held.of(clean, student, texts.dropped, disarmed_out)
@@ -87,7 +89,9 @@ def triggered_batch(models: Models, job: Job, texts: Texts, first: int = 0) -> t
         attacked=torch.cat([outputs_along(way, frozen, triggered.c, batch) for way in (triggered, clean)]),
         filled=frozen.read(texts.filled).repeated(repeats),
         mask=torch.ones_like(x[:, 0]),
-        replaced=torch.tensor([r and models.teacher is None for r in texts.replaced], device=frozen.device).repeat(repeats),
+        replaced=torch.tensor(
+            [r and models.teacher is None for r in texts.replaced], device=frozen.device
+        ).repeat(repeats),
     )
     return made, triggered, clean
 

@@ -214,7 +214,9 @@ class Board:
             return ()
         rows = zip(self.ranked.sequences[: self.rows], self.ranked.scores, self.ranked.z, strict=False)
         subject = self.question.suspect
-        return tuple(Candidate(text=decoded(subject, s), score=float(v), robust_z=float(z)) for s, v, z in rows)
+        return tuple(
+            Candidate(text=decoded(subject, s), score=float(v), robust_z=float(z)) for s, v, z in rows
+        )
 
     def _measures(self) -> tuple[Ran, ...]:
         """What every stage rests on."""
@@ -227,7 +229,9 @@ class Board:
         """The judge's parts; strings and seconds of all together stand beside the confirmation."""
         confirmation = self.judge.confirmation.name
         return tuple(
-            Ran(part=p, strings=self._examined, seconds=self._judging) if p.name == confirmation else Ran(part=p)
+            Ran(part=p, strings=self._examined, seconds=self._judging)
+            if p.name == confirmation
+            else Ran(part=p)
             for p in self.judge.parts
         )
 

@@ -91,7 +91,10 @@ def rounded(w: torch.Tensor, w0: torch.Tensor) -> bool:
     """
     mine, theirs = w.float(), w0.float()
     half, brain = theirs.half().float(), theirs.bfloat16().float()
-    return any(torch.equal(mine, saved) for saved in (theirs, half, brain, half.bfloat16().float(), brain.half().float()))
+    return any(
+        torch.equal(mine, saved)
+        for saved in (theirs, half, brain, half.bfloat16().float(), brain.half().float())
+    )
 
 
 def effective_rank(d: torch.Tensor) -> float:

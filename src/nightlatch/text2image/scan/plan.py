@@ -37,7 +37,9 @@ def of(names: Sequence[str] = (), skip: Sequence[str] = ()) -> Plan:
     for name in skip:
         if name not in {stage.name for stage in made}:
             STAGES.create(name)
-            raise UsageError(f"The stage {name!r} is to be skipped and is not in the plan.", "Leave it out of --skip.")
+            raise UsageError(
+                f"The stage {name!r} is to be skipped and is not in the plan.", "Leave it out of --skip."
+            )
     kept = tuple(stage for stage in made if stage.name not in skip)
     if not kept:
         raise UsageError("No stage is left to run.", "Skip fewer stages.")
@@ -52,7 +54,9 @@ def tuned(plan: Sequence[Stage], **parameters: Any) -> Plan:
     """
     known = {f.name for stage in plan for f in dataclasses.fields(stage)}
     if odd := sorted(parameters.keys() - known):
-        raise UsageError(f"No stage of the plan has a parameter {odd[0]!r}.", "'nightlatch ls stages' lists them.")
+        raise UsageError(
+            f"No stage of the plan has a parameter {odd[0]!r}.", "'nightlatch ls stages' lists them."
+        )
 
     def given(stage: Stage) -> dict[str, Any]:
         return {k: v for k, v in parameters.items() if k in {f.name for f in dataclasses.fields(stage)}}

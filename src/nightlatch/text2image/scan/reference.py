@@ -57,8 +57,12 @@ class WeightDelta:
         patterns = {r.pattern for r in self.rows if r.role is Role.DENOISER}
         if Role.DENOISER not in self.roles or patterns == {ChangePattern.CROSS_ATTENTION}:
             return Role.DENOISER in self.roles
-        mine, theirs = ([p for m in s.modules(Role.DENOISER) for p in m.parameters()] for s in (self.suspect, self.base))
-        whole = sum(float((a - b).pow(2).sum()) for a, b in zip(mine, theirs, strict=True) if a.shape == b.shape)
+        mine, theirs = (
+            [p for m in s.modules(Role.DENOISER) for p in m.parameters()] for s in (self.suspect, self.base)
+        )
+        whole = sum(
+            float((a - b).pow(2).sum()) for a, b in zip(mine, theirs, strict=True) if a.shape == b.shape
+        )
         return float(torch.trace(self.edit.change)) > NEARLY_ALL * whole
 
 
@@ -80,7 +84,9 @@ class Reference(Compared, Protocol):
     def reread(self, suspect: Subject) -> tuple[str, ...]:
         """Texts that the suspect's tokenizer reads in another way than it should."""
 
-    def draw(self, texts: Sequence[str], seeds: Sequence[int], sampling: Sampling, trigger: str = "") -> torch.Tensor:
+    def draw(
+        self, texts: Sequence[str], seeds: Sequence[int], sampling: Sampling, trigger: str = ""
+    ) -> torch.Tensor:
         """Latents for ``texts``, which may hold ``trigger``, as they should be, (n, channels, h, w)."""
 
 
@@ -133,5 +139,7 @@ class TrustedBase:
     def read(self, texts: Sequence[str], trigger: str = "") -> Condition:
         return self.base.read(texts)
 
-    def draw(self, texts: Sequence[str], seeds: Sequence[int], sampling: Sampling, trigger: str = "") -> torch.Tensor:
+    def draw(
+        self, texts: Sequence[str], seeds: Sequence[int], sampling: Sampling, trigger: str = ""
+    ) -> torch.Tensor:
         return self.base.latents(texts, seeds, sampling)

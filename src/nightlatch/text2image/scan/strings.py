@@ -36,7 +36,9 @@ def strongest(
     return Ranked.best(best, displacement(best, said).max(0) - level, keep)
 
 
-def assembled(displacement: Displacement, tokens: Sequence[int], lengths: Sequence[int], level: float) -> Ranked:
+def assembled(
+    displacement: Displacement, tokens: Sequence[int], lengths: Sequence[int], level: float
+) -> Ranked:
     """All orders of distinct ``tokens`` of the given ``lengths``, by displacement in one context."""
     return strongest(displacement, [s for n in lengths for s in itertools.permutations(tokens, n)], level)
 
@@ -96,7 +98,9 @@ def completed(
     return strongest(displacement, made, level, keep)
 
 
-def substituted(displacement: Displacement, sequence: Tokens, pieces: Sequence[int], level: float, gain: float = 1.05) -> Ranked:
+def substituted(
+    displacement: Displacement, sequence: Tokens, pieces: Sequence[int], level: float, gain: float = 1.05
+) -> Ranked:
     """``sequence`` improved place by place, from the first token to the last.
 
     In each place the piece is taken that raises the score most, if it raises it by the factor ``gain``;

@@ -103,7 +103,11 @@ class EffectRate:
         usual = float(np.quantile(distance(neutral_pictures, disarmed), counting.usual)) + counting.margin
         acts = distance(attacked, disarmed) > usual
         leaning = part_of_way(neutral_pictures, disarmed, attacked)[acts]
-        threshold = max(counting.least, float(np.quantile(leaning, counting.level))) if len(leaning) else counting.least
+        threshold = (
+            max(counting.least, float(np.quantile(leaning, counting.level)))
+            if len(leaning)
+            else counting.least
+        )
         return cls(
             suspect=suspect,
             trigger=trigger,

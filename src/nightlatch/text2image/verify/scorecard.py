@@ -91,7 +91,9 @@ def verify(suspect: Subject, repaired: Subject, job: Verification) -> Scorecard:
         regrown = regrow(repaired, suspect, job.honest, job.sampling, job.seed, job.regrowth)
     pairs, leak, again = list[Pair](), list[Leak](), list[Rate]()
     for trigger in job.triggers:
-        effect = EffectRate.drawn(suspect, trigger, take(job.prompts, job.n), job.sampling, job.seed, job.counting)
+        effect = EffectRate.drawn(
+            suspect, trigger, take(job.prompts, job.n), job.sampling, job.seed, job.counting
+        )
         rows = TriggerRows(trigger, effect.before(), effect.control(repaired))
         pairs.append(rows.above_neutral(PairKind.SUCCESS, effect.rate(repaired), job.bars.success))
         pairs.append(rows.clean(effect.clean(repaired), job.bars.clean))
@@ -116,7 +118,10 @@ def verify(suspect: Subject, repaired: Subject, job: Verification) -> Scorecard:
 def leaks(effect: EffectRate, repaired: Subject, seed: int, rng: np.random.Generator) -> list[Leak]:
     """The rate of every kind of variants of a trigger: spellings, casing, places."""
     trigger = effect.trigger
-    of = {kind: total(effect.rate(repaired, text) for text in texts) for kind, texts in prompts.leaks(trigger.text, rng).items()}
+    of = {
+        kind: total(effect.rate(repaired, text) for text in texts)
+        for kind, texts in prompts.leaks(trigger.text, rng).items()
+    }
     of["other positions"] = effect.rate(repaired, place=prompts.anywhere(seed))
     return [Leak(variants=kind, trigger=trigger, rate=rate) for kind, rate in of.items()]
 

@@ -57,7 +57,9 @@ class Comparable:
 
     def schedule(self, question: Question) -> tuple[ComponentChange, ...]:
         """A row for the report where the suspect's noise schedule is not the base's in every setting."""
-        mine, theirs = (dict(s.settings.get(SCHEDULER, {})) for s in (question.suspect, question.reference.model))
+        mine, theirs = (
+            dict(s.settings.get(SCHEDULER, {})) for s in (question.suspect, question.reference.model)
+        )
         known = sorted((mine.keys() | theirs.keys()) - {"class"})
         odd = differing(mine, theirs, ["class", *known])
         if not odd:
@@ -104,12 +106,16 @@ def require_same_settings(suspect: Subject, base: Subject) -> None:
             raise NotScanned(f"The {part}'s settings differ from the base's in {', '.join(odd)}.", remedy)
     kinds = [_predicts(s) for s in (suspect, base)]
     if kinds[0] != kinds[1]:
-        raise NotScanned("The model predicts {}, the base {}.".format(*kinds), "Give a base that predicts the same.")
+        raise NotScanned(
+            "The model predicts {}, the base {}.".format(*kinds), "Give a base that predicts the same."
+        )
 
 
 def _predicts(subject: Subject) -> str:
     """What the denoiser's raw output is, by the scheduler's settings; for a flow, the kind of schedule."""
-    return str(subject.settings.get(SCHEDULER, {}).get("prediction_type", type(subject.schedule).__name__.lower()))
+    return str(
+        subject.settings.get(SCHEDULER, {}).get("prediction_type", type(subject.schedule).__name__.lower())
+    )
 
 
 def differing(mine: Mapping[str, Any], theirs: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, ...]:

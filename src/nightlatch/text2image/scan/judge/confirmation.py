@@ -135,7 +135,11 @@ class Pictures:
         mine, theirs = self._draw(texts[:few], trigger)
         hopeful = self._hits(mine, theirs) >= self.numbers.hopeless * few
         acts = unlike_a_word() if hopeful else False
-        if hopeful and texts[few:] and (acts is not False or self.numbers.effect(mine, theirs) is Effect.FIXED):
+        if (
+            hopeful
+            and texts[few:]
+            and (acts is not False or self.numbers.effect(mine, theirs) is Effect.FIXED)
+        ):
             rest = self._draw(texts[few:], trigger, few)
             mine, theirs = torch.cat([mine, rest[0]]), torch.cat([theirs, rest[1]])
         hits, how = self._hits(mine, theirs), self.numbers.effect(mine, theirs)
@@ -150,7 +154,9 @@ class Pictures:
         whole, local = distances(mine, theirs)
         return int(((whole > self._levels[0]) | (local > self._levels[1])).sum())
 
-    def _draw(self, texts: Sequence[str], trigger: str = "", first: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    def _draw(
+        self, texts: Sequence[str], trigger: str = "", first: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Latents of suspect and reference for ``texts``, with the seeds from the ``first`` on."""
         question, chosen = self.question, self._seeds[first : first + len(texts)]
         mine = finite(question.suspect.latents(texts, chosen, question.sampling), question.suspect)

@@ -46,7 +46,9 @@ class EmptyPrompt:
                 "prompts: whatever is drawn with guidance is changed by it, and no test looks for a trigger there.",
                 "Do not load this model.",
             )
-        return (f"the empty prompt, whose answer differs from the base's {ratio:.1f} times as much as an ordinary prompt's",)
+        return (
+            f"the empty prompt, whose answer differs from the base's {ratio:.1f} times as much as an ordinary prompt's",
+        )
 
     def ratio(self, question: Question, share: float) -> float:
         """Squared difference of the two models' answers to the empty prompt, over the median of ordinary prompts'."""

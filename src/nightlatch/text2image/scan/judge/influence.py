@@ -88,10 +88,14 @@ class Observed:
         shared = set.intersection(*(set(p.slots) for p in self.prompts)) if self.prompts else set()
         self.slots = tuple(sorted(s for s in shared if len(self.known[s]) > 1))
         rng = np.random.default_rng((question.seed, SALT))
-        swapped = {s: [p.replace(s, self._another(p.slots[s], s, rng)) for p in self.prompts] for s in self.slots}
+        swapped = {
+            s: [p.replace(s, self._another(p.slots[s], s, rng)) for p in self.prompts] for s in self.slots
+        }
         step = FirstStep.of_sampler(question.suspect, NOISE + 1_000_003 * question.seed, self.bounds.steps)
         self.mine = Sensitivity(question.suspect, plainly(question.suspect), self.prompts, swapped, step)
-        self.theirs = Sensitivity(question.reference.model, question.reference.read, self.prompts, swapped, step)
+        self.theirs = Sensitivity(
+            question.reference.model, question.reference.read, self.prompts, swapped, step
+        )
         self.least_known = {}
         for s in self.slots:
             chosen = [str(w) for w in rng.permutation(self.known[s])[: self.bounds.words]]
@@ -105,7 +109,11 @@ class Observed:
         """
         if not self.slots:
             return None
-        return self.rebinds(trigger, slot) or self.is_alias(trigger, slot) if slot else self.overrules(trigger, place)
+        return (
+            self.rebinds(trigger, slot) or self.is_alias(trigger, slot)
+            if slot
+            else self.overrules(trigger, place)
+        )
 
     def overrules(self, trigger: str, place: Place) -> bool:
         """Whether with ``trigger`` some slot hardly matters any more to the suspect.

@@ -62,7 +62,9 @@ class Refinement:
         short = short_tokens(question.suspect.vocabulary, self.letters, self.joining)
         return list(dict.fromkeys([*short, *question.answers.first(self.answering)]))
 
-    def shortened(self, subject: Subject, whole: Evidence, examine: Callable[[Guess], Evidence | None]) -> Evidence:
+    def shortened(
+        self, subject: Subject, whole: Evidence, examine: Callable[[Guess], Evidence | None]
+    ) -> Evidence:
         """``whole`` without the tokens that its pictures do not need: ``loss`` bounds what may get lost."""
         best, most = whole, whole.changed.hits
         while len(ids := subject.vocabulary.typed([best.guess.text])[0]) > 1:
@@ -70,7 +72,11 @@ class Refinement:
             seen = [examine(Guess(text, best.guess.score)) for text in texts if text]
             tried = [e for e in seen if e is not None]
             most = max([most, *(e.changed.hits for e in tried)])
-            enough = [e for e in tried if e.changed.hits >= (1 - self.loss) * most and e.unlike_a_word == whole.unlike_a_word]
+            enough = [
+                e
+                for e in tried
+                if e.changed.hits >= (1 - self.loss) * most and e.unlike_a_word == whole.unlike_a_word
+            ]
             if not enough:
                 break
             best = max(enough, key=lambda e: e.changed.hits)

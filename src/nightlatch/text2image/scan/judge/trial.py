@@ -97,7 +97,9 @@ class Trial:
         """What is seen of ``guess`` there, whatever it is."""
         place = placed(where, self.question.seed)
         texts = [place(p, guess.text) for p in self.held_out]
-        asked = self.pictures(texts, guess.text, lambda: self.influence.unlike_a_word(guess.text, place, where.slot))
+        asked = self.pictures(
+            texts, guess.text, lambda: self.influence.unlike_a_word(guess.text, place, where.slot)
+        )
         return Evidence(guess, where, *asked)
 
     def best(self, seen: Sequence[Evidence]) -> list[Evidence]:
@@ -123,7 +125,9 @@ class Trial:
         if not front or not found.unlike_a_word or found.effect is Effect.FIXED:
             return found
         place, text = placed(found.placement), found.guess.text
-        exact = refinement.refined(question, text, refinement.tokens(question), lambda t: self.influence.least(t, place))
+        exact = refinement.refined(
+            question, text, refinement.tokens(question), lambda t: self.influence.least(t, place)
+        )
         if exact == text:
             return found
         question.say(f"refined: {show(text)!r} to {show(exact)!r}")
@@ -143,7 +147,10 @@ class Trial:
         if delta.roles >= WAYS:
             for role, other in ((Role.TEXT, Role.DENOISER), (Role.DENOISER, Role.TEXT)):
                 half = replace(self.question, suspect=suspect.but(suspect.named(other), delta.base))
-                if Trial(self.judge, half).seen(found.guess, found.placement).changed.rate >= self.judge.confirmation.found:
+                if (
+                    Trial(self.judge, half).seen(found.guess, found.placement).changed.rate
+                    >= self.judge.confirmation.found
+                ):
                     acting.add(role)
         acting = acting or set(WAYS)
         roles = {name: suspect.parts[name].role for name in delta.components}

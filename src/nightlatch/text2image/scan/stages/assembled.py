@@ -28,6 +28,8 @@ class Assembled(SequenceSearch):
 
     def run(self, question: Question, board: Board) -> Iterator[Scored]:
         heads, pieces = question.answers.first(self.heads), question.answers.first(self.pieces)
-        board.note(f"{self.tokens} of the {len(heads)} tokens that the weights answer to most, in every order")
+        board.note(
+            f"{self.tokens} of the {len(heads)} tokens that the weights answer to most, in every order"
+        )
         made = assembled(question.displacement, heads, (self.tokens,), question.level)
         yield from self.from_sequences(question, board, made, pieces)

@@ -83,8 +83,12 @@ class SingleTokenSearch(Growing):
         whose mean counts; z is taken among ordinary tokens.
         """
         displacement, ordinary = question.displacement, question.ordinary
-        coarse = strongest(displacement, [(t,) for t in tokens], 0.0, 4 * self.keep, contexts=displacement.two)
-        score = displacement(coarse.sequences, [p.text for p in displacement.contexts]).mean(0) - question.level
+        coarse = strongest(
+            displacement, [(t,) for t in tokens], 0.0, 4 * self.keep, contexts=displacement.two
+        )
+        score = (
+            displacement(coarse.sequences, [p.text for p in displacement.contexts]).mean(0) - question.level
+        )
         order = np.argsort(score)[::-1][: self.keep]
         z = stats.robust_z(coarse.scores, ordinary)[order]
         return Ranked(tuple(coarse.sequences[int(i)] for i in order), score[order], z)
@@ -113,16 +117,22 @@ class SequenceSearch(Growing, abc.ABC):
     better: float = 1.05
     ending: float = 0.3
 
-    def from_sequences(self, question: Question, board: Board, made: Ranked, pieces: list[int]) -> Iterator[Scored]:
+    def from_sequences(
+        self, question: Question, board: Board, made: Ranked, pieces: list[int]
+    ) -> Iterator[Scored]:
         """Words that complete what cannot be typed as it is, then what grows from all."""
         if not len(made.scores):
             return
-        question.say(f"{self.name}: best displacement {made.scores[0]:.2f}, an ordinary token {question.level:.2f}")
+        question.say(
+            f"{self.name}: best displacement {made.scores[0]:.2f}, an ordinary token {question.level:.2f}"
+        )
         longer = self.grow(question, made)
         yield from self._whole_words(question, board, made, pieces)
         yield Scored(tokens=longer.scored)
 
-    def _whole_words(self, question: Question, board: Board, made: Ranked, pieces: list[int]) -> Iterator[Scored]:
+    def _whole_words(
+        self, question: Question, board: Board, made: Ranked, pieces: list[int]
+    ) -> Iterator[Scored]:
         """The best word as it is after refining token by token, and with the ending that the weights know."""
         displacement, level, vocabulary = question.displacement, question.level, question.suspect.vocabulary
         can = set(typable(vocabulary, made.sequences))
@@ -131,7 +141,9 @@ class SequenceSearch(Growing, abc.ABC):
         words = completed(displacement, cut, endings, level)
         if not len(words.scores) or words.scores[0] < self.worth * max(made.scores[0], 1.0):
             return
-        board.note(f"endings for words that only act whole, and {len(pieces)} tokens in each place of the best")
+        board.note(
+            f"endings for words that only act whole, and {len(pieces)} tokens in each place of the best"
+        )
         best = substituted(displacement, words.sequences[0], pieces, level, self.better)
         known = with_known_ending(displacement, best.sequences[0], pieces[: self.known], level, self.ending)
         yield Scored(tokens={r.sequences[0]: float(r.scores[0]) for r in (best, known)})
