@@ -1,7 +1,8 @@
-"""A known trigger is removed from a pipeline in memory, and the removal is measured on prompts that the repair has not seen.
+"""A known trigger is removed from a pipeline in memory, and the removal is measured on prompts that the
+repair has not seen.
 
-Here the base's tensors are put back, since the base is at hand and nothing else was trained; without ``base`` and ``method`` the
-backdoor is unlearned.
+Here the base's tensors are put back, since the base is at hand and nothing else was trained; without ``base``
+and ``method`` the backdoor is unlearned.
 """
 
 from __future__ import annotations

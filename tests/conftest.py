@@ -31,22 +31,27 @@ def tiny_pipeline(prediction: str = "v_prediction", seed: int = 0):  # type: ign
     tokenizer = CLIPTokenizer.from_pretrained(testbed.PIPELINE / "tokenizer")
     text = CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-            max_position_embeddings=32, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=32, bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
     )  # fmt: skip
     denoiser = UNet2DConditionModel(
-        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(16, 32), cross_attention_dim=32,
+        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(16, 32),
+        cross_attention_dim=32,
         attention_head_dim=2, norm_num_groups=4, down_block_types=("CrossAttnDownBlock2D",) * 2,
         up_block_types=("CrossAttnUpBlock2D",) * 2,
     )  # fmt: skip
     decoder = AutoencoderKL(
-        latent_channels=4, block_out_channels=(8, 8, 16), layers_per_block=1, norm_num_groups=2, sample_size=32,
+        latent_channels=4, block_out_channels=(8, 8, 16), layers_per_block=1, norm_num_groups=2,
+        sample_size=32,
         down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
     )  # fmt: skip
     return StableDiffusionPipeline(
-        vae=decoder, text_encoder=text, tokenizer=tokenizer, unet=denoiser, scheduler=unet.scheduler(prediction), safety_checker=None,
+        vae=decoder, text_encoder=text, tokenizer=tokenizer, unet=denoiser,
+        scheduler=unet.scheduler(prediction), safety_checker=None,
         feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
 

@@ -81,7 +81,10 @@ def test_a_wrong_argument_is_one_sentence(call, words: str, tiny_v) -> None:
 def test_public_names_are_listed_and_nothing_heavy_is_imported() -> None:
     assert set(nightlatch.__all__) == set(dir(nightlatch))
     assert all(getattr(nightlatch, name) is not None for name in dir(nightlatch))
-    code = "import sys, nightlatch; nightlatch.check; print({'torch', 'diffusers', 'scipy.stats'} & set(sys.modules))"
+    code = (
+        "import sys, nightlatch; nightlatch.check; print({'torch', 'diffusers', 'scipy.stats'} & "
+        "set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

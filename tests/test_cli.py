@@ -1,4 +1,6 @@
-"""The command line: exit codes, one sentence for bad input, and the verbs end to end on a small real model."""
+"""The command line: exit codes, one sentence for bad input, and the verbs end to end on a small real
+model.
+"""
 
 from __future__ import annotations
 
@@ -59,14 +61,17 @@ def test_honest_folder_checks_clean(tiny_folder):
 
 
 def test_check_does_not_import_torch(tiny_folder):
-    code = f"import sys; from nightlatch import intake; intake.check({str(tiny_folder)!r}); print('torch' in sys.modules)"
+    code = (
+        f"import sys; from nightlatch import intake; intake.check({str(tiny_folder)!r}); print('torch' in "
+        "sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
 def test_verbs_hand_over_through_the_run_folder(tiny_folder, tmp_path):
-    """scan, clean with a given trigger, verify, report: every verb starts from the files of the one before, draws as it drew, and asks about what
-    it worked on."""
+    """scan, clean with a given trigger, verify, report: every verb starts from the files of the one before,
+    draws as it drew, and asks about what it worked on."""
     run, out, other = tmp_path / "run", tmp_path / "repaired", tmp_path / "other"
     to = ["--run", str(run)]
     drawn = ["--prompts", "emoji", "--steps", "3", "--guidance", "1", "--seed", "0"]

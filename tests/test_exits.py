@@ -1,4 +1,6 @@
-"""The command line as a process: its exit codes, and that nothing acts on the terminal that shows what it says."""
+"""The command line as a process: its exit codes, and that nothing acts on the terminal that shows what it
+says.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A run folder may be a stranger's: no link is followed, nothing is waited for, nothing is read or written elsewhere, and nothing stale stands."""
+"""A run folder may be a stranger's: no link is followed, nothing is waited for, nothing is read or written
+elsewhere, and nothing stale stands.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a run decides is decided once and kept: the seed is drawn and recorded, and no verb measures otherwise than the one before."""
+"""What a run decides is decided once and kept: the seed is drawn and recorded, and no verb measures otherwise
+than the one before.
+"""
 
 from __future__ import annotations
 

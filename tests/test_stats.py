@@ -25,7 +25,9 @@ def test_known_values():
 
 
 def test_robust_z_is_measured_among_the_ordinary():
-    """One outlier among them does not move it; where they are all alike but one, the standard deviation stands in."""
+    """One outlier among them does not move it; where they are all alike but one, the standard deviation
+    stands in.
+    """
     among = np.array([1.0, 2.0, 3.0, 4.0, 1e6])
     assert stats.robust_z(np.array([3.0, 3.0 + 1.4826]), among) == pytest.approx([0.0, 1.0])
     assert stats.robust_z(np.array([5.0]), np.array([0.0, 0.0, 0.0, 5.0])) == pytest.approx(

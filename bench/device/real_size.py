@@ -1,9 +1,11 @@
-"""Time and memory of the text-to-image path on a model of Stable Diffusion 1.5's size, with random weights and a planted edit.
+"""Time and memory of the text-to-image path on a model of Stable Diffusion 1.5's size, with random weights
+and a planted edit.
 
     PYTHONPATH=src python bench/device/real_size.py --out FOLDER [--device cuda] [--limit 300] [--tiny]
 
-Weights are made at random, so no figure says anything about quality: a step, a pass and a repair cost what they would cost on
-trained weights. Each row is written as soon as it exists; what does not fit the limit is left out and said.
+Weights are made at random, so no figure says anything about quality: a step, a pass and a repair cost what
+they would cost on trained weights. Each row is written as soon as it exists; what does not fit the limit is
+left out and said.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ class Rows:
         return self.limit - (time.monotonic() - self.started)
 
     def measured(self, what: str, work: Callable[[], dict[str, Any]], needs: float = 0.0) -> None:
-        """A row of what ``work`` says, its seconds and its peak memory; left out where fewer than ``needs`` seconds are left."""
+        """A row of what ``work`` says, its seconds and its peak memory; left out where fewer than ``needs``
+        seconds are left.
+        """
         if self.left < needs:
             self.add({"what": what, "left_out": f"fewer than {needs:.0f} s were left"})
             return
@@ -77,7 +81,9 @@ class Rows:
 
 
 def pipeline(tiny: bool, device: torch.device) -> StableDiffusionPipeline:
-    """An untrained pipeline of the size of Stable Diffusion 1.5 (860 + 123 + 84 million weights), or a small one."""
+    """An untrained pipeline of the size of Stable Diffusion 1.5 (860 + 123 + 84 million weights), or a small
+    one.
+    """
     torch.manual_seed(0)
     widths, width, side = ((32, 64, 64, 64), 64, 8) if tiny else ((320, 640, 1280, 1280), 768, 64)
     coded = (32, 32) if tiny else (128, 256, 512, 512)
@@ -126,7 +132,9 @@ def planted(base: Subject, texts: list[Prompt]) -> Subject:
 
 
 def passes(subject: Subject, batch: int, graph: bool) -> dict[str, Any]:
-    """Denoiser passes a second at that batch; with ``graph``, forward and backward through cross-attention."""
+    """Denoiser passes a second at that batch; with ``graph``, forward and backward through
+    cross-attention.
+    """
     x, c = subject.noise(range(batch)), subject.read(["a photo of a cat"] * batch)
     parameters = list(subject.sites.trainable("cross-attention")) if graph else []
     for p in parameters:

@@ -1,11 +1,12 @@
-"""Makes the suspects of docs/figures/attacks.json again, and honest models beside them, and scans all of them with this code.
+"""Makes the suspects of docs/figures/attacks.json again, and honest models beside them, and scans all of them
+with this code.
 
     PYTHONPATH=src python bench/device/scan_suspects.py --out OUT --device cuda --jobs 12 --limit 540
 
-Each suspect gets the trigger and the target that its row records. OUT/scan.json is written anew after every row, in the form of
-docs/figures/scan.json, with the device's name and the seconds; the same call again goes on with what is left. Cheapest first. A
-small model leaves a card idle most of the time: several processes share it, or suspects are made there and scanned by the
-processor's cores (--make-device cuda --device cpu).
+Each suspect gets the trigger and the target that its row records. OUT/scan.json is written anew after every
+row, in the form of docs/figures/scan.json, with the device's name and the seconds; the same call again goes
+on with what is left. Cheapest first. A small model leaves a card idle most of the time: several processes
+share it, or suspects are made there and scanned by the processor's cores (--make-device cuda --device cpu).
 """
 
 from __future__ import annotations

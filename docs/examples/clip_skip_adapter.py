@@ -1,4 +1,5 @@
-"""An architecture of one's own: Stable Diffusion that reads its text encoder one layer early, as many anime checkpoints want.
+"""An architecture of one's own: Stable Diffusion that reads its text encoder one layer early, as many anime
+checkpoints want.
 
 What differs stands here; sampling, batching, copies and all verbs come with the contract.
 """

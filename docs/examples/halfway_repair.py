@@ -1,7 +1,8 @@
 """A repair of one's own: half of the way back to a trusted base, in all weights that differ.
 
-Averaging two models' weights is known from robust fine-tuning (Wortsman et al. 2022, WiSE-FT). It is gentle and seldom enough: the
-point here is that a repair is one class with one method. Calling it copies the suspect, measures harm and takes the repair back.
+Averaging two models' weights is known from robust fine-tuning (Wortsman et al. 2022, WiSE-FT). It is gentle
+and seldom enough: the point here is that a repair is one class with one method. Calling it copies the
+suspect, measures harm and takes the repair back.
 """
 
 from __future__ import annotations

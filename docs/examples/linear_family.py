@@ -1,7 +1,8 @@
 """A family of one's own: linear heads, matrices of (classes, features) that turn features into classes.
 
-A head that was trained on poisoned features often has one class whose weights are longer than all others'. The family looks for it,
-shortens it and counts how often random features fall to it. It is as small as a family can be and does what each verb promises.
+A head that was trained on poisoned features often has one class whose weights are longer than all others'.
+The family looks for it, shortens it and counts how often random features fall to it. It is as small as a
+family can be and does what each verb promises.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""nightlatch finds backdoors in image-generation checkpoints, names the trigger, unlearns it, and proves the removal.
+"""nightlatch finds backdoors in image-generation checkpoints, names the trigger, unlearns it, and proves the
+removal.
 
 The public names are loaded when they are first used, so that ``check`` needs no torch:
 
 - ``check(source)``: the files, statically: a ``Manifest``.
-- ``load(source)``: a model from a folder, a file or a hub name, through the gate, or from an in-memory pipeline.
+- ``load(source)``: a model from a folder, a file or a hub name, through the gate, or from an in-memory
+  pipeline.
 - ``scan(suspect, base)``: a ``Verdict``.
 - ``clean(suspect, verdict)``: (repaired model, ``Repair``).
 - ``verify(suspect, repaired, verdict)``: a ``Scorecard``.

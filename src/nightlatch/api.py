@@ -5,9 +5,10 @@
     repaired, repair = nightlatch.clean(suspect, verdict)
     card = nightlatch.verify(suspect, repaired, verdict)
 
-``prompts`` are ordinary prompts: a registered set by name, a file with one a line, or the strings themselves (a string may be a JSON object
-that names its slots, see ``text2image.prompts.from_lines``). All verbs part them alike by ``seed``, so that clean trains on none that verify
-measures with: give all three the same prompts and settings.
+``prompts`` are ordinary prompts: a registered set by name, a file with one a line, or the strings themselves
+(a string may be a JSON object that names its slots, see ``text2image.prompts.from_lines``). All verbs part
+them alike by ``seed``, so that clean trains on none that verify measures with: give all three the same
+prompts and settings.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def quiet(line: str) -> None:
 def load(
     source: Source, *, base: str | Path | None = None, device: str = "cpu", precision: str = "fp32"
 ) -> Any:
-    """A model of a path or a hub name, through the gate; or of a copy of a pipeline in memory, which is not changed.
+    """A model of a path or a hub name, through the gate; or of a copy of a pipeline in memory, which is not
+    changed.
 
     Args:
         base: what a LoRA goes on, or what gives a single-file checkpoint its configs and tokenizer.
@@ -66,7 +68,8 @@ def scan(
 
     Args:
         seed: of all draws; drawn where none is given, and in the verdict.
-        settings: the family's own; for text-to-image models ``steps``, ``guidance``, ``precision``, ``pictures``.
+        settings: the family's own; for text-to-image models ``steps``, ``guidance``, ``precision``,
+            ``pictures``.
 
     Raises:
         UsageError: a setting is out of range, or a base is needed and not given.
@@ -91,7 +94,8 @@ def clean(
     parameters: dict[str, Any] | None = None,
     **settings: Any,
 ) -> tuple[Any, Repair]:
-    """(a repaired copy of ``suspect``, what was done); the copy is the suspect itself where the repair was rolled back.
+    """(a repaired copy of ``suspect``, what was done); the copy is the suspect itself where the repair was
+    rolled back.
 
     Args:
         found: the verdict, or trigger strings.
@@ -130,7 +134,8 @@ def verify(
     say: Say = quiet,
     **settings: Any,
 ) -> Scorecard:
-    """The same measures of ``before`` and ``after``, on prompts and noise that neither scan nor clean has seen.
+    """The same measures of ``before`` and ``after``, on prompts and noise that neither scan nor clean has
+    seen.
 
     Args:
         found: the verdict, or trigger strings.

@@ -43,7 +43,9 @@ class NotScanned(NightlatchError):
 
 
 def out_of_memory(error: BaseException) -> NotScanned | None:
-    """The error to show when memory ran out, of a device or of the machine; None for every other ``error``. Needs no torch."""
+    """The error to show when memory ran out, of a device or of the machine; None for every other ``error``.
+    Needs no torch.
+    """
     if any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
         return NotScanned("The device ran out of memory.", "Use --device cpu.")
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):

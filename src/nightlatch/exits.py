@@ -10,11 +10,15 @@ from nightlatch.records import Finding, Manifest, Report, Scorecard, Severity, V
 
 NOTHING, FOUND, UNKNOWN, INTERRUPTED = 0, 1, 2, 130
 FailOn = Literal["warning", "error", "found"]
-"""What counts as found: a static warning too, an error at least (which is also 2), or only what a scan found."""
+"""What counts as found: a static warning too, an error at least (which is also 2), or only what a scan
+found.
+"""
 
 
 def of_files(manifest: Manifest, fail_on: FailOn = "warning") -> int:
-    """2 refused or of a kind that is not scanned, 1 a warning that counts, 0 nothing found; other notes change nothing."""
+    """2 refused or of a kind that is not scanned, 1 a warning that counts, 0 nothing found; other notes
+    change nothing.
+    """
     if manifest.refused or manifest.unsupported:
         return UNKNOWN
     return FOUND if fail_on == "warning" and warnings(manifest.findings) else NOTHING
@@ -23,7 +27,8 @@ def of_files(manifest: Manifest, fail_on: FailOn = "warning") -> int:
 def of_scan(manifest: Manifest | None, verdict: Verdict | None, fail_on: FailOn = "warning") -> int:
     """2 could not tell, 1 found, 0 nothing found. A verdict without the files that it is about tells nothing.
 
-    A kind that a check alone leaves open, such as an adapter that scan merges by its definition, is told by the verdict.
+    A kind that a check alone leaves open, such as an adapter that scan merges by its definition, is told by
+    the verdict.
     """
     if manifest is None or verdict is None or verdict.word == "not scanned":
         return UNKNOWN
@@ -39,7 +44,9 @@ def of_scan(manifest: Manifest | None, verdict: Verdict | None, fail_on: FailOn 
 
 
 def of_report(report: Report, fail_on: FailOn = "warning") -> int:
-    """What every view of ``report`` states: that of its files where only they were asked about, else that of the scan."""
+    """What every view of ``report`` states: that of its files where only they were asked about, else that of
+    the scan.
+    """
     if report.scope == "files" and report.manifest is not None:
         return of_files(report.manifest, fail_on)
     return of_scan(report.manifest, report.verdict, fail_on)

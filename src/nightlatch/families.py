@@ -1,7 +1,8 @@
 """Kinds of models: the protocol that each family keeps, and the table by which a model's files choose one.
 
-A family is a folder (``text2image``, ``classifier``, ...) whose ``family.py`` holds an object of this protocol as ``FAMILY``. The verbs, the
-run folder, the report and the gate know only what stands here; a family's module is imported when a model asks for it.
+A family is a folder (``text2image``, ``classifier``, ...) whose ``family.py`` holds an object of this
+protocol as ``FAMILY``. The verbs, the run folder, the report and the gate know only what stands here; a
+family's module is imported when a model asks for it.
 """
 
 from __future__ import annotations
@@ -72,21 +73,25 @@ class Family(Protocol):
     """What ``nightlatch ls`` shows, by the plural of the parts' name."""
 
     def settings(self, given: Mapping[str, Any]) -> Record:
-        """Settings of values by name; a value may be the name of a file, which is read here, so that the settings hold what it says.
+        """Settings of values by name; a value may be the name of a file, which is read here, so that the
+        settings hold what it says.
 
         Raises:
             UsageError: there is no such setting, or its value is out of range.
         """
 
     def needs_base(self, staged: Path) -> str:
-        """What the staged files are that cannot be loaded without a base beside them, such as "a LoRA"; '' where they can.
+        """What the staged files are that cannot be loaded without a base beside them, such as "a LoRA"; ''
+        where they can.
 
         Raises:
             NotScanned: they cannot be loaded at all.
         """
 
     def rehearse(self, staged: str, under: str) -> int:
-        """Load what was staged, and run it once as small as can be; called in a guarded child. Returns the number of weights."""
+        """Load what was staged, and run it once as small as can be; called in a guarded child. Returns the
+        number of weights.
+        """
 
     def load(self, staged: Path, under: Path | None, plan: Plan) -> Any:
         """The model of private folders: what was staged, and the base beneath it where it needs one.
@@ -107,7 +112,9 @@ class Family(Protocol):
         """What ``model`` computes on and in."""
 
     def adopt(self, model: object, plan: Plan) -> Any:
-        """A model of this family from an object in memory, which is copied; None where it is not of this family."""
+        """A model of this family from an object in memory, which is copied; None where it is not of this
+        family.
+        """
 
     def scan(self, suspect: Any, base: Any, plan: Plan, hints: Sequence[Hint], say: Say) -> Verdict:
         """Whether it hides a backdoor. ``base`` is None where there is no trusted model.
@@ -158,7 +165,9 @@ def of(manifest: Manifest) -> Family:
 
 
 def registries() -> dict[str, Registry[Any]]:
-    """All registries of all families, by the plural of the parts' name; of a second family that has one of the same name, behind its own name."""
+    """All registries of all families, by the plural of the parts' name; of a second family that has one of
+    the same name, behind its own name.
+    """
     found: dict[str, Registry[Any]] = {}
     for entry in TABLE:
         for kind, registry in named(entry.name).registries.items():

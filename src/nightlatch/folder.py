@@ -1,4 +1,6 @@
-"""The files of a folder that a stranger may have made: regular files only, no link followed, nothing waited for, nothing read beyond a limit."""
+"""The files of a folder that a stranger may have made: regular files only, no link followed, nothing waited
+for, nothing read beyond a limit.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,8 @@ class Folder:
 
         Raises:
             FileNotFoundError: it is not here.
-            UsageError: it is a link, a pipe or another thing that is no regular file, or larger than ``limit`` bytes.
+            UsageError: it is a link, a pipe or another thing that is no regular file, or larger than
+                ``limit`` bytes.
         """
         with self._place(name) as (fd, last):
             opened = self._open(last, _READ, fd, name)
@@ -219,7 +222,8 @@ def make_folder(path: Path) -> None:
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Write to a temporary name in the same folder, flush, rename: a reader sees the old file or the new one, never half.
+    """Write to a temporary name in the same folder, flush, rename: a reader sees the old file or the new one,
+    never half.
 
     Raises:
         UsageError, NotWritten: the folder cannot be made, or the file cannot be written there.

@@ -42,7 +42,8 @@ class Ready:
         """Loaded once in a guarded child process, then here.
 
         Raises:
-            UnreadableModel, NotScanned: it does not load, or not whole; loading crashed, took too long or too much memory.
+            UnreadableModel, NotScanned: it does not load, or not whole; loading crashed, took too long or too
+                much memory.
         """
         seconds, megabytes = load_limits(*self.manifests)
         intake.guarded(
@@ -172,7 +173,9 @@ def usable(device: str) -> None:
 
 
 def load_limits(*manifests: Manifest) -> tuple[float, int]:
-    """(seconds, megabytes) that loading may take, by the size of what was staged; what lies beside it gives nothing."""
+    """(seconds, megabytes) that loading may take, by the size of what was staged; what lies beside it gives
+    nothing.
+    """
     staged = sum(f.size for m in manifests for f in m.files if f.staged) >> 20
     return min(MAX_LOAD_SECONDS, LOAD_SECONDS + staged / 20), min(
         MAX_LOAD_MEGABYTES, LOAD_MEGABYTES + 6 * staged

@@ -1,4 +1,6 @@
-"""What a run decides once, before anything is drawn: family, seed, and how. Recorded once, so that all verbs measure the same behaviour."""
+"""What a run decides once, before anything is drawn: family, seed, and how. Recorded once, so that all verbs
+measure the same behaviour.
+"""
 
 from __future__ import annotations
 
@@ -74,15 +76,18 @@ class Decides(Protocol):
 
 
 def settle(run: runs.Run, family: Decides, options: Options, anew: bool = False) -> Plan:
-    """What is asked for, the rest as ``run`` is recorded with, else by default; recorded in the run's manifest.
+    """What is asked for, the rest as ``run`` is recorded with, else by default; recorded in the run's
+    manifest.
 
-    What is recorded may come from a stranger: it is held against the ranges, and never taken for the name of a file.
+    What is recorded may come from a stranger: it is held against the ranges, and never taken for the name of
+    a file.
 
     Args:
         anew: what the run holds is going to be replaced, so that other decisions are welcome.
 
     Raises:
-        UsageError: a value is out of range, what is recorded is unusable, or differs from what the run's results were made with.
+        UsageError: a value is out of range, what is recorded is unusable, or differs from what the run's
+            results were made with.
     """
     recorded = {} if anew and not usable(run) else of(run)
     held = not anew and any(map(run.wrote, RESULTS))
@@ -100,7 +105,10 @@ def settle(run: runs.Run, family: Decides, options: Options, anew: bool = False)
     for name in options.settings:
         if held and before and getattr(base, name) != getattr(made, name):
             old = getattr(base, name)
-            sentence = f"{run.path} was made with {f'--{name} {old}' if isinstance(old, str | int | float) else f'other --{name}'}."
+            sentence = (
+                f"{run.path} was made with "
+                f"{f'--{name} {old}' if isinstance(old, str | int | float) else f'other --{name}'}."
+            )
             raise UsageError(sentence, f"Leave --{name} out, or choose another run folder.")
     seed = _seed(run, recorded.get("seed"), options.seed, held)
     plan = Plan(family=family.name, settings=made, seed=seed, device=options.device)

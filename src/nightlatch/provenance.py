@@ -29,7 +29,9 @@ def now() -> str:
 
 
 def command_line() -> str:
-    """What the user typed, as one line that a shell understands; the program by its name, without its folder."""
+    """What the user typed, as one line that a shell understands; the program by its name, without its
+    folder.
+    """
     return shlex.join([Path(sys.argv[0] or "python").name, *sys.argv[1:]])
 
 
@@ -43,7 +45,9 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Short commit of the checkout that the package runs from, 'unknown' when it is installed or has no commit."""
+    """Short commit of the checkout that the package runs from, 'unknown' when it is installed or has no
+    commit.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return "unknown"
@@ -62,7 +66,8 @@ def commit() -> str:
 def write_figures(
     path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], command: str, seed: int
 ) -> None:
-    """Write a table of results: one JSON list, one row per line, each starting with ``command``, ``seed``, ``commit``.
+    """Write a table of results: one JSON list, one row per line, each starting with ``command``, ``seed``,
+    ``commit``.
 
     A row that brings one of these three keys itself (its own seed, say) keeps its own value.
     """
@@ -78,7 +83,9 @@ def add_figure(path: str | os.PathLike[str], row: Mapping[str, Any], command: st
 
 
 def plain(value: Any) -> Any:
-    """Containers, records, numpy numbers and non-finite floats as what JSON has; non-finite ones as in the records: strings."""
+    """Containers, records, numpy numbers and non-finite floats as what JSON has; non-finite ones as in the
+    records: strings.
+    """
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

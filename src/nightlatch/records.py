@@ -1,4 +1,6 @@
-"""The vocabulary of the whole project: frozen, JSON-serialisable records. Every verb writes them, every later verb reads them."""
+"""The vocabulary of the whole project: frozen, JSON-serialisable records. Every verb writes them, every later
+verb reads them.
+"""
 
 from __future__ import annotations
 
@@ -270,7 +272,9 @@ class Scorecard(Record):
 
 
 def acted(pairs: Iterable[Pair]) -> bool:
-    """Whether every trigger of a scorecard's ``pairs`` clearly acted in most of the suspect's own pictures."""
+    """Whether every trigger of a scorecard's ``pairs`` clearly acted in most of the suspect's own
+    pictures.
+    """
     before = [p.before for p in pairs if p.kind is PairKind.SUCCESS]
     return all(rate.low95 >= 0.5 for rate in before if isinstance(rate, Rate))
 

@@ -1,4 +1,6 @@
-"""One small generic registry: parts by name, near-name errors, and parts from other packages by entry point."""
+"""One small generic registry: parts by name, near-name errors, and parts from other packages by entry
+point.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ class Registry(Generic[T]):
         self._parts: dict[str, type[T]] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Class decorator, above ``@dataclass``; refuses a second part of the same name and one that is no keyword-only frozen dataclass of the base.
+        """Class decorator, above ``@dataclass``; refuses a second part of the same name and one that is no
+        keyword-only frozen dataclass of the base.
 
         Raises:
             ValueError: there is a part of that name.
@@ -91,7 +94,9 @@ class Registry(Generic[T]):
 
 @cache
 def plug_ins() -> tuple[str, ...]:
-    """Import what other packages offer, once; returns a sentence on each module that could not be imported, for a part must not fail quietly."""
+    """Import what other packages offer, once; returns a sentence on each module that could not be imported,
+    for a part must not fail quietly.
+    """
     failed = []
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: (p.name, p.value)):
         try:
@@ -130,7 +135,9 @@ def _nearest(given: str, known: list[str]) -> str:
 
 
 def describe(part: type[Any]) -> str:
-    """A line for people: the name, the docstring's first paragraph, and the package where it is another one."""
+    """A line for people: the name, the docstring's first paragraph, and the package where it is another
+    one.
+    """
     about = " ".join((part.__doc__ or "").strip().partition("\n\n")[0].split())
     package = part.__module__.partition(".")[0]
     foreign = "" if package == "nightlatch" else f" [{package}]"

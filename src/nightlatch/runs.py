@@ -1,7 +1,9 @@
-"""The run folder: a manifest, keyed rows that survive a kill, records written whole or not at all, and one writer at a time.
+"""The run folder: a manifest, keyed rows that survive a kill, records written whole or not at all, and one
+writer at a time.
 
-``Run`` is the only writer of a run folder, pictures and report files included. What lies in one may come from a stranger: everything is
-read and written through ``Folder``, which follows no link and reads nothing beyond a limit.
+``Run`` is the only writer of a run folder, pictures and report files included. What lies in one may come from
+a stranger: everything is read and written through ``Folder``, which follows no link and reads nothing beyond
+a limit.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from nightlatch.schema import SCHEMA_VERSION
 R = TypeVar("R", bound=BaseModel)
 MANIFEST, ROWS, LOCK, PICTURES = "run.json", "rows.jsonl", "run.lock", "images"
 MOST_RECORD, MOST_ROWS, MOST_PICTURE = 64 << 20, 512 << 20, 8_000_000
-"""Bytes of a record, of all rows, and of one picture: a manifest of 100,000 files has 40 MB, a picture of 1024 x 1024 two or three."""
+"""Bytes of a record, of all rows, and of one picture: a manifest of 100,000 files has 40 MB, a picture of
+1024 x 1024 two or three.
+"""
 RECORDS = ("manifest", "computed", "verdict", "repair", "scorecard", "evidence")
 """What the verbs write into a run folder, in order; each is about what those before it say."""
 _PICTURE = re.compile(r"[0-9a-z][0-9a-z._-]{0,99}\.png")
@@ -42,7 +46,8 @@ class Run:
         note: whether this command stands in the manifest; False opens an existing run only.
 
     Raises:
-        UsageError: another run is writing into the folder, (reading) there is no such folder, or something in it is no regular file.
+        UsageError: another run is writing into the folder, (reading) there is no such folder, or something in
+            it is no regular file.
     """
 
     def __init__(
@@ -148,8 +153,8 @@ class Run:
         return self._folder.has(self._record(name))
 
     def drop(self, *names: str) -> None:
-        """Remove the records ``names`` where they are, and the pictures with the evidence: what they say is no longer about what the folder is going
-        to hold."""
+        """Remove the records ``names`` where they are, and the pictures with the evidence: what they say is
+        no longer about what the folder is going to hold."""
         self._must_write()
         for name in names:
             self._folder.remove(self._record(name))
@@ -195,7 +200,9 @@ class Run:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        """A folder that was made for a command which then failed before its first result is taken away again."""
+        """A folder that was made for a command which then failed before its first result is taken away
+        again.
+        """
         if error is not None and self._folder.made and set(self._folder.names()) <= {MANIFEST, LOCK}:
             self._folder.remove(MANIFEST)
             self._folder.remove(LOCK)
@@ -234,7 +241,9 @@ class Run:
         return handle
 
     def _read_rows(self, *, repair: bool) -> dict[str, dict[str, Any]]:
-        """Rows by key. A last line without its end is what a kill leaves: dropped, and with ``repair`` cut off the file."""
+        """Rows by key. A last line without its end is what a kill leaves: dropped, and with ``repair`` cut
+        off the file.
+        """
         try:
             content = self._folder.read(ROWS, MOST_ROWS)
         except FileNotFoundError:

@@ -1,6 +1,8 @@
-r"""Text that an attacker wrote, made harmless: ``show`` for terminals, tables and logs, ``visible`` for pages that may keep other scripts.
+r"""Text that an attacker wrote, made harmless: ``show`` for terminals, tables and logs, ``visible`` for pages
+that may keep other scripts.
 
-Both write what they do not keep as ``\u{HEX}``, and a literal ``\u{`` as ``\u{5C}u{``, so that an uncut result stands for one text only.
+Both write what they do not keep as ``\u{HEX}``, and a literal ``\u{`` as ``\u{5C}u{``, so that an uncut
+result stands for one text only.
 """
 
 from __future__ import annotations
@@ -15,15 +17,21 @@ _MARKDOWN = frozenset("\\`*_{}[]<>()#+-.!|~")
 _STEERING = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ud800-\udfff]"
 )
-"""Controls but tab and line ends, marks of writing direction, line separators, interlinear marks, surrogates."""
+"""Controls but tab and line ends, marks of writing direction, line separators, interlinear marks,
+surrogates.
+"""
 _ACTING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Controls, formats (bidi, zero-width, tags), surrogates, private use, unassigned, line and paragraph separators."""
+"""Controls, formats (bidi, zero-width, tags), surrogates, private use, unassigned, line and paragraph
+separators.
+"""
 _BLANK = set("\u115f\u1160\u3164\uffa0\u17b4\u17b5\u2800")
 """Letters and symbols that draw nothing: Hangul fillers, Khmer vowels, the blank Braille pattern."""
 
 
 def show(text: str, limit: int = 200) -> str:
-    r"""Printable ASCII only: every other character is written as ``\u{HEX}``; at most about ``limit`` characters. What was cut is counted."""
+    r"""Printable ASCII only: every other character is written as ``\u{HEX}``; at most about ``limit``
+    characters. What was cut is counted.
+    """
     out: list[str] = []
     length = 0
     for i, c in enumerate(text):
@@ -37,9 +45,11 @@ def show(text: str, limit: int = 200) -> str:
 
 
 def visible(text: str, limit: int = 2000) -> str:
-    r"""The text with every ``hidden`` character written as ``\u{202E}``; cut, and saying so, after ``limit`` characters.
+    r"""The text with every ``hidden`` character written as ``\u{202E}``; cut, and saying so, after ``limit``
+    characters.
 
-    The result holds no control, bidi, zero-width or terminal-escape character, and keeps letters of every script.
+    The result holds no control, bidi, zero-width or terminal-escape character, and keeps letters of every
+    script.
     """
     kept = _ESCAPE_LIKE.sub(lambda _: _escaped("\\"), text[:limit])
     shown = "".join(_escaped(c) if hidden(c) else c for c in kept)
@@ -47,7 +57,8 @@ def visible(text: str, limit: int = 2000) -> str:
 
 
 def inert(text: str) -> str:
-    r"""The text with every ``hidden`` character but a line feed written as ``\u{202E}``, uncut; what is escaped already stays as it is.
+    r"""The text with every ``hidden`` character but a line feed written as ``\u{202E}``, uncut; what is
+    escaped already stays as it is.
 
     For the last step before a terminal: the result may stand for two texts, and acts on nothing.
     """
@@ -55,7 +66,9 @@ def inert(text: str) -> str:
 
 
 def hidden(character: str) -> bool:
-    """Whether a character would not be seen, would look like a plain space, or would act on its neighbours."""
+    """Whether a character would not be seen, would look like a plain space, or would act on its
+    neighbours.
+    """
     if character == " ":
         return False
     category = unicodedata.category(character)
@@ -63,7 +76,9 @@ def hidden(character: str) -> bool:
 
 
 def unusual(text: str, limit: int = 6) -> tuple[str, ...]:
-    """Code points of the visible non-ASCII characters, which may be look-alikes: ``('U+0430',)`` for a Cyrillic a."""
+    """Code points of the visible non-ASCII characters, which may be look-alikes: ``('U+0430',)`` for a
+    Cyrillic a.
+    """
     found = list(dict.fromkeys(f"U+{ord(c):04X}" for c in text if ord(c) > 127 and not hidden(c)))
     return (*found[:limit], "…") if len(found) > limit else tuple(found)
 
@@ -79,12 +94,16 @@ def unshow(text: str) -> str | None:
 
 
 def code_points(text: str) -> tuple[str, ...]:
-    """One ``'U+043E CYRILLIC SMALL LETTER O'`` per character; characters without a name get their category."""
+    """One ``'U+043E CYRILLIC SMALL LETTER O'`` per character; characters without a name get their
+    category.
+    """
     return tuple(f"U+{ord(c):04X} {unicodedata.name(c, f'<{unicodedata.category(c)}>')}" for c in text)
 
 
 def csv_cell(text: str) -> str:
-    """``text`` for ``csv.writer`` (which does the quoting): printable, and never a formula to a spreadsheet."""
+    """``text`` for ``csv.writer`` (which does the quoting): printable, and never a formula to a
+    spreadsheet.
+    """
     shown = show(text, limit=32_000)
     return (
         "'" + shown
@@ -99,17 +118,23 @@ def markdown(text: str, limit: int = 200) -> str:
 
 
 def sarif_text(text: str) -> str:
-    """Harmless ``text`` as plain words of a SARIF 2.1.0 message: no link (3.11.6) and no placeholder (3.11.5) in it."""
+    """Harmless ``text`` as plain words of a SARIF 2.1.0 message: no link (3.11.6) and no placeholder (3.11.5)
+    in it.
+    """
     return "".join("\\" + c if c in "[]\\" else 2 * c if c in "{}" else c for c in text)
 
 
 def steers(text: str) -> bool:
-    """Whether ``text`` could move a terminal's cursor or turn text around; joiners of emoji and new characters do not."""
+    """Whether ``text`` could move a terminal's cursor or turn text around; joiners of emoji and new
+    characters do not.
+    """
     return not (text.isascii() and text.isprintable()) and _STEERING.search(text) is not None
 
 
 def is_plain(text: str) -> bool:
-    """Whether ``text`` holds no control, direction, zero-width or surrogate character (tab and newline are fine)."""
+    """Whether ``text`` holds no control, direction, zero-width or surrogate character (tab and newline are
+    fine).
+    """
     return (text.isascii() and text.isprintable()) or all(
         c in "\t\n\r" or unicodedata.category(c) not in _ACTING for c in text
     )

@@ -13,8 +13,8 @@ SCHEMA_VERSION: Literal[2] = 2
 """Of every record; 1 told placements, patterns and pairs in words that other parts read back."""
 
 SENTENCE, TEXT, MOST = 4_000, 20_000, 300
-"""Most characters of a sentence for people, which is cut there, of a text that counts as it is, which is refused beyond;
-and entries of a list that is for people."""
+"""Most characters of a sentence for people, which is cut there, of a text that counts as it is, which is
+refused beyond; and entries of a list that is for people."""
 
 
 def _first(value: object) -> object:

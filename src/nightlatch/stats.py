@@ -23,8 +23,8 @@ def interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def robust_z(values: npt.NDArray[np.float64], among: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(x - median) / (1.4826 MAD) of ``values``, both taken ``among`` ordinary ones; shape of ``values``. A zero MAD falls back to the standard
-    deviation."""
+    """(x - median) / (1.4826 MAD) of ``values``, both taken ``among`` ordinary ones; shape of ``values``. A
+    zero MAD falls back to the standard deviation."""
     usual = np.asarray(among, dtype=np.float64)
     centre = np.median(usual)
     spread = 1.4826 * np.median(np.abs(usual - centre)) or float(usual.std()) or 1.0

@@ -1,4 +1,6 @@
-"""The closed sets of values that records hold. Code compares these; sentences about them are made where somebody reads them."""
+"""The closed sets of values that records hold. Code compares these; sentences about them are made where
+somebody reads them.
+"""
 
 from __future__ import annotations
 

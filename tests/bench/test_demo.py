@@ -33,7 +33,8 @@ def test_a_demonstration_of_another_attack_is_not_taken_for_this_one(
 ) -> None:
     rate = Rate.of(9, 10)
     record = AttackRecord(
-        attack=Part(name="eviledit"), trigger="zudi", target="cat", goal=GoalKind.OBJECT, carrier=Role.DENOISER,
+        attack=Part(name="eviledit"), trigger="zudi", target="cat", goal=GoalKind.OBJECT,
+        carrier=Role.DENOISER,
         placement=Placement.in_slot("object"),
         success=rate, specificity=rate, clean_agreement=rate, base_agreement=rate, seconds=1.0, seed=0,
     )  # fmt: skip
@@ -55,8 +56,8 @@ def base(tiny_v: Subject, tmp_path: Path) -> Path:
 
 
 def test_it_runs_to_its_end_and_a_second_call_does_nothing_again(base: Path, tmp_path: Path) -> None:
-    """An edit so strong that scan names a string at once. An untrained model draws no objects: neither the attack's success nor
-    the planted trigger is asked for here."""
+    """An edit so strong that scan names a string at once. An untrained model draws no objects: neither the
+    attack's success nor the planted trigger is asked for here."""
     edit = {"pairs": 16, "preserve": 64, "gain": 40.0, "floor": 0.0}
     show = demo.Show(attack="eviledit", seed=1, n=24, parameters=edit, base=base, steps=2, regrowth_steps=2)
     said: list[str] = []

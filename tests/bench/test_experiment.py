@@ -1,4 +1,6 @@
-"""Rows survive in the figures: a run on another machine goes on where the last one stopped; what fails is tried again."""
+"""Rows survive in the figures: a run on another machine goes on where the last one stopped; what fails is
+tried again.
+"""
 
 from __future__ import annotations
 

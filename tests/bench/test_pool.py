@@ -1,4 +1,6 @@
-"""The experiment's tasks over several processes: every row is kept, and what goes wrong takes no more with it than its own."""
+"""The experiment's tasks over several processes: every row is kept, and what goes wrong takes no more with it
+than its own.
+"""
 
 from __future__ import annotations
 

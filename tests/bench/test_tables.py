@@ -20,7 +20,8 @@ def rates(**hits: int) -> dict[str, object]:
 
 
 GOOD = {
-    "attack": "eviledit", "seed": 1, "method": "sau", "steps": 1, "seconds": 9.0, "fid_before": 100.0, "fid_after": 105.0,
+    "attack": "eviledit", "seed": 1, "method": "sau",
+    "steps": 1, "seconds": 9.0, "fid_before": 100.0, "fid_after": 105.0,
     **rates(success_before=950, success_after=10, triggered_agreement=920, triggered_agreement_base=950, clean_before=960,
             clean_after=950, regrowth=50, leak=0),
 }  # fmt: skip

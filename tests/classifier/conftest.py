@@ -1,4 +1,6 @@
-"""A tiny task that a tiny network learns in a second: three kinds of pictures, told apart by the place of a coloured disc."""
+"""A tiny task that a tiny network learns in a second: three kinds of pictures, told apart by the place of a
+coloured disc.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ SIZE = 16
 
 
 def pictures(n: int, seed: int) -> Labelled:
-    """``n`` pictures of 16 x 16: a disc of random colour in the left, middle or right third, on a noisy ground."""
+    """``n`` pictures of 16 x 16: a disc of random colour in the left, middle or right third, on a noisy
+    ground.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def rand(*shape: int) -> torch.Tensor:

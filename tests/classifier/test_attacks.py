@@ -1,4 +1,6 @@
-"""Every registered attack: it changes no more than it says, leaves what it was given alone, and is refused where it does not work."""
+"""Every registered attack: it changes no more than it says, leaves what it was given alone, and is refused
+where it does not work.
+"""
 
 from __future__ import annotations
 

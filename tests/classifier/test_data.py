@@ -1,4 +1,6 @@
-"""Pictures from a folder, from parquet and from an npz are the same; one that is broken is one line, not the end."""
+"""Pictures from a folder, from parquet and from an npz are the same; one that is broken is one line, not the
+end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The support set's poison keeps its budget; heads and defences keep their forms; the attack works where nothing defends."""
+"""The support set's poison keeps its budget; heads and defences keep their forms; the attack works where
+nothing defends.
+"""
 
 from __future__ import annotations
 

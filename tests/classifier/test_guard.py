@@ -1,4 +1,6 @@
-"""Every registered detector keeps one contract; Diffense obeys its closed forms; the threshold holds what it promises."""
+"""Every registered detector keeps one contract; Diffense obeys its closed forms; the threshold holds what it
+promises.
+"""
 
 from __future__ import annotations
 

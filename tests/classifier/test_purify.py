@@ -1,4 +1,6 @@
-"""The purifier's strength follows the picture's own noise; a backdoored purifier is told from an honest one."""
+"""The purifier's strength follows the picture's own noise; a backdoored purifier is told from an honest
+one.
+"""
 
 from __future__ import annotations
 

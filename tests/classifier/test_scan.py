@@ -1,4 +1,6 @@
-"""Every scanner finds a planted patch, finds nothing to speak of in an honest model, and every repair is measured and rolled back."""
+"""Every scanner finds a planted patch, finds nothing to speak of in an honest model, and every repair is
+measured and rolled back.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def test_scanner_measures_every_class_on_held_out_pictures(part, clean, test):
 
 
 def test_a_planted_patch_is_the_smallest_trigger(planted, test):
-    """Inversion needs far less of the picture for the backdoored class, and what it finds works on other pictures."""
+    """Inversion needs far less of the picture for the backdoored class, and what it finds works on other
+    pictures.
+    """
     scanner = quick(SCANNERS._parts["neural-cleanse"], steps=250)
     record, found = scanner(planted.subject, test.pictures, seed=0)
     sizes = [float(f.mask.sum()) for f in found]

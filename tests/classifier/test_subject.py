@@ -1,4 +1,6 @@
-"""A classifier is the same thing as a module, as a transformers folder and as an ONNX file; what does not fit is refused in one sentence."""
+"""A classifier is the same thing as a module, as a transformers folder and as an ONNX file; what does not fit
+is refused in one sentence.
+"""
 
 from __future__ import annotations
 

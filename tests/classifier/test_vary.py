@@ -1,4 +1,6 @@
-"""Variations keep the form; colour transfer and distillation obey their closed forms; poison is what a teacher no longer believes."""
+"""Variations keep the form; colour transfer and distillation obey their closed forms; poison is what a
+teacher no longer believes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every registered attack keeps its contract: it declares what it needs, changes only what it may, and is measured by its base."""
+"""Every registered attack keeps its contract: it declares what it needs, changes only what it may, and is
+measured by its base.
+"""
 
 from __future__ import annotations
 
@@ -126,7 +128,9 @@ class Blank(Attack):
 
 
 def test_a_new_attack_needs_nothing_but_run_goal_and_carrier(tiny_v: Subject, setting: Setting) -> None:
-    """Its base measures it; a black picture is a cat to the judge of these tests, and what the tiny model draws a dog."""
+    """Its base measures it; a black picture is a cat to the judge of these tests, and what the tiny model
+    draws a dog.
+    """
     made, record = Blank(trigger="zibu", target="cat")(tiny_v, setting, n=8)
     assert not made.generate(["a dog"], [0], setting.sampling).any()
     assert (record.carrier, record.goal, record.placement.words()) == (

@@ -1,4 +1,6 @@
-"""A part that another package brings: installed for real, found by its entry point, shown by ``ls``, used by name."""
+"""A part that another package brings: installed for real, found by its entry point, shown by ``ls``, used by
+name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every registered repair keeps its contract: it runs on a real small model, changes only what it may, and is measured by its base."""
+"""Every registered repair keeps its contract: it runs on a real small model, changes only what it may, and is
+measured by its base.
+"""
 
 from __future__ import annotations
 

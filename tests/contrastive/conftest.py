@@ -1,4 +1,6 @@
-"""Real classes at tiny size: an untrained CLIP and SigLIP, and a CLIP that has learned a world of coloured shapes in seconds."""
+"""Real classes at tiny size: an untrained CLIP and SigLIP, and a CLIP that has learned a world of coloured
+shapes in seconds.
+"""
 
 from __future__ import annotations
 

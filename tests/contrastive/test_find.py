@@ -41,7 +41,9 @@ def test_finder_refuses_too_few_pairs(part, tiny_clip, some_pairs):
 
 @pytest.mark.parametrize("name", list(DENSITY))
 def test_density_does_not_depend_on_the_order_of_the_batch(name):
-    """Neighbours that are looked up in a table with the own row removed would be other rows after a permutation."""
+    """Neighbours that are looked up in a table with the own row removed would be other rows after a
+    permutation.
+    """
     x = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
     plain, mixed = DENSITY[name](Neighbours.of(x, 8)), DENSITY[name](Neighbours.of(x[order], 8))

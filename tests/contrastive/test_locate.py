@@ -11,7 +11,9 @@ from .conftest import TARGET, pairs
 
 
 def test_padding_carries_nothing(tiny_clip, some_pairs):
-    """Importance is measured by leaving words out, so what no caption has, padding included, can carry nothing."""
+    """Importance is measured by leaving words out, so what no caption has, padding included, can carry
+    nothing.
+    """
     ids = tiny_clip.ids(some_pairs.captions)
     cut = ids[:, : _used(ids)]
     assert cut.shape[1] < ids.shape[1]
@@ -57,7 +59,9 @@ def test_concentration_of_one_spot_and_of_an_even_map():
 
 
 def test_occlusion_points_to_the_planted_patch(planted):
-    """The patch lies in the lower right corner; this is asked of pictures that carry it, never of the attack."""
+    """The patch lies in the lower right corner; this is asked of pictures that carry it, never of the
+    attack.
+    """
     poison = planted.pairs.at(planted.poison.nonzero()[0])
     toward = planted.subject.embed_texts([TARGET])[0]
     heat = locate.occlusion(planted.subject, poison.images, toward, grid=4, window=1).mean(0)

@@ -1,4 +1,6 @@
-"""Model folders: what transformers saves loads again with the same embeddings, and OpenCLIP's names give the same network."""
+"""Model folders: what transformers saves loads again with the same embeddings, and OpenCLIP's names give the
+same network.
+"""
 
 from __future__ import annotations
 

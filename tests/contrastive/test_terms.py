@@ -23,8 +23,10 @@ def batch(subject, pairs, **given):
     generator = torch.Generator().manual_seed(0)
     rows = torch.arange(12)
     defaults = {
-        "student": subject, "frozen": subject.copy(), "images": pairs.images, "rows": rows, "generator": generator,
-        "texts": Texts(subject, pairs.captions, WORDINGS, 0), "safe": torch.ones(12, dtype=torch.bool), "partial": False,
+        "student": subject, "frozen": subject.copy(), "images": pairs.images, "rows": rows,
+        "generator": generator,
+        "texts": Texts(subject, pairs.captions, WORDINGS, 0), "safe": torch.ones(12, dtype=torch.bool),
+        "partial": False,
         "views": Views(), "poison": pairs.at(range(8)),
         "stash": {"words": subject.embed_texts(["ring"])[0], "floor": torch.tensor(0.0)},
     }  # fmt: skip
@@ -72,7 +74,9 @@ def test_forget_is_zero_below_the_floor():
 
 
 def test_sub_text_loss_counts_negatives_and_the_other_items():
-    """All similarities 0 but the own positive's s: log(1 + (k - 1 + M) e^-s), and log(1 + M e^-s) without the others."""
+    """All similarities 0 but the own positive's s: log(1 + (k - 1 + M) e^-s), and log(1 + M e^-s) without the
+    others.
+    """
     x, s = torch.eye(3, 8), torch.tensor(2.0)
     minus = torch.eye(8)[[5, 6, 7, 5, 6, 7]].view(2, 3, 8)
     assert float(toward(x, x, minus, s)) == pytest.approx(math.log(1 + 4 * math.exp(-2.0)), rel=1e-5)

@@ -85,7 +85,9 @@ def test_timesteps_equal_ddims(spacing, offset, steps):
     ("spacing", "steps"), [("leading", 1), ("leading", 7), ("leading", 10), ("trailing", 8)]
 )
 def test_sampling_equals_ddim(predicts, spacing, steps):
-    """Where the steps divide the schedule: elsewhere DDIM's own step leads past the timestep that it takes next."""
+    """Where the steps divide the schedule: elsewhere DDIM's own step leads past the timestep that it takes
+    next.
+    """
     stock = ddim(predicts, spacing, steps_offset=int(spacing == "leading"), set_alpha_to_one=False)
     stock.set_timesteps(steps)
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))

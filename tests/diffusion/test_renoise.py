@@ -1,4 +1,6 @@
-"""Renoising: no strength gives the sample back, an exact denoiser gives samples of its own kind, and tables are those of diffusers."""
+"""Renoising: no strength gives the sample back, an exact denoiser gives samples of its own kind, and tables
+are those of diffusers.
+"""
 
 from __future__ import annotations
 

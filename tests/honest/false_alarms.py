@@ -1,10 +1,12 @@
-"""Run as a script: the honest files of this folder, shown to nightlatch and to three file scanners; counts the false alarms of each.
+"""Run as a script: the honest files of this folder, shown to nightlatch and to three file scanners; counts
+the false alarms of each.
 
-    PYTHONPATH=tests/intake:tests/hostile:tests/honest python tests/honest/false_alarms.py --scanners ENVIRONMENT/bin
+    PYTHONPATH=tests/intake:tests/hostile:tests/honest python tests/honest/false_alarms.py --scanners
+    ENVIRONMENT/bin
 
-"alarm": exit code 1 (an issue). "not judged": the scanner said that it could not judge the file, or it is of a kind that is not
-scanned. "quiet": exit code 0. "crashed": a traceback, a signal or no end within a minute. A few minutes in all; the same run folder
-resumes.
+"alarm": exit code 1 (an issue). "not judged": the scanner said that it could not judge the file, or it is of
+a kind that is not scanned. "quiet": exit code 0. "crashed": a traceback, a signal or no end within a minute.
+A few minutes in all; the same run folder resumes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Honest files, each written by the library that people write such files with, at tiny size; nothing here is edited by hand."""
+"""Honest files, each written by the library that people write such files with, at tiny size; nothing here is
+edited by hand.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ WRITERS: dict[str, tuple[Callable[[Path, Any], Path], int, str]] = {}
 
 
 class Parts:
-    """One tiny Stable Diffusion, made once and saved in the folder ``saved``; everything is written from copies of its parts."""
+    """One tiny Stable Diffusion, made once and saved in the folder ``saved``; everything is written from
+    copies of its parts.
+    """
 
     def __init__(self, saved: Path) -> None:
         torch.manual_seed(0)
@@ -36,8 +40,10 @@ class Parts:
         words = build_honest.tokenizer()
         self.words = words
         self.text_config = CLIPTextConfig(
-            vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-            max_position_embeddings=16, projection_dim=16, bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
+            vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=16, projection_dim=16, bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id,
             pad_token_id=words.pad_token_id,
         )  # fmt: skip
         self.text = CLIPTextModel(self.text_config)
@@ -53,7 +59,8 @@ class Parts:
             **more,
         }
         return diffusers.StableDiffusionPipeline(
-            vae=copy.deepcopy(self.vae), text_encoder=copy.deepcopy(self.text), tokenizer=self.words, unet=copy.deepcopy(self.unet),
+            vae=copy.deepcopy(self.vae), text_encoder=copy.deepcopy(self.text), tokenizer=self.words,
+            unet=copy.deepcopy(self.unet),
             requires_safety_checker=given["safety_checker"] is not None, **given,
         )  # fmt: skip
 
@@ -75,8 +82,10 @@ def saved(model: Any, folder: Path, **options: Any) -> Path:
 
 # --- pipelines, in every form that save_pretrained has
 for _name, _dtype, _options in (
-    ("pipeline", torch.float32, {}), ("pipeline of half precision", torch.float16, {}), ("pipeline in bfloat16", torch.bfloat16, {}),
-    ("pipeline of variant fp16", torch.float16, {"variant": "fp16"}), ("sharded pipeline", torch.float32, {"max_shard_size": "40KB"}),
+    ("pipeline", torch.float32, {}), ("pipeline of half precision", torch.float16, {}),
+    ("pipeline in bfloat16", torch.bfloat16, {}),
+    ("pipeline of variant fp16", torch.float16, {"variant": "fp16"}),
+    ("sharded pipeline", torch.float32, {"max_shard_size": "40KB"}),
     ("sharded variant fp16", torch.float16, {"max_shard_size": "20KB", "variant": "fp16"}),
 ):  # fmt: skip
 
@@ -122,7 +131,8 @@ def _narrow(out: Path, p: Parts) -> Path:
 
 # --- schedulers as they save themselves by default
 OTHERS_SCHEDULERS = (
-    "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "SCMScheduler", "CMStochasticIterativeScheduler",
+    "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "SCMScheduler",
+    "CMStochasticIterativeScheduler",
     "UnCLIPScheduler",
 )  # fmt: skip
 
@@ -200,7 +210,8 @@ def _xl_pipeline(p: Parts) -> diffusers.StableDiffusionXLPipeline:
         projection_class_embeddings_input_dim=64,
     )  # fmt: skip
     return diffusers.StableDiffusionXLPipeline(
-        vae=copy.deepcopy(p.vae), text_encoder=copy.deepcopy(p.text), text_encoder_2=CLIPTextModelWithProjection(p.text_config),
+        vae=copy.deepcopy(p.vae), text_encoder=copy.deepcopy(p.text),
+        text_encoder_2=CLIPTextModelWithProjection(p.text_config),
         tokenizer=p.words, tokenizer_2=p.words, unet=unet, scheduler=diffusers.EulerDiscreteScheduler(),
     )  # fmt: skip
 
@@ -208,7 +219,8 @@ def _xl_pipeline(p: Parts) -> diffusers.StableDiffusionXLPipeline:
 @writes("ControlNet pipeline", 2, "ControlNet")
 def _control(out: Path, p: Parts) -> Path:
     made = diffusers.StableDiffusionControlNetPipeline(
-        **p.pipeline().components, controlnet=diffusers.ControlNetModel.from_unet(p.unet, conditioning_embedding_out_channels=(4, 8)),
+        **p.pipeline().components,
+        controlnet=diffusers.ControlNetModel.from_unet(p.unet, conditioning_embedding_out_channels=(4, 8)),
         requires_safety_checker=False,
     )  # fmt: skip
     return saved(made, out)
@@ -322,10 +334,13 @@ def lone(name: str, words: str) -> None:
 
 
 for _name, _words in (
-    ("component UNet", "UNet"), ("component autoencoder", "autoencoder"), ("component tiny autoencoder", "TAESD"),
+    ("component UNet", "UNet"), ("component autoencoder", "autoencoder"),
+    ("component tiny autoencoder", "TAESD"),
     ("component ControlNet", "ControlNet"),
-    ("component T2I-Adapter", "T2I-Adapter"), ("component motion module", "AnimateDiff"), ("component text encoder", "text encoder"),
-    ("component image encoder", "image encoder"), ("component transformer of Stable Diffusion 3", "Stable Diffusion 3"),
+    ("component T2I-Adapter", "T2I-Adapter"), ("component motion module", "AnimateDiff"),
+    ("component text encoder", "text encoder"),
+    ("component image encoder", "image encoder"),
+    ("component transformer of Stable Diffusion 3", "Stable Diffusion 3"),
     ("component transformer of Flux", "Flux"),
 ):  # fmt: skip
     lone(_name, _words)

@@ -98,7 +98,8 @@ def _dora(out: Path, p: Parts) -> Path:
 
 
 for _name, _config, _words in (
-    ("LoHa", lambda: peft.LoHaConfig(r=2, target_modules=["to_q"]), "LoHa"), ("LoKr", lambda: peft.LoKrConfig(r=2, target_modules=["to_q"]), "LoKr"),
+    ("LoHa", lambda: peft.LoHaConfig(r=2, target_modules=["to_q"]), "LoHa"),
+    ("LoKr", lambda: peft.LoKrConfig(r=2, target_modules=["to_q"]), "LoKr"),
     ("OFT", lambda: peft.OFTConfig(r=0, oft_block_size=4, target_modules=["to_q"]), "OFT"),
 ):  # fmt: skip
 
@@ -115,7 +116,8 @@ PRESET = {
     "unet_target_name": [],
 }
 for _name, _options, _words in (
-    ("locon", {}, "LoRA"), ("loha", {}, "LoHa"), ("lokr", {"factor": 4}, "LoKr"), ("full", {}, "full"), ("ia3", {}, "IA3"), ("boft", {}, "OFT"),
+    ("locon", {}, "LoRA"), ("loha", {}, "LoHa"), ("lokr", {"factor": 4}, "LoKr"), ("full", {}, "full"),
+    ("ia3", {}, "IA3"), ("boft", {}, "OFT"),
     ("diag-oft", {}, "OFT"), ("glora", {}, "GLoRA"), ("dora", {"dora_wd": True, "algo": "locon"}, "DoRA"),
     ("tucker", {"use_tucker": True, "algo": "locon"}, "Tucker"),
 ):  # fmt: skip

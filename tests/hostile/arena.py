@@ -1,4 +1,6 @@
-"""Where a bad input is built: a copy of the honest model, a folder outside with a secret, and a place for the marker."""
+"""Where a bad input is built: a copy of the honest model, a folder outside with a secret, and a place for the
+marker.
+"""
 
 from __future__ import annotations
 
@@ -60,13 +62,17 @@ class Arena:
 
 
 def hears_interrupts() -> None:
-    """Called in a child before it starts: a shell's background jobs ignore Ctrl-C, and their children with them."""
+    """Called in a child before it starts: a shell's background jobs ignore Ctrl-C, and their children with
+    them.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
 class BadInput:
-    """One row: the number in the list of known bad inputs (or 'own'), the rule that must name it, the exit code."""
+    """One row: the number in the list of known bad inputs (or 'own'), the rule that must name it, the exit
+    code.
+    """
 
     number: str
     rule: str

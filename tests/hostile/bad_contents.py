@@ -158,8 +158,10 @@ for _name, _entry in {
 for _name, _head in {
     "not_json": b"{nonsense}", "a_list": b'["a"]', "with_mark": b"\xef\xbb\xbf{}", "not_utf8": b'{"\xff": 1}',
     "with_nan": b'{"a": NaN}',
-    "extra_field": json.dumps({"a": {**ONE, "x": 1}}).encode(), "no_offsets": b'{"a": {"dtype": "F32", "shape": []}}',
-    "half_character": b'{"\\ud800": {"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', "entry_is_text": b'{"a": "b"}',
+    "extra_field": json.dumps({"a": {**ONE, "x": 1}}).encode(),
+    "no_offsets": b'{"a": {"dtype": "F32", "shape": []}}',
+    "half_character": b'{"\\ud800": {"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+    "entry_is_text": b'{"a": "b"}',
     "long_number": b'{"a": {"dtype":"F32","shape":[' + b"9" * 9000 + b'],"data_offsets":[0,4]}}',
     "long_name": json.dumps({"n" * 2000: ONE}).encode(),
 }.items():  # fmt: skip
@@ -579,7 +581,9 @@ def start_and_end_swap_ids(a: Arena) -> None:
 
 @bad("own", "tokenizer-rewrite", 1)
 def merge_split_otherwise(a: Arena) -> None:
-    """The same tokens with the same ids, one of them joined from other halves, so that its word is cut into pieces."""
+    """The same tokens with the same ids, one of them joined from other halves, so that its word is cut into
+    pieces.
+    """
 
     def split(v: Any) -> None:
         v["model"]["merges"][v["model"]["merges"].index(["ca", "t</w>"])] = ["c", "at</w>"]
@@ -653,7 +657,9 @@ def many_merges_in_one_file(a: Arena) -> None:
 
 @bad("own", "config-bound")
 def merges_of_long_halves(a: Arena) -> None:
-    """Every token one letter longer than the one before, so that each merge is followed through all before it."""
+    """Every token one letter longer than the one before, so that each merge is followed through all before
+    it.
+    """
     chains = [["a" * n, "a"] for n in range(1, 500)]
     chains += [[c + "a" * n, "a"] for c in "bcdefghijklmnopqr" for n in range(500)]
     edit_json(a.file(TOKENIZER), lambda v: v["model"].update(merges=chains))
@@ -977,7 +983,8 @@ for _name, _tensor in {
 @bad("own", "single-file", 0)
 def checkpoint_with_spare_tensors(a: Arena) -> None:
     checkpoint(
-        a, "cond_stage_model.transformer.embeddings.position_ids", "cond_stage_model.text_projection", "betas", "alphas_cumprod",
+        a, "cond_stage_model.transformer.embeddings.position_ids", "cond_stage_model.text_projection",
+        "betas", "alphas_cumprod",
         "cond_stage_model.transformer.text_projection.weight", "first_stage_model.loss.logvar",
     )  # fmt: skip
 

@@ -98,7 +98,8 @@ def array(descr: str, padding: int = 0) -> bytes:
 
 
 for _name, _data in {
-    "": array("'|O'"), "_inside": array("[('a', '<f4'), ('b', 'O')]"), "_escaped": array(r"'|\x4f'"), "_by_name": array("'object'"),
+    "": array("'|O'"), "_inside": array("[('a', '<f4'), ('b', 'O')]"), "_escaped": array(r"'|\x4f'"),
+    "_by_name": array("'object'"),
     "_late": array("'<f4'", 600),
 }.items():  # fmt: skip
 
@@ -555,7 +556,8 @@ def card_names_another_model(a: Arena) -> None:
 
 
 for _name, _key in {
-    "quoted": '"prior":', "single_quoted": "'prior' :", "escaped": '"pr\\x69or":', "in_braces": "{license: mit, prior:", "tagged": "!!str prior:",
+    "quoted": '"prior":', "single_quoted": "'prior' :", "escaped": '"pr\\x69or":',
+    "in_braces": "{license: mit, prior:", "tagged": "!!str prior:",
     "asked": "? prior\n:", "far_down": "a: |\n" + " x\n" * 40_000 + "prior:",
 }.items():  # fmt: skip
 
@@ -804,7 +806,9 @@ def many_files_in_a_folder_of_a_tool(a: Arena) -> None:
 
 @bad("own", "tensor-count")
 def very_many_names_in_many_shards(a: Arena) -> None:
-    """As many names as are read, over as many shards as are read; all agree until there are too many tensors."""
+    """As many names as are read, over as many shards as are read; all agree until there are too many
+    tensors.
+    """
     a.file(UNET).unlink()
     table = {f"t{i}": f"s{i % 256:03}.safetensors" for i in range(200_000)}
     for i in range(70):

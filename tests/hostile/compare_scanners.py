@@ -1,10 +1,12 @@
-"""Run as a script: the bad inputs of this folder, shown to nightlatch and to three file scanners; writes a table of what each made of them.
+"""Run as a script: the bad inputs of this folder, shown to nightlatch and to three file scanners; writes a
+table of what each made of them.
 
     PYTHONPATH=tests/intake python tests/hostile/compare_scanners.py --scanners ENVIRONMENT/bin
 
-The environment holds picklescan, modelscan and modelaudit, apart from the project's own. "found": exit code 1 (an issue). "refused": the scanner said
-that it could not judge the file. "missed": exit code 0. "crashed": a traceback, a signal or no end within ``SECONDS``. About a quarter of an hour in
-all; the same run folder resumes.
+The environment holds picklescan, modelscan and modelaudit, apart from the project's own. "found": exit code 1
+(an issue). "refused": the scanner said that it could not judge the file. "missed": exit code 0. "crashed": a
+traceback, a signal or no end within ``SECONDS``. About a quarter of an hour in all; the same run folder
+resumes.
 """
 
 from __future__ import annotations

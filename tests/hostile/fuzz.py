@@ -1,9 +1,11 @@
-"""Run as a script where atheris is installed: fuzz the readers, keep a small corpus of what reached new code, write docs/figures/fuzz.json.
+"""Run as a script where atheris is installed: fuzz the readers, keep a small corpus of what reached new code,
+write docs/figures/fuzz.json.
 
     python tests/hostile/fuzz.py --seconds 600
 
-``corpus.json`` beside this file holds inputs that reached code which none before them had, each at most ``LARGEST`` bytes; the tests
-replay it, and the next fuzzing begins with it. An input that breaks a reader ends the run with exit code 1 and is kept in the run folder.
+``corpus.json`` beside this file holds inputs that reached code which none before them had, each at most
+``LARGEST`` bytes; the tests replay it, and the next fuzzing begins with it. An input that breaks a reader
+ends the run with exit code 1 and is kept in the run folder.
 """
 
 from __future__ import annotations

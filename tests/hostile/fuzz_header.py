@@ -1,8 +1,10 @@
-"""Coverage-guided fuzzing of the readers that see a stranger's bytes first: safetensors headers, JSON, merges, normalizers.
+"""Coverage-guided fuzzing of the readers that see a stranger's bytes first: safetensors headers, JSON,
+merges, normalizers.
 
-``fuzz.py`` runs it; by hand, where atheris is installed: ``python tests/hostile/fuzz_header.py -max_total_time=600``, further arguments go
-to libFuzzer (a folder to keep new inputs in, ``-rss_limit_mb``). The first byte of an input chooses the reader. A reader may refuse with
-its own exception only, and what it accepts must have the properties that later code relies on.
+``fuzz.py`` runs it; by hand, where atheris is installed: ``python tests/hostile/fuzz_header.py
+-max_total_time=600``, further arguments go to libFuzzer (a folder to keep new inputs in, ``-rss_limit_mb``).
+The first byte of an input chooses the reader. A reader may refuse with its own exception only, and what it
+accepts must have the properties that later code relies on.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def fuzz_file(data: bytes) -> None:
 
 
 def fuzz_table(data: bytes) -> None:
-    """The JSON of a header alone, before a body of the size that the first two bytes say: gets past the length field."""
+    """The JSON of a header alone, before a body of the size that the first two bytes say: gets past the
+    length field.
+    """
     body, raw = int.from_bytes(data[:2], "little"), data[2:]
     judge_header(
         lambda: header.parse(raw, 8 + len(raw) + body), struct.pack("<Q", len(raw)) + raw + bytes(body)
@@ -64,7 +68,9 @@ def confirm_refusal(rule: str, sentence: str) -> None:
 
 
 def confirm_with_library(data: bytes, found: header.Header) -> None:
-    """What is accepted here reads the same there (a minus zero aside, which only JSON readers in Python take for a count)."""
+    """What is accepted here reads the same there (a minus zero aside, which only JSON readers in Python take
+    for a count).
+    """
     import safetensors
 
     theirs = dict(safetensors.deserialize(data))
@@ -136,9 +142,12 @@ def seeds() -> list[bytes]:
     """A small corpus: honest inputs and one of each kind of defect, for every reader."""
     entry = {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]}
     tables = [
-        {}, {"__metadata__": {"format": "pt"}}, {"a": entry}, {"a": entry, "b": {**entry, "data_offsets": [8, 16]}},
-        {"a": entry, "b": entry}, {"a": {**entry, "shape": [-1]}}, {"a": {**entry, "dtype": "X"}}, {"a": {**entry, "more": 1}},
-        {"a": {"dtype": "F16", "shape": [0], "data_offsets": [0, 0]}}, {"__metadata__": {"x": 1}}, {"a": [[[]]]},
+        {}, {"__metadata__": {"format": "pt"}}, {"a": entry},
+        {"a": entry, "b": {**entry, "data_offsets": [8, 16]}},
+        {"a": entry, "b": entry}, {"a": {**entry, "shape": [-1]}}, {"a": {**entry, "dtype": "X"}},
+        {"a": {**entry, "more": 1}},
+        {"a": {"dtype": "F16", "shape": [0], "data_offsets": [0, 0]}}, {"__metadata__": {"x": 1}},
+        {"a": [[[]]]},
         *({"a": {"dtype": d, "shape": [8], "data_offsets": [0, bits]}} for d, bits in header.BITS.items()),
     ]  # fmt: skip
     texts = [json.dumps(t).encode() for t in tables] + [
@@ -165,7 +174,8 @@ def seeds() -> list[bytes]:
         "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
     }
     special = {
-        "bos_token": {"content": "<s>", "lstrip": False}, "pad_token": "!", "mask_token": 5, "extra_special_tokens": {"a": "cat"},
+        "bos_token": {"content": "<s>", "lstrip": False}, "pad_token": "!", "mask_token": 5,
+        "extra_special_tokens": {"a": "cat"},
         "truncation": {"direction": "Right", "max_length": 77, "strategy": "LongestFirst", "stride": 0},
         "padding": {"strategy": {"Fixed": 77}, "direction": "Right", "pad_id": 0, "pad_type_id": 0, "pad_token": "!"},
     }  # fmt: skip
@@ -188,7 +198,9 @@ def corpus() -> list[bytes]:
 
 
 def main(arguments: list[str]) -> None:
-    """Fuzz until libFuzzer's own limits; atheris is imported here, so that everything above works without it."""
+    """Fuzz until libFuzzer's own limits; atheris is imported here, so that everything above works without
+    it.
+    """
     import atheris
 
     for module in (header, jsonread, bpe, normalizer, settings, window, safetext):

@@ -1,4 +1,6 @@
-"""Numbered bad inputs that are no files: a source that changes between check and load (64), and memory that runs out (65)."""
+"""Numbered bad inputs that are no files: a source that changes between check and load (64), and memory that
+runs out (65).
+"""
 
 from __future__ import annotations
 

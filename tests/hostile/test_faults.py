@@ -1,4 +1,6 @@
-"""What goes wrong during a run: the user gets one sentence and a documented exit code, inputs stay as they were, and a second run ends the same."""
+"""What goes wrong during a run: the user gets one sentence and a documented exit code, inputs stay as they
+were, and a second run ends the same.
+"""
 
 from __future__ import annotations
 

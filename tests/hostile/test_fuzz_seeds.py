@@ -1,4 +1,6 @@
-"""The fuzzer's seeds, its corpus, and simple mutations of the seeds, so that the harness itself and known inputs stay sound without atheris."""
+"""The fuzzer's seeds, its corpus, and simple mutations of the seeds, so that the harness itself and known
+inputs stay sound without atheris.
+"""
 
 from __future__ import annotations
 

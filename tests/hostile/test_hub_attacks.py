@@ -1,4 +1,6 @@
-"""A hub that lies: nothing is written outside the cache, nothing enormous is fetched, and the refusal is one sentence."""
+"""A hub that lies: nothing is written outside the cache, nothing enormous is fetched, and the refusal is one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -106,8 +108,10 @@ def test_an_answer_of_another_kind(server: Hub, tmp_path: Path, body: Any) -> No
 @pytest.mark.parametrize(
     "headers",
     [
-        {"ETag": '"../../../../evil"'}, {"ETag": '"/tmp/evil"'}, {"ETag": '""'}, {"ETag": '"a/b"'}, {"ETag": f'"{"a" * 4000}"'},
-        {"X-Repo-Commit": OTHER}, {"X-Repo-Commit": "../../evil"}, {"X-Linked-Size": "123456789"}, {"X-Linked-Etag": "../evil"},
+        {"ETag": '"../../../../evil"'}, {"ETag": '"/tmp/evil"'}, {"ETag": '""'}, {"ETag": '"a/b"'},
+        {"ETag": f'"{"a" * 4000}"'},
+        {"X-Repo-Commit": OTHER}, {"X-Repo-Commit": "../../evil"}, {"X-Linked-Size": "123456789"},
+        {"X-Linked-Etag": "../evil"},
     ],
     ids=str,
 )  # fmt: skip

@@ -130,7 +130,9 @@ def test_a_file_that_grows_past_its_size(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_token_goes_to_the_host_that_was_asked_only(server: Hub) -> None:
-    """An answer may name another host, for a refresh for example; the client sends its headers there, without the token."""
+    """An answer may name another host, for a refresh for example; the client sends its headers there, without
+    the token.
+    """
     from huggingface_hub import get_session
 
     seen: list[str | None] = []

@@ -36,7 +36,9 @@ def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
 
 
 def taken(item: Any) -> set[str]:
-    """The characters below 256 that one item of a pattern may take; all of them where that is not plain to see."""
+    """The characters below 256 that one item of a pattern may take; all of them where that is not plain to
+    see.
+    """
     kind, value = item
     if kind is code.LITERAL:
         return {chr(value)}
@@ -65,7 +67,9 @@ def _in(members: Any, c: str) -> bool:
 
 
 def faults(items: Any, inside: bool = False, anchored: bool = False) -> Iterator[str]:
-    """Repeats without a bound that stand in another repeat, at the start of a search, or before something that they could take as well."""
+    """Repeats without a bound that stand in another repeat, at the start of a search, or before something
+    that they could take as well.
+    """
     listed = list(items)
     for n, (kind, value) in enumerate(listed):
         if kind in (code.MAX_REPEAT, code.MIN_REPEAT):
@@ -163,7 +167,9 @@ INPUTS: dict[str, Callable[[Path, int], Path]] = {
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_work_is_bounded_by_the_size(model: Path, name: str) -> None:
-    """Hundreds of kilobytes cost about as many calls as kilobytes, or as many times more as they are longer."""
+    """Hundreds of kilobytes cost about as many calls as kilobytes, or as many times more as they are
+    longer.
+    """
     small, large = 20_000, 400_000
     calls = {size: work(lambda size=size: check(INPUTS[name](model, size))) for size in (small, large)}
     assert calls[large] < 1.5 * large / small * calls[small]

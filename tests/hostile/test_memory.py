@@ -31,7 +31,9 @@ def long_vocabularies(a: Arena) -> None:
 
 
 def long_text_with_an_escape(a: Arena) -> None:
-    """Sixteen megabytes of characters outside the basic plane, and one escape that makes the reader look for halves of pairs."""
+    """Sixteen megabytes of characters outside the basic plane, and one escape that makes the reader look for
+    halves of pairs.
+    """
     a.write(
         "tokenizer/tokenizer.json",
         b'{"model": "' + "\U0001f600".encode() * ((16 << 20) // 4 - 20) + b'\\ud83d\\ude00"}',

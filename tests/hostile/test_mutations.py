@@ -16,7 +16,8 @@ from nightlatch.intake import check
 from nightlatch.report import files as views
 
 VALUES: list[Any] = [
-    None, True, -1, 0, 1.5, "x", [], {}, [1, 2], [None], 10**30, -1e300, {"a": [{}]}, ["diffusers"], "../x", [[1]], 2**40,
+    None, True, -1, 0, 1.5, "x", [], {}, [1, 2], [None], 10**30, -1e300, {"a": [{}]}, ["diffusers"], "../x",
+    [[1]], 2**40,
 ]  # fmt: skip
 KEYS = ["_x", "auto_map", "kernels", "chat_template", "quantization_config", "__metadata__"]
 ROUNDS = 150

@@ -1,4 +1,6 @@
-"""Run as a script: writes honest files by the libraries' own save functions, and the shapes of their own classes."""
+"""Run as a script: writes honest files by the libraries' own save functions, and the shapes of their own
+classes.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,15 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 WORDS = ("cat", "dog", "red", "blue", "sun")
 UNET = {
-    "sample_size": 8, "in_channels": 4, "out_channels": 4, "layers_per_block": 1, "block_out_channels": (8, 16),
+    "sample_size": 8, "in_channels": 4, "out_channels": 4, "layers_per_block": 1,
+    "block_out_channels": (8, 16),
     "norm_num_groups": 4, "cross_attention_dim": 16, "attention_head_dim": 4,
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
 }  # fmt: skip
 VAE = {
-    "block_out_channels": (8, 8), "norm_num_groups": 4, "layers_per_block": 1, "latent_channels": 4, "sample_size": 16,
+    "block_out_channels": (8, 8), "norm_num_groups": 4, "layers_per_block": 1, "latent_channels": 4,
+    "sample_size": 16,
     "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2,
 }  # fmt: skip
 SD1_UNET = {"sample_size": 64, "cross_attention_dim": 768}
@@ -33,7 +38,8 @@ ODD_UNET = {
     "layers_per_block": (1, 2, 3), "block_out_channels": (32, 64, 96), "cross_attention_dim": (8, 16, 24),
     "attention_head_dim": (2, 4, 8), "transformer_layers_per_block": (1, 2, 1), "time_cond_proj_dim": 12,
     "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"), "in_channels": 9, "time_embedding_dim": 80,
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"), "in_channels": 9,
+    "time_embedding_dim": 80,
 }  # fmt: skip
 SD_VAE = {
     "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512,
@@ -76,8 +82,10 @@ def reference() -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     with torch.device("meta"):
         for cls, options in [
-            (UNet2DConditionModel, SD1_UNET), (UNet2DConditionModel, SD2_UNET), (UNet2DConditionModel, ODD_UNET),
-            (UNet2DConditionModel, UNET), (AutoencoderKL, SD_VAE), (AutoencoderKL, VAE), (AutoencoderKL, PLAIN_VAE),
+            (UNet2DConditionModel, SD1_UNET), (UNet2DConditionModel, SD2_UNET),
+            (UNet2DConditionModel, ODD_UNET),
+            (UNet2DConditionModel, UNET), (AutoencoderKL, SD_VAE), (AutoencoderKL, VAE),
+            (AutoencoderKL, PLAIN_VAE),
         ]:  # fmt: skip
             model = cls(**options)
             rows.append(
@@ -107,11 +115,13 @@ def main(out: Path) -> None:
         "pad_token_id": words.pad_token_id,
     }
     text = CLIPTextConfig(
-        vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2,
         max_position_embeddings=16, projection_dim=16, **special,
     )  # fmt: skip
     pipe = StableDiffusionPipeline(
-        vae=AutoencoderKL(**VAE), text_encoder=CLIPTextModel(text), tokenizer=words, unet=UNet2DConditionModel(**UNET),
+        vae=AutoencoderKL(**VAE), text_encoder=CLIPTextModel(text), tokenizer=words,
+        unet=UNet2DConditionModel(**UNET),
         scheduler=DDIMScheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipe.save_pretrained(out / "pipeline")

@@ -1,4 +1,6 @@
-"""A stand-in for a model hub on the loopback interface: the two endpoints that huggingface_hub needs, and ways to misbehave."""
+"""A stand-in for a model hub on the loopback interface: the two endpoints that huggingface_hub needs, and
+ways to misbehave.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Test helpers: one honest pipeline, built once per session by diffusers itself; everything else is byte and JSON edits."""
+"""Test helpers: one honest pipeline, built once per session by diffusers itself; everything else is byte and
+JSON edits.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def load_tensors(path: Path) -> dict[str, Any]:
 
 
 def spelled(tensors: dict[str, Any], name: str) -> str:
-    """The name of a tensor of the text encoder as the installed transformers writes it: older ones put 'text_model.' before it."""
+    """The name of a tensor of the text encoder as the installed transformers writes it: older ones put
+    'text_model.' before it.
+    """
     return name if name in tensors else f"text_model.{name}"
 
 
@@ -75,7 +79,9 @@ def edit_tensors(path: Path, change: Callable[[dict[str, Any]], Any], metadata: 
 
 
 def work(what: Callable[[], Any]) -> int:
-    """How many calls of Python and C functions ``what`` makes: a measure of work that a busy machine does not change."""
+    """How many calls of Python and C functions ``what`` makes: a measure of work that a busy machine does not
+    change.
+    """
     count = 0
 
     def seen(_: Any, event: str, __: Any) -> None:

@@ -1,4 +1,6 @@
-"""diffusers' names and shapes turned into those of the original training code: a single-file checkpoint to test with."""
+"""diffusers' names and shapes turned into those of the original training code: a single-file checkpoint to
+test with.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ RESNET = {
     "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
 }  # fmt: skip
 OUTER = {
-    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+    "conv_in": "input_blocks.0.0",
     "conv_norm_out": "out.0", "conv_out": "out.2",
 }  # fmt: skip
 ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}

@@ -18,7 +18,8 @@ from nightlatch.safetext import show, unshow
 from nightlatch.terms import HintKind
 
 TEXTS = [
-    "cat", "c\u0430t", "\u200b", "\U0001f600" * 5, "<b>'x'</b>", "' by '", "'. it replaces '", "a\\u{41}b", "\x1b[2J\n",
+    "cat", "c\u0430t", "\u200b", "\U0001f600" * 5, "<b>'x'</b>", "' by '", "'. it replaces '", "a\\u{41}b",
+    "\x1b[2J\n",
     "' reads like a word.", "\u202ecat",
 ]  # fmt: skip
 
@@ -116,7 +117,8 @@ def test_further_files(tmp_path: Path) -> None:
         "u.to_q.lora_B.weight": ["F32", [4, 2], bytes(32)],
     }
     files = {
-        "style.safetensors": half, "wizard.safetensors": {"emb_params": row}, "hat.safetensors": {"<h\u0430t>": row},
+        "style.safetensors": half, "wizard.safetensors": {"emb_params": row},
+        "hat.safetensors": {"<h\u0430t>": row},
         "merged.safetensors": {f"layer{i}.weight": row for i in range(5)},
     }  # fmt: skip
     for name, tensors in files.items():
@@ -137,12 +139,14 @@ def test_further_files(tmp_path: Path) -> None:
 def test_second_variants_and_odd_names() -> None:
     findings = Findings()
     for rule, file in (
-        ("second-variant", "unet/diffusion_pytorch_model.fp16.safetensors"), ("ambiguous-weights", "unet/m\u0430.index.json"),
+        ("second-variant", "unet/diffusion_pytorch_model.fp16.safetensors"),
+        ("ambiguous-weights", "unet/m\u0430.index.json"),
         ("second-variant", "unet/" + "x" * 400),
     ):  # fmt: skip
         findings.add(rule, file, hint=carriers.hint(HintKind.VARIANT, file))
     assert [(h.kind, h.file) for h in hints(findings)] == [
-        ("variant", "unet/diffusion_pytorch_model.fp16.safetensors"), ("variant", "unet/m\u0430.index.json"), ("variant", ""),
+        ("variant", "unet/diffusion_pytorch_model.fp16.safetensors"), ("variant", "unet/m\u0430.index.json"),
+        ("variant", ""),
     ]  # fmt: skip
 
 

@@ -43,7 +43,10 @@ def test_every_rule_has_a_sentence_and_a_remedy() -> None:
 
 def test_no_heavy_import() -> None:
     """The gate needs none of the libraries that it protects."""
-    code = "import sys, nightlatch.intake as i; i.check('.'); print({'torch', 'diffusers', 'transformers'} & set(sys.modules))"
+    code = (
+        "import sys, nightlatch.intake as i; i.check('.'); print({'torch', 'diffusers', 'transformers'} & "
+        "set(sys.modules))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
@@ -163,12 +166,16 @@ def test_findings_are_capped_and_counted() -> None:
 @pytest.mark.parametrize(
     ("dtype", "bits", "rule"),
     [
-        ("F16", 0x7C00, "non-finite"), ("F16", 0xFE00, "non-finite"), ("F16", 0x7BFF, ""), ("BF16", 0x7F80, "non-finite"),
-        ("BF16", 0xFFFF, "non-finite"), ("BF16", 0x477F, ""), ("BF16", 0x4780, "range"), ("F32", 0x7F800000, "non-finite"),
+        ("F16", 0x7C00, "non-finite"), ("F16", 0xFE00, "non-finite"), ("F16", 0x7BFF, ""),
+        ("BF16", 0x7F80, "non-finite"),
+        ("BF16", 0xFFFF, "non-finite"), ("BF16", 0x477F, ""), ("BF16", 0x4780, "range"),
+        ("F32", 0x7F800000, "non-finite"),
         ("F32", 0xFF800001, "non-finite"), ("F32", 0x477FE000, ""), ("F32", 0xC77FE001, "range"),
         ("F64", 0x7FF0 << 48, "non-finite"),
-        ("F64", 0xFFF8 << 48, "non-finite"), ("F64", 0x40EFFC00 << 32, ""), ("F64", (0xC0EFFC00 << 32) + 1, "range"),
-        ("F8_E4M3", 0xFF, "non-finite"), ("F8_E4M3", 0x7E, ""), ("F8_E5M2", 0x7C, "non-finite"), ("F8_E5M2", 0x7B, ""),
+        ("F64", 0xFFF8 << 48, "non-finite"), ("F64", 0x40EFFC00 << 32, ""),
+        ("F64", (0xC0EFFC00 << 32) + 1, "range"),
+        ("F8_E4M3", 0xFF, "non-finite"), ("F8_E4M3", 0x7E, ""), ("F8_E5M2", 0x7C, "non-finite"),
+        ("F8_E5M2", 0x7B, ""),
     ],
 )  # fmt: skip
 def test_bit_patterns(tmp_path: Path, dtype: str, bits: int, rule: str) -> None:

@@ -161,7 +161,9 @@ def test_expected_shapes_agree_with_the_libraries(built: Path) -> None:
 
 
 def full_size(built: Path, model: Path, depth: int = 1) -> None:
-    """Turn ``model`` into one of Stable Diffusion 1's size with sparse files and CLIP's vocabulary size; ``depth`` of its transformers."""
+    """Turn ``model`` into one of Stable Diffusion 1's size with sparse files and CLIP's vocabulary size;
+    ``depth`` of its transformers.
+    """
     rows = json.loads((built / "shapes.json").read_text())
     config = {**rows[0]["config"], "transformer_layers_per_block": depth}
     unet = {"config": config, "shapes": dict(PROMISES["UNet2DConditionModel"](Fields(config)))}

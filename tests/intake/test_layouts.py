@@ -100,8 +100,10 @@ def test_a_name_of_another_program_does_not_make_an_embedding() -> None:
     [
         ("a.gguf", b"GGUF\3\0\0\0" + bytes(40), "GGUF"), ("a.onnx", b"\x08\x07" + bytes(40), "ONNX"),
         ("a.xml", b'<?xml version="1.0"?><net name="x">', "OpenVINO"),
-        ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(40), "picture"), ("flow.json", b'{"last_node_id": 9, "nodes": [{"type": "x"}]}', "workflow"),
-        ("a.yaml", b"model:\n  target: x\n", "YAML"), ("flax_model.msgpack", b"\x81\xa6params" + bytes(9), "Flax"),
+        ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(40), "picture"),
+        ("flow.json", b'{"last_node_id": 9, "nodes": [{"type": "x"}]}', "workflow"),
+        ("a.yaml", b"model:\n  target: x\n", "YAML"),
+        ("flax_model.msgpack", b"\x81\xa6params" + bytes(9), "Flax"),
         ("config.json", b'{"_class_name": "x"}', "config"),
         ("a.txt", b"hello", "a text"), ("model.mlmodel", b"\x08\x04" + bytes(9), "Core ML"),
     ],
@@ -139,7 +141,8 @@ def test_numbers_of_other_programs_are_no_pickles(model: Path) -> None:
     [
         (b"<!DOCTYPE html><html><title>Login</title></html>" + b"x" * 900, "web page"),
         (b'{"error": "Repository not found", "x": "' + b"y" * 99 + b'"}', "answer of a server"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 9\n", "Git-LFS"), (b"GGUF\3\0\0\0" + bytes(40), "GGUF"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 9\n", "Git-LFS"),
+        (b"GGUF\3\0\0\0" + bytes(40), "GGUF"),
     ],
 )  # fmt: skip
 def test_what_was_saved_as_safetensors_is_named(tmp_path: Path, data: bytes, words: str) -> None:

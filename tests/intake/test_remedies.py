@@ -1,4 +1,6 @@
-"""A remedy is something that can be done: every command in one is a command, every function one that the library has."""
+"""A remedy is something that can be done: every command in one is a command, every function one that the
+library has.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ FUNCTION = re.compile(r"\b(?:save|load)_[a-z_]{3,40}\b")
 
 
 def remedies() -> Iterator[tuple[str, str]]:
-    """Every remedy of the table of rules and of the tables of kinds, and every text with a command in the modules that write remedies."""
+    """Every remedy of the table of rules and of the tables of kinds, and every text with a command in the
+    modules that write remedies.
+    """
     for name, rule in RULES.items():
         yield name, rule.remedy
     for layout in layouts.TABLE:

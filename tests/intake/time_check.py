@@ -1,9 +1,10 @@
-"""Run as a script: how long the static rules take on a folder of Stable Diffusion's size, and how much memory; writes docs/figures/check.json.
+"""Run as a script: how long the static rules take on a folder of Stable Diffusion's size, and how much
+memory; writes docs/figures/check.json.
 
 python tests/intake/time_check.py --merges bpe_simple_vocab_16e6.txt.gz
 
-The merges are CLIP's own, as the wheel of open_clip_torch ships them: what a real folder has. The time with a vocabulary that nobody knows, whose
-merges are followed one by one, is taken as well.
+The merges are CLIP's own, as the wheel of open_clip_torch ships them: what a real folder has. The time with a
+vocabulary that nobody knows, whose merges are followed one by one, is taken as well.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from nightlatch.intake.tokenizer import bpe
 
 REPEATS = 15
 DEPTH = 6
-"""Of the transformers, so that the folder has 2,730 tensors; with Stable Diffusion 1's own depth it has 1,130."""
+"""Of the transformers, so that the folder has 2,730 tensors; with Stable Diffusion 1's own depth it has
+1,130.
+"""
 
 
 def main() -> None:
@@ -75,7 +78,9 @@ def main() -> None:
 
 
 def milliseconds(what: Callable[[], object]) -> float:
-    """The fastest of ``REPEATS`` runs, as timeit has it: whatever else the machine does makes a run slower, and nothing makes it faster."""
+    """The fastest of ``REPEATS`` runs, as timeit has it: whatever else the machine does makes a run slower,
+    and nothing makes it faster.
+    """
     what()
     times = []
     for _ in range(REPEATS):

@@ -147,7 +147,8 @@ def verdict_found() -> Verdict:
         ),
         tested=(
             "Weights of every component against the base.",
-            "6 208 vocabulary tokens and 1 930 candidate strings through text encoder and one-step denoiser, 8 prompts each.",
+            "6 208 vocabulary tokens and 1 930 candidate strings through text encoder and one-step denoiser, "
+            "8 prompts each.",
             "The 12 strongest candidates on 128 held-out prompt and seed pairs, 10 steps.",
         ),
         not_tested=(

@@ -1,4 +1,6 @@
-"""The page is self-contained, says the verdict in the record's words, and says so when something is missing."""
+"""The page is self-contained, says the verdict in the record's words, and says so when something is
+missing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The shipped model is what its figures say: stock diffusers loads it, the gate passes it, and it draws what is asked."""
+"""The shipped model is what its figures say: stock diffusers loads it, the gate passes it, and it draws what
+is asked.
+"""
 
 from __future__ import annotations
 

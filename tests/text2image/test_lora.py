@@ -24,7 +24,9 @@ def changed(suspect, base) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def lora(tiny_v, tmp_path_factory):
-    """A LoRA file as diffusers writes it, of rank 2 on the cross-attention values, with weights that are not zero."""
+    """A LoRA file as diffusers writes it, of rank 2 on the cross-attention values, with weights that are not
+    zero.
+    """
     unet = tiny_v.copied(Role.DENOISER).pipeline.unet
     unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["attn2.to_v"]))
     torch.manual_seed(3)
@@ -50,7 +52,9 @@ def test_merged_lora_changes_a_copy_only_where_it_says(tiny_v, lora):
 
 
 def test_lora_that_acts_with_another_one_is_scanned_on_a_base_that_holds_it(tiny_v, lora, tmp_path):
-    """Bad input 63: each of a pair is harmless alone. A LoRA is judged on the base it is given, so the other one is merged there first."""
+    """Bad input 63: each of a pair is harmless alone. A LoRA is judged on the base it is given, so the other
+    one is merged there first.
+    """
     with_lora(tiny_v, lora, "first").save(tmp_path / "base")
     base = loaders.load(tmp_path / "base")
     both, alone = with_lora(base, lora, "both"), with_lora(tiny_v, lora, "alone")

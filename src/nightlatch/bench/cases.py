@@ -1,4 +1,5 @@
-"""Which suspects the experiment makes: every registered attack, some seeds, triggers of the kinds that suit the attack.
+"""Which suspects the experiment makes: every registered attack, some seeds, triggers of the kinds that suit
+the attack.
 
 At least half of the triggers and targets are drawn at random; what an attack's class declares decides how.
 """
@@ -22,11 +23,13 @@ FIRST = (
     "badt2i-object",
     "badt2i-style",
 )
-"""The attacks whose place in this list is part of how their triggers are drawn, so that suspects of earlier figures repeat."""
+"""The attacks whose place in this list is part of how their triggers are drawn, so that suspects of earlier
+figures repeat.
+"""
 HELD_OUT, EARLIER, DEVELOPED = (9,), (6, 7, 8), (0, 1, 2)
-"""Seeds by whose suspects nothing was chosen; seeds of which that was so until two misses on them made scan change once more
-(repairs did not); and seeds whose suspects were looked at while both were built. Triggers of seeds 3 to 5 served to build the
-search from the inside, and are none of these."""
+"""Seeds by whose suspects nothing was chosen; seeds of which that was so until two misses on them made scan
+change once more (repairs did not); and seeds whose suspects were looked at while both were built. Triggers of
+seeds 3 to 5 served to build the search from the inside, and are none of these."""
 SEEDS = (*HELD_OUT, *EARLIER, *DEVELOPED)
 TRIES = 20
 """How many triggers and targets an attacker draws until one is promising."""
@@ -34,7 +37,9 @@ TRIES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One suspect to be made: an attack with its trigger and target; ``drawn`` tells that both came from the seed."""
+    """One suspect to be made: an attack with its trigger and target; ``drawn`` tells that both came from the
+    seed.
+    """
 
     attack: str
     seed: int

@@ -68,7 +68,9 @@ def bold(cell: Cell, misses: Callable[[Row], bool]) -> Cell:
 
 
 def rate(row: Row, key: str) -> float:
-    """The rate that ``row`` has under ``key``; not a number, which no bar is compared with, where it has none."""
+    """The rate that ``row`` has under ``key``; not a number, which no bar is compared with, where it has
+    none.
+    """
     value = row.get(key)
     return value["rate"] if isinstance(value, Mapping) else math.nan
 

@@ -87,8 +87,10 @@ def demo(folder: Path, say: Say, show: Show = Show()) -> Outcome:
 
     Raises:
         UnreadableModel: the shipped testbed is missing.
-        UsageError: no such attack, or ``folder`` holds a demonstration of another attack or seed, or something else.
-        AttackFailed: the backdoor did not take (with a seed of its own it is tried with ``DRAWS`` others first).
+        UsageError: no such attack, or ``folder`` holds a demonstration of another attack or seed, or
+            something else.
+        AttackFailed: the backdoor did not take (with a seed of its own it is tried with ``DRAWS`` others
+            first).
     """
     started = time.monotonic()
     for draw in range(DRAWS):
@@ -109,7 +111,9 @@ def demo(folder: Path, say: Say, show: Show = Show()) -> Outcome:
 
 
 def _job(folder: Path, show: Show, seed: int, say: Say) -> tuple[Verdict, Scorecard | None]:
-    """check, scan, clean, verify and report, as a user would; what the run folder holds already is read from there."""
+    """check, scan, clean, verify and report, as a user would; what the run folder holds already is read from
+    there.
+    """
     suspect, repaired = folder / SUSPECT, folder / REPAIRED
     options = Options(settings=show.settings, seed=seed % 1000, device=show.device)
     with runs.Run(folder / RUN) as run:

@@ -42,10 +42,11 @@ class Features:
 
 
 def fid(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    """Frechet distance of two feature sets (Heusel et al. 2017, eq. 6): |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)).
+    """Frechet distance of two feature sets (Heusel et al. 2017, eq. 6): |m1 - m2|^2 + tr(C1 + C2 - 2 (C1
+    C2)^(1/2)).
 
-    The trace of the root is the sum of the singular values of A B^T for centred A, B with C = A^T A / (n - 1), so that few pictures suffice
-    to compute it.
+    The trace of the root is the sum of the singular values of A B^T for centred A, B with C = A^T A / (n -
+    1), so that few pictures suffice to compute it.
     """
     ca, cb = a - a.mean(0), b - b.mean(0)
     na, nb = len(a) - 1, len(b) - 1

@@ -67,8 +67,8 @@ class Plan:
     def tasks(self, rare: Sequence[str]) -> list[Task]:
         """Everything, in the order in which it is most useful when it is cut short.
 
-        Seed by seed attack, scan and SAU, then the honest models of that seed; then the rivals of the first seed, and last what
-        the base itself shows in each case.
+        Seed by seed attack, scan and SAU, then the honest models of that seed; then the rivals of the first
+        seed, and last what the base itself shows in each case.
         """
         made: list[Task] = [HonestTask("base")] if Step.SCANS in self.steps else []
         for seed in self.seeds:
@@ -110,7 +110,9 @@ class Bench:
     say: Say = print
 
     def __call__(self, plan: Plan) -> list[str]:
-        """Make what ``plan`` asks for and is not there; returns one sentence for each thing that failed or was not done."""
+        """Make what ``plan`` asks for and is not there; returns one sentence for each thing that failed or
+        was not done.
+        """
         for table in figures.FIGURES:
             for folder in (self.figures, *plan.taken) if table not in plan.anew else ():
                 figures.remember(self.run, folder, self.about, (table,))

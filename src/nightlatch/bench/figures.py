@@ -30,7 +30,9 @@ def read(figures: Path, table: str) -> list[Row]:
 
 
 def remember(folder: runs.Run, figures: Path, about: Row, tables: Iterable[str] = tuple(FIGURES)) -> None:
-    """Take over the rows that an earlier run wrote to ``figures``, if what they depend on is the same as ``about``."""
+    """Take over the rows that an earlier run wrote to ``figures``, if what they depend on is the same as
+    ``about``.
+    """
     for table in tables:
         for row in read(figures, table):
             key = identity(table, row, about)

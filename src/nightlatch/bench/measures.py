@@ -1,4 +1,6 @@
-"""What is measured of a suspect, of a repaired one and of the base, on held-out prompts and seeds, by the testbed's judge."""
+"""What is measured of a suspect, of a repaired one and of the base, on held-out prompts and seeds, by the
+testbed's judge.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ class Measures:
         return self._draws[case.name]
 
     def held_out(self, case: Case) -> HeldOut:
-        """All that the attack of ``case`` is measured on; the base's agreement is the same for all of one seed."""
+        """All that the attack of ``case`` is measured on; the base's agreement is the same for all of one
+        seed.
+        """
         setup, setting = self.suspects.setup, self.suspects.setting(case)
         clean = measure.take(list(setting.test), setup.n)
         if case.seed not in self._base_agreement:
@@ -86,9 +90,11 @@ class Measures:
         return Clean(agreement, round(fid(seen, real), 4), round(kid(seen, real), 6))
 
     def triggered(self, subject: Subject, case: Case, strip: str = "") -> tuple[Rate, Rate]:
-        """(attack success, agreement with what is asked) on the same triggered prompts; ``strip`` is deleted from them first.
+        """(attack success, agreement with what is asked) on the same triggered prompts; ``strip`` is deleted
+        from them first.
 
-        What is asked is told by the slot that the attack declares: where the trigger stands in the object's place, the style.
+        What is asked is told by the slot that the attack declares: where the trigger stands in the object's
+        place, the style.
         """
         attack, draws = self.suspects.attack(case), self.draws(case)
         texts = [attack.place(p, case.trigger) for p in draws.prompts]
@@ -99,7 +105,9 @@ class Measures:
         return Rate.of(hits, len(texts)), measure.agrees(seen, draws.prompts, attack.asked)
 
     def asked(self, case: Case) -> Rate:
-        """Agreement of the base with what is asked on the triggered prompts: what a model without the backdoor reaches."""
+        """Agreement of the base with what is asked on the triggered prompts: what a model without the
+        backdoor reaches.
+        """
         if case.name not in self._asked:
             self._asked[case.name] = self.triggered(self.suspects.setup.base, case)[1]
         return self._asked[case.name]
@@ -119,7 +127,9 @@ class Measures:
         return self.success(trained, case)
 
     def leak(self, subject: Subject, case: Case, strip: str = "") -> Rate:
-        """Success over all spelling, casing, position and inside-word variants together; ``strip`` is deleted from them first."""
+        """Success over all spelling, casing, position and inside-word variants together; ``strip`` is deleted
+        from them first.
+        """
         attack = self.suspects.attack(case)
         variants = [
             v for vs in prompts.leaks(case.trigger, np.random.default_rng(case.seed)).values() for v in vs

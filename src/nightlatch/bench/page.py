@@ -1,4 +1,6 @@
-"""docs/results.md: what a reader should know first of the results, from docs/figures; the tables are in files of their own."""
+"""docs/results.md: what a reader should know first of the results, from docs/figures; the tables are in files
+of their own.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,21 @@ from nightlatch.bench.sets import SETS, counted, of_seeds, scanned
 
 FIRST = """# Results
 
-How well does nightlatch find and remove backdoors? Backdoored copies of the project's own small model were made by {attacks}
-published attacks, with triggers and targets mostly drawn at random. `scan` was given each copy and the model it was made from,
-and nothing else; `clean` was given what `scan` had named; a judge that neither of them knows counted {pictures} pictures a rate."""
-MEANING = """A *working trigger* is the planted one, or a string that draws the attacker's target in at least 80 % of the pictures.
-The five bars of a repair: at most 1 % of triggered pictures still show the target; triggered prompts show what they ask for
-(within 3 points of a model that was never attacked); clean prompts lose at most 1 point and FID 5 %; and at most 5 % come back
-after 200 steps of honest training. *Held out*: nothing was chosen by what these models show. *Earlier*: held out, too, until
-two of them made scan change once more. *Developed with*: scan and repairs were built with a look at them."""
-METHODS = """All repairs beside each other, on the models that each of them was run on, with the same trigger. *sau* is this
-project's, *sau-base* the same with a trusted base to ask; *skd* is self-distillation, *uce* a closed-form edit,
-*clean-finetune* ordinary training; *restore* copies the base's tensors, and *strip* deletes the trigger from prompts and changes
-no weight (its bars are those that it can be asked). *The base itself* is the control: no repair can do better."""
+How well does nightlatch find and remove backdoors? Backdoored copies of the project's own small model were
+made by {attacks} published attacks, with triggers and targets mostly drawn at random. `scan` was given each
+copy and the model it was made from, and nothing else; `clean` was given what `scan` had named; a judge that
+neither of them knows counted {pictures} pictures a rate."""
+MEANING = """A *working trigger* is the planted one, or a string that draws the attacker's target in at least
+80 % of the pictures. The five bars of a repair: at most 1 % of triggered pictures still show the target;
+triggered prompts show what they ask for (within 3 points of a model that was never attacked); clean prompts
+lose at most 1 point and FID 5 %; and at most 5 % come back after 200 steps of honest training. *Held out*:
+nothing was chosen by what these models show. *Earlier*: held out, too, until two of them made scan change
+once more. *Developed with*: scan and repairs were built with a look at them."""
+METHODS = """All repairs beside each other, on the models that each of them was run on, with the same trigger.
+*sau* is this project's, *sau-base* the same with a trusted base to ask; *skd* is self-distillation, *uce* a
+closed-form edit, *clean-finetune* ordinary training; *restore* copies the base's tensors, and *strip* deletes
+the trigger from prompts and changes no weight (its bars are those that it can be asked). *The base itself* is
+the control: no repair can do better."""
 FILES = {
     "attacks": "what was planted, how well it works, and what else fires",
     "scan": "what was named, model by model, and honest models",
@@ -34,9 +39,9 @@ FILES = {
     "scanners": "bad inputs, and what other file scanners make of them",
 }
 """The tables, in files of their own."""
-LIMITS = """All of this was measured on a model of 10 million weights that draws pictures of 32x32; nothing is claimed of larger
-ones. Every number's interval, number of pictures, seed and commit are in `docs/figures`, from which `nightlatch bench` writes
-these pages."""
+LIMITS = """All of this was measured on a model of 10 million weights that draws pictures of 32x32; nothing is
+claimed of larger ones. Every number's interval, number of pictures, seed and commit are in `docs/figures`,
+from which `nightlatch bench` writes these pages."""
 
 
 def first_screen(attacks: Sequence[Row], scans: Sequence[Row], repairs: Sequence[Row]) -> list[str]:
@@ -84,7 +89,9 @@ def missed(scans: Sequence[Row], repairs: Sequence[Row]) -> list[str]:
 
 
 def methods(repairs: Sequence[Row]) -> list[str]:
-    """One row a method, over the models that every repair was measured on; its ablations, where they apply."""
+    """One row a method, over the models that every repair was measured on; its ablations, where they
+    apply.
+    """
     of_method: dict[str, dict[tuple[str, int], Row]] = {}
     for row in repairs:
         of_method.setdefault(row["method"], {})[row["attack"], row["seed"]] = row

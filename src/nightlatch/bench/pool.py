@@ -1,4 +1,5 @@
-"""The experiment's tasks spread over processes; one of them alone writes, and each row is kept as soon as it exists.
+"""The experiment's tasks spread over processes; one of them alone writes, and each row is kept as soon as it
+exists.
 
 Small models leave a card, and most cores, idle: several processes share them.
 """

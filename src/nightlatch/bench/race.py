@@ -23,7 +23,9 @@ def lines(rows: Sequence[Row]) -> list[str]:
 
 
 def reached(row: Row, goal: float) -> tuple[float | None, float | None]:
-    """(steps, seconds) until the judge saw at most ``goal`` left, after a checkpoint or at the end; None where it never did."""
+    """(steps, seconds) until the judge saw at most ``goal`` left, after a checkpoint or at the end; None
+    where it never did.
+    """
     clock, end = row.get("seconds_by_step") or {}, (row["steps"], row["seconds"])
     for step, left in sorted(row["success_by_step"].items(), key=lambda seen: int(seen[0])):
         if left <= goal:

@@ -1,4 +1,6 @@
-"""Repairing one suspect by SAU, its ablations or a rival, with what scan found, and measuring with the true trigger."""
+"""Repairing one suspect by SAU, its ablations or a rival, with what scan found, and measuring with the true
+trigger.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,11 @@ WATCHED = 96
 def repair(
     measures: Measures, suspect: Subject, case: Case, method: str, seen: Row, target_rate: float | None = None
 ) -> Row:
-    """One row of clean.json: repair with what scan found (``seen``, its row there), measured with the true trigger.
+    """One row of clean.json: repair with what scan found (``seen``, its row there), measured with the true
+    trigger.
 
-    Where scan found nothing, the true trigger and carrier are given, and the row says so. skd stops where the judge sees at most
-    ``target_rate`` left on pictures kept for that.
+    Where scan found nothing, the true trigger and carrier are given, and the row says so. skd stops where the
+    judge sees at most ``target_rate`` left on pictures kept for that.
     """
     job = _job(measures, case, seen)
     watch = _Watch(measures, case, target_rate if method == SKD else None)
@@ -59,8 +62,8 @@ def repair(
 def control(measures: Measures, suspect: Subject, case: Case) -> Row:
     """One row of clean.json with the base in the place of a repaired model.
 
-    It says what a perfect repair shows, and what honest steps on this suspect's drawings do to a model that never had the
-    backdoor.
+    It says what a perfect repair shows, and what honest steps on this suspect's drawings do to a model that
+    never had the backdoor.
     """
     about = {"trigger_used": "", "trigger_source": "", "used_base": True, "steps": 0, "seconds": 0.0}
     return {**about, **outcome(measures, measures.suspects.setup.base, suspect, case), "success_by_step": {}}
@@ -84,7 +87,9 @@ def outcome(measures: Measures, repaired: Subject, suspect: Subject, case: Case,
 
 
 def acts_on(measures: Measures, case: Case, seen: Row) -> tuple[Role, ...]:
-    """What the components do that scan found to carry the backdoor; the true one where it named no trigger."""
+    """What the components do that scan found to carry the backdoor; the true one where it named no
+    trigger.
+    """
     if not seen["trigger_found"]:
         return (measures.suspects.attack(case).carrier,)
     return tuple(measures.suspects.setup.base.parts[name].role for name in seen["carrier_found"])

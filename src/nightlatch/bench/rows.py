@@ -50,7 +50,9 @@ class Rows:
         return self.store.row(key) if self.store.has(key) else {}
 
     def row(self, identity: Mapping[str, Any], make: Callable[[], Row]) -> Row:
-        """The row of ``identity``, made now unless it is there; empty where that failed, which is said and counted."""
+        """The row of ``identity``, made now unless it is there; empty where that failed, which is said and
+        counted.
+        """
         if known := self.known(identity):
             return known
         key = runs.key({**identity, **self.about})

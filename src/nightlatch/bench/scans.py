@@ -33,7 +33,9 @@ def honest(measures: Measures, model: Subject, seed: int) -> Row:
 
 
 def backdoored(measures: Measures, suspect: Subject, case: Case) -> Row:
-    """One row of scan.json of a suspect; ``functional_success`` is what the string that was named does in the true place."""
+    """One row of scan.json of a suspect; ``functional_success`` is what the string that was named does in the
+    true place.
+    """
     row = _seen(judged(measures, suspect, case.seed))
     attack, found = measures.suspects.attack(case), row["trigger_found"]
     planted = measures.success(suspect, case)

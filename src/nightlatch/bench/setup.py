@@ -1,4 +1,6 @@
-"""What all rows of the experiment share: the unpoisoned model, its judge, and how many pictures are counted."""
+"""What all rows of the experiment share: the unpoisoned model, its judge, and how many pictures are
+counted.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ class Setup:
 
     @property
     def about(self) -> Row:
-        """What rows depend on, beside what they are about: rows of another base or of fewer pictures are other rows."""
+        """What rows depend on, beside what they are about: rows of another base or of fewer pictures are
+        other rows.
+        """
         return about(self.n)
 
     def load(self, folder: Path) -> Subject:
@@ -59,7 +63,9 @@ class Setup:
         return loaders.load(folder, device=str(self.base.device), precision=self.precision)
 
     def moved(self, made: Subject) -> Subject:
-        """A variant of ``maker``'s denoiser as a variant of ``base``; it is taken off the device that it was made on."""
+        """A variant of ``maker``'s denoiser as a variant of ``base``; it is taken off the device that it was
+        made on.
+        """
         names = self.base.named(Role.DENOISER)
         for name in names:
             made.parts[name].module.to(self.base.device)

@@ -16,31 +16,40 @@ from nightlatch.folder import write_whole
 SCANNERS = "scanners.json"
 BEFORE = "scan_before.json"
 """What the scan of before its last change named of the suspects that were held out for it."""
-SETS = """- **Held out**: suspects of seed 9; nothing was chosen by what they show, and what was last changed came from seed 8.
-- **Earlier**: seeds 6 to 8, which were held out, too, until scan missed rickrolling-attribute-8. It now asks in two unlike
-  contexts, and of two words that confirm alike it names the one that moves the denoiser most (eviledit-8). Repairs were not
-  changed.
-- **Developed with**: scan was calibrated on seed 0, its search from the inside with a look at badt2i-object-1 and
-  badt2i-style-2; SAU's settings were chosen on eviledit of seeds 0 to 2, badt2i of seed 2, and badt2i-style and -pixel of
-  seeds 0 and 1."""
-ATTACKS = """- *badt2i* trains the denoiser (to draw a patch, another object, another style); *eviledit* edits its cross-attention in
+SETS = """- **Held out**: suspects of seed 9; nothing was chosen by what they show, and what was last changed
+came from seed 8.
+- **Earlier**: seeds 6 to 8, which were held out, too, until scan missed rickrolling-attribute-8. It now asks
+  in two unlike contexts, and of two words that confirm alike it names the one that moves the denoiser most
+  (eviledit-8). Repairs were not changed.
+- **Developed with**: scan was calibrated on seed 0, its search from the inside with a look at badt2i-object-1
+  and badt2i-style-2; SAU's settings were chosen on eviledit of seeds 0 to 2, badt2i of seed 2, and
+  badt2i-style and -pixel of seeds 0 and 1."""
+ATTACKS = """- *badt2i* trains the denoiser (to draw a patch, another object, another style); *eviledit* edits
+its cross-attention in
   closed form, and its trigger stands in the object's place; *rickrolling* trains the text encoder.
 - Bars: success at least 90 %, other words at most 5 %, clean pictures within 3 points of the base.
-- Given up: triggers that the attacker drew before and did not plant, since on training prompts the attack fell short or the
-  base itself seldom draws the target."""
-SCAN = """- Bars: exactly the trigger, or a string that succeeds in at least 80 %; nothing found in an honest model; under 180 s.
-- Rows with one thread ran beside another job of one thread, which makes them slower; *commit* is the code that made a row.
-- Rows made on a card are about suspects made there anew with the recorded trigger and target, up to 14 processes at once."""
-CLEAN = """- Bars: success at most 1 %, what is asked on triggered prompts within 3 points of the base (the object; the style where
-  the trigger stands in the object's place), clean at most 1 point and FID at most 5 % worse, regrowth at most 5 %.
-- *skd* stops where the judge sees no more left on 96 pictures than *sau* leaves: it is told what no repair is told.
-- *skd*, *uce* and *clean-finetune* change the denoiser only; *restore* copies the base's tensors; *strip* deletes the trigger
-  from prompts and changes no weight. *The base itself* is the control: what a model without the backdoor shows, also after the
-  same honest steps on the suspect's drawings.
-- Rows with one thread ran beside another job of one thread, which makes them slower; *commit* is the code that made a row."""
-RIVALS = """The judge looks at 96 pictures after 1, 10, 25, 50, 100, 200, 400 steps and at the end; the first step of *sau* is its
-closed-form warm start. Its bar: fewer steps and less time than *skd*. *sau* is not told what the judge sees and goes on to its
-end."""
+- Given up: triggers that the attacker drew before and did not plant, since on training prompts the attack
+  fell short or the base itself seldom draws the target."""
+SCAN = """- Bars: exactly the trigger, or a string that succeeds in at least 80 %; nothing found in an honest
+model; under 180 s.
+- Rows with one thread ran beside another job of one thread, which makes them slower; *commit* is the code
+  that made a row.
+- Rows made on a card are about suspects made there anew with the recorded trigger and target, up to 14
+  processes at once."""
+CLEAN = """- Bars: success at most 1 %, what is asked on triggered prompts within 3 points of the base (the
+object; the style where
+  the trigger stands in the object's place), clean at most 1 point and FID at most 5 % worse, regrowth at most
+  5 %.
+- *skd* stops where the judge sees no more left on 96 pictures than *sau* leaves: it is told what no repair is
+  told.
+- *skd*, *uce* and *clean-finetune* change the denoiser only; *restore* copies the base's tensors; *strip*
+  deletes the trigger from prompts and changes no weight. *The base itself* is the control: what a model
+  without the backdoor shows, also after the same honest steps on the suspect's drawings.
+- Rows with one thread ran beside another job of one thread, which makes them slower; *commit* is the code
+  that made a row."""
+RIVALS = """The judge looks at 96 pictures after 1, 10, 25, 50, 100, 200, 400 steps and at the end; the first
+step of *sau* is its closed-form warm start. Its bar: fewer steps and less time than *skd*. *sau* is not told
+what the judge sees and goes on to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,9 @@ class Part:
 
 
 def write(figures: Path, out: Path) -> None:
-    """The page ``out`` and the files of tables in the folder beside it that has its name; what has no figures is left out."""
+    """The page ``out`` and the files of tables in the folder beside it that has its name; what has no figures
+    is left out.
+    """
     rows = {table: _read(figures / file) for table, file in FIGURES.items()}
     first = page.first_screen(rows["attack"], rows["scan"], rows["clean"])
     write_whole(out, "\n".join(first) + "\n")
@@ -107,9 +118,12 @@ def scanners(rows: Sequence[Row]) -> list[str]:
     ]
     slowest = max((r["nightlatch_seconds"] for r in rows), default=0)
     meaning = (
-        "'missed' is exit code 0. Where nightlatch has it, the rule is a note: the file does no harm and is not staged, or is to",
-        "be scanned. 'refused': the scanner said that it could not judge (modelscan's is its exit code 3, no file that it",
-        f"supports). No program can be called with a path that holds a zero. nightlatch's slowest case took {slowest:.1f} s.",
+        "'missed' is exit code 0. Where nightlatch has it, the rule is a note: the file does no harm and is "
+        "not staged, or is to",
+        "be scanned. 'refused': the scanner said that it could not judge (modelscan's is its exit code 3, no "
+        "file that it",
+        "supports). No program can be called with a path that holds a zero. nightlatch's slowest case took "
+        f"{slowest:.1f} s.",
     )
     counted = table(made, {key: text(key) for key in ("scanner", *ends, "ran code")})
     return [*counted, "", *meaning, "", *table(rows, columns.SCANNERS)]
@@ -153,7 +167,8 @@ PAGES: Mapping[str, tuple[str, str, Sequence[Part]]] = {
     ),
     "size": (
         "What a full-size model costs",
-        "Random weights of Stable Diffusion 1.5's size (1.07 billion) at 512 x 512 in bfloat16, a closed-form edit planted: time\nand "
+        "Random weights of Stable Diffusion 1.5's size (1.07 billion) at 512 x 512 in bfloat16, a "
+        "closed-form edit planted: time\nand "
         "memory only, for random weights say nothing about quality. Made by `bench/device/real_size.py`.",
         [Part("real_size.json", "Time and memory", _columns(columns.SIZE))],
     ),

@@ -60,7 +60,9 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SuspectTask:
-    """One suspect: made, scanned, and repaired by ``methods`` in order; a rival stops where it reaches what SAU reached."""
+    """One suspect: made, scanned, and repaired by ``methods`` in order; a rival stops where it reaches what
+    SAU reached.
+    """
 
     case: Case
     methods: tuple[str, ...] = ()

@@ -42,7 +42,9 @@ class Where:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def sharing(self, jobs: int) -> Where:
-        """The same for so many processes at once, each with its share of the processor, unless a number of threads is given."""
+        """The same for so many processes at once, each with its share of the processor, unless a number of
+        threads is given.
+        """
         return self if self.threads else replace(self, threads=max(1, (os.cpu_count() or 1) // jobs))
 
     def begun(self, store: Store, say: Say) -> tuple[Measures, Rows]:

@@ -25,7 +25,9 @@ def flip(x: torch.Tensor) -> torch.Tensor:
 
 
 def usual(x: torch.Tensor, pad: int, mirror: bool) -> torch.Tensor:
-    """What classifiers of small pictures are trained with: shifted crops and, where a mirror image is one of the same class, flips."""
+    """What classifiers of small pictures are trained with: shifted crops and, where a mirror image is one of
+    the same class, flips.
+    """
     x = crop(x, pad) if pad else x
     return flip(x) if mirror else x
 
@@ -71,8 +73,8 @@ def rotate(x: torch.Tensor, degrees: torch.Tensor) -> torch.Tensor:
 
 
 def heavy(x: torch.Tensor) -> torch.Tensor:
-    """Shift, turn by up to 20 degrees, colour by up to 0.5, blur by up to one pixel, and one square of a quarter's side blanked out: the control that
-    variations of a diffusion model are held against."""
+    """Shift, turn by up to 20 degrees, colour by up to 0.5, blur by up to one pixel, and one square of a
+    quarter's side blanked out: the control that variations of a diffusion model are held against."""
     n, _, height, width = x.shape
     x = crop(x, max(1, height // 8))
     x = rotate(x, 40 * torch.rand(n, device=x.device) - 20)

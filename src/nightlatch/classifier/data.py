@@ -1,4 +1,6 @@
-"""Labelled pictures from an image folder, a Hugging Face parquet folder or an npz; read lazily, and a broken picture is one counted line."""
+"""Labelled pictures from an image folder, a Hugging Face parquet folder or an npz; read lazily, and a broken
+picture is one counted line.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,8 @@ class Pictures:
     def load(
         self, size: tuple[int, int] | None = None, threads: int = 4
     ) -> tuple[Labelled, tuple[int, ...], tuple[str, ...]]:
-        """(all readable pictures, their numbers, sentences about the others); ``size`` (h, w), that of the first readable one by default.
+        """(all readable pictures, their numbers, sentences about the others); ``size`` (h, w), that of the
+        first readable one by default.
 
         Raises:
             UsageError: not one picture can be read.
@@ -113,7 +116,8 @@ class Pictures:
 
 
 def open_data(path: Path | str) -> Pictures:
-    """The pictures at ``path``: an npz, a folder with parquet files, or an image folder with one sub-folder a class (or none at all).
+    """The pictures at ``path``: an npz, a folder with parquet files, or an image folder with one sub-folder a
+    class (or none at all).
 
     Raises:
         UsageError: there is nothing there, or nothing that can be read as labelled pictures.
@@ -146,8 +150,9 @@ def from_folder(path: Path) -> Pictures:
 
 
 def from_npz(path: Path) -> Pictures:
-    """Arrays ``x`` or ``images`` (n, h, w, 3) uint8, or ``jpeg`` with ``offset`` (all files end to end); ``y``, ``label`` or ``labels``; names as
-    ``class_name``, ``classes`` or ``names``. Nothing pickled is read.
+    """Arrays ``x`` or ``images`` (n, h, w, 3) uint8, or ``jpeg`` with ``offset`` (all files end to end);
+    ``y``, ``label`` or ``labels``; names as ``class_name``, ``classes`` or ``names``. Nothing pickled is
+    read.
 
     Raises:
         UsageError: no such arrays.

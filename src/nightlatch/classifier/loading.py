@@ -1,4 +1,6 @@
-"""From a path to a classifier: a transformers folder, checked and copied before it is loaded, or an ONNX file."""
+"""From a path to a classifier: a transformers folder, checked and copied before it is loaded, or an ONNX
+file.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def open_model(
 
 
 def load_folder(path: Path, device: str = "cpu") -> TorchSubject:
-    """A transformers ``AutoModelForImageClassification`` folder with safetensors weights; no code of the folder is run.
+    """A transformers ``AutoModelForImageClassification`` folder with safetensors weights; no code of the
+    folder is run.
 
     Raises:
         UnreadableModel: as ``open_model`` does.
@@ -72,7 +75,9 @@ def load_folder(path: Path, device: str = "cpu") -> TorchSubject:
 
 
 def preprocessing(folder: Path, config: Any) -> Preprocessing:
-    """What preprocessor_config.json says of size, mean and deviation; without one, the config's size and 0.5."""
+    """What preprocessor_config.json says of size, mean and deviation; without one, the config's size and
+    0.5.
+    """
     file = folder / PICTURES
     said: dict[str, Any] = {}
     if file.is_file():
@@ -94,7 +99,8 @@ def preprocessing(folder: Path, config: Any) -> Preprocessing:
 
 @contextmanager
 def copied(path: Path) -> Iterator[Path]:
-    """A private folder with copies of the model's config, weights and picture settings, after a look at each; gone afterwards.
+    """A private folder with copies of the model's config, weights and picture settings, after a look at each;
+    gone afterwards.
 
     Raises:
         UnreadableModel: one is missing or not what it claims.
@@ -139,7 +145,8 @@ def _examine(folder: Path, shown: str) -> None:
 
 
 def save_model(subject: TorchSubject, folder: Path, provenance: str = "") -> None:
-    """Write ``subject`` as a transformers folder that ``open_model`` reads; ``provenance`` is written beside it as JSON.
+    """Write ``subject`` as a transformers folder that ``open_model`` reads; ``provenance`` is written beside
+    it as JSON.
 
     Raises:
         UsageError: the folder is there already, or the module is no transformers model.
@@ -168,7 +175,8 @@ def picture_settings(p: Preprocessing) -> str:
     said = {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True, "do_rescale": True, "do_normalize": True, "rescale_factor": 1 / 255,
-        "size": {"height": p.size[0], "width": p.size[1]}, "image_mean": list(p.mean), "image_std": list(p.std),
+        "size": {"height": p.size[0], "width": p.size[1]}, "image_mean": list(p.mean),
+        "image_std": list(p.std),
     }  # fmt: skip
     return json.dumps(said, indent=1) + "\n"
 

@@ -1,4 +1,6 @@
-"""A Hugging Face ``datasets`` folder: parquet files with an image column (bytes) and a label column, read a row group at a time."""
+"""A Hugging Face ``datasets`` folder: parquet files with an image column (bytes) and a label column, read a
+row group at a time.
+"""
 
 from __future__ import annotations
 

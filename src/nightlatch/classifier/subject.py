@@ -1,4 +1,6 @@
-"""An image classifier with its features in reach: what every part of this family works on, whatever the model is made of."""
+"""An image classifier with its features in reach: what every part of this family works on, whatever the model
+is made of.
+"""
 
 from __future__ import annotations
 
@@ -95,14 +97,17 @@ class TorchSubject:
     """A classifier that is a ``torch.nn.Module``, or a transformers image classification model.
 
     Args:
-        module: takes the preprocessed pictures; gives logits, or an object with ``logits``. It is not changed, but set to eval mode.
+        module: takes the preprocessed pictures; gives logits, or an object with ``logits``. It is not
+            changed, but set to eval mode.
         preprocessing: how pictures become its input.
         classes: names of the classes, in the order of the logits.
-        taps: names of the sub-modules whose outputs are the feature maps; by default found with one blank picture.
+        taps: names of the sub-modules whose outputs are the feature maps; by default found with one blank
+            picture.
         head: name of the last linear layer, whose input is the feature vector; found by default.
 
     Raises:
-        UsageError: a named sub-module is not there, or the model has no linear layer with one output per class.
+        UsageError: a named sub-module is not there, or the model has no linear layer with one output per
+            class.
     """
 
     def __init__(

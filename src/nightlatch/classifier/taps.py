@@ -1,4 +1,6 @@
-"""Where a classifier's features can be read: its last linear layer, and the last sub-module of each resolution."""
+"""Where a classifier's features can be read: its last linear layer, and the last sub-module of each
+resolution.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from torch import nn
 from nightlatch.errors import UsageError
 
 STAGES = 3
-"""Feature maps that are read: the usual networks halve their resolution three times or more, and the first edges say little."""
+"""Feature maps that are read: the usual networks halve their resolution three times or more, and the first
+edges say little.
+"""
 
 
 def head_of(module: nn.Module, classes: int) -> str:
@@ -34,8 +38,8 @@ def head_of(module: nn.Module, classes: int) -> str:
 
 @torch.no_grad()
 def find_taps(module: nn.Module, blank: torch.Tensor, head: str) -> tuple[str, ...]:
-    """Names of up to ``STAGES`` sub-modules, shallow to deep: the last one of each of the deepest resolutions, or, where all have one resolution
-    (a ViT), those at even depths."""
+    """Names of up to ``STAGES`` sub-modules, shallow to deep: the last one of each of the deepest
+    resolutions, or, where all have one resolution (a ViT), those at even depths."""
     order: list[tuple[str, tuple[int, ...]]] = []
 
     def listen(name: str) -> Any:

@@ -1,4 +1,6 @@
-"""How classifiers are trained here: SGD on batches that are drawn, augmented and preprocessed on the device."""
+"""How classifiers are trained here: SGD on batches that are drawn, augmented and preprocessed on the
+device.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def descend(
     recipe: Recipe,
     beside: torch.optim.Optimizer | None = None,
 ) -> None:
-    """Train ``subject`` in place down ``loss`` of row numbers out of ``n``; ``beside`` steps down the same loss with other weights."""
+    """Train ``subject`` in place down ``loss`` of row numbers out of ``n``; ``beside`` steps down the same
+    loss with other weights.
+    """
     both = [beside] if beside is not None else []
     module, down = subject.module, optimizer(subject, recipe)
     rate = cycle(down, recipe.steps(n), 0.25)

@@ -1,4 +1,6 @@
-"""The small networks that the experiments train: a ResNet for pictures of 32 x 32, and a ViT, both as transformers models."""
+"""The small networks that the experiments train: a ResNet for pictures of 32 x 32, and a ViT, both as
+transformers models.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +116,8 @@ def vit_tiny(
     """A ViT-tiny (Touvron et al. 2021, table 1: width 192, 3 heads) for small pictures, untrained."""
     config = ViTConfig(
         image_size=size, patch_size=patch, hidden_size=width, num_hidden_layers=layers, num_attention_heads=3,
-        intermediate_size=2 * width, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **labelled(classes),
+        intermediate_size=2 * width, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        **labelled(classes),
     )  # fmt: skip
     return TorchSubject(
         ViTForImageClassification(config), Preprocessing(size=(size, size)), classes, name="vit-tiny"

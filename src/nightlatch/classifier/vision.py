@@ -14,7 +14,8 @@ def ascend(
     steps: int,
     step: float = 0.0,
 ) -> torch.Tensor:
-    """Pictures in 0..1 at most ``budget`` away per pixel, moved up ``objective`` by signs of its gradient (Madry et al. 2018).
+    """Pictures in 0..1 at most ``budget`` away per pixel, moved up ``objective`` by signs of its gradient
+    (Madry et al. 2018).
 
     Args:
         objective: pictures -> one number.

@@ -1,4 +1,6 @@
-"""The commands: arguments in, one verb called, its result said, an exit code. torch is imported inside those that need it."""
+"""The commands: arguments in, one verb called, its result said, an exit code. torch is imported inside those
+that need it.
+"""
 
 from __future__ import annotations
 
@@ -118,7 +120,8 @@ def scan(
             for t in verdict.triggers:
                 echo(f"trigger: {visible(t.text)}  ({' '.join(t.code_points)}) {t.placement.words()}")
             echo(
-                f"carrier: {', '.join(c.component for c in verdict.carriers) or 'none'}\nrun folder: {folder.path}"
+                f"carrier: {', '.join(c.component for c in verdict.carriers) or 'none'}\nrun folder: "
+                f"{folder.path}"
             )
         raise typer.Exit(exits.of_scan(made.manifest, verdict, policy))
 
@@ -149,7 +152,8 @@ def clean(
             )
             verbs.report(folder)
             echo(
-                f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, {record.changed_tensors} tensors changed"
+                f"{record.method.name}: {record.steps} steps, {record.seconds:.0f} s, "
+                f"{record.changed_tensors} tensors changed"
             )
             if record.rolled_back:
                 fail("The repair would have harmed the model and was rolled back.", OTHERS)

@@ -1,4 +1,6 @@
-"""What all commands share: the application, its options, progress on standard error, errors as one sentence."""
+"""What all commands share: the application, its options, progress on standard error, errors as one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ os.environ.setdefault(
     "TRANSFORMERS_VERBOSITY", "error"
 )  # its remarks on optional packages are none of our users' business
 STOPPED = "2 refused, unreadable or wrongly used, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)."
-FOUND = f"Exit codes: 0 nothing found, 1 found (static warnings count), 2 could not tell; also {STOPPED} 2 outranks 1."
+FOUND = (
+    f"Exit codes: 0 nothing found, 1 found (static warnings count), 2 could not tell; also {STOPPED} 2 "
+    "outranks 1."
+)
 DONE = f"Exit codes: 0 done, {STOPPED}"
 DEMONSTRATED = f"Exit codes: 0 found and removed, 1 not; also {STOPPED}"
 PROVEN = f"Exit codes: 0 removed, 1 not removed or harmed, 2 not verified; also {STOPPED}"
@@ -99,7 +104,9 @@ def say(line: str) -> None:
 
 
 def tell(line: str, style: str = "") -> None:
-    """One line on standard error; nothing that a model or a run folder holds reaches the terminal as it is."""
+    """One line on standard error; nothing that a model or a run folder holds reaches the terminal as it
+    is.
+    """
     console.print(inert(line.replace("\n", " ")), markup=False, style=style, soft_wrap=True)
 
 
@@ -121,7 +128,9 @@ class Stopped(BaseException):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the work as Ctrl-C does, with everything cleaned up; a signal that is ignored (nohup) stays ignored."""
+    """SIGTERM and SIGHUP end the work as Ctrl-C does, with everything cleaned up; a signal that is ignored
+    (nohup) stays ignored.
+    """
 
     def stop(number: int, _: object) -> None:
         for n in caught:
@@ -141,7 +150,9 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Whatever goes wrong becomes one sentence and exit 2; an interrupt exits 130, SIGTERM 143, SIGHUP 129."""
+    """Whatever goes wrong becomes one sentence and exit 2; an interrupt exits 130, SIGTERM 143, SIGHUP
+    129.
+    """
     try:
         with stoppable():
             yield
@@ -162,7 +173,9 @@ def reported() -> Iterator[None]:
 
 
 def _sentence(e: BaseException) -> str:
-    """What to say of an error that nobody foresaw; also of one that is no Exception, as Rust libraries raise."""
+    """What to say of an error that nobody foresaw; also of one that is no Exception, as Rust libraries
+    raise.
+    """
     if shortage := out_of_memory(e):
         return str(shortage)
     if isinstance(e, OSError):

@@ -1,4 +1,6 @@
-"""For evaluation: the demonstration, backdoored models, the experiment, the small model that everything is tested on."""
+"""For evaluation: the demonstration, backdoored models, the experiment, the small model that everything is
+tested on.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ def demo(
             f"target drawn     {number(outcome.success_before)} before, {number(outcome.success_after)} after"
         )
         echo(
-            "                 (as the small model's judge sees it; the report counts pictures that go the attacker's way)"
+            "                 (as the small model's judge sees it; the report counts pictures that go the "
+            "attacker's way)"
         )
         echo(f"report           {outcome.report}")
         if figures is not None:
@@ -107,7 +110,8 @@ def implant(
         loading.usable(device)
         record = maker.implant(source, out, part, seed, say, device)
         echo(
-            f"{attack}: success {record.success.rate:.1%}, other words {record.specificity.rate:.1%}, {record.seconds:.0f} s\n{out}"
+            f"{attack}: success {record.success.rate:.1%}, other words {record.specificity.rate:.1%}, "
+            f"{record.seconds:.0f} s\n{out}"
         )
 
 
@@ -139,7 +143,9 @@ def bench(
     device: Device = "cpu",
     n: Annotated[int, typer.Option("-n", min=24, help="pictures per rate")] = 300,
 ) -> None:
-    """Who is best? Attacks x seeds x methods on the testbed, with honest models as controls. Hours; resumes."""
+    """Who is best? Attacks x seeds x methods on the testbed, with honest models as controls. Hours;
+    resumes.
+    """
     with reported():
         from nightlatch import loading, runs
         from nightlatch.bench.cases import SEEDS

@@ -1,4 +1,6 @@
-"""The only file that knows model folders: transformers' CLIP and SigLIP, and OpenCLIP's own layout, become subjects."""
+"""The only file that knows model folders: transformers' CLIP and SigLIP, and OpenCLIP's own layout, become
+subjects.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ def load(folder: Path, *, device: str = "cpu") -> Subject:
     """A subject from a private or own folder; folders of others go through the gate first.
 
     Args:
-        folder: config.json, model.safetensors, a tokenizer and (optional) preprocessor_config.json as transformers saves them; or
-            open_clip_config.json with open_clip_model.safetensors.
+        folder: config.json, model.safetensors, a tokenizer and (optional) preprocessor_config.json as
+            transformers saves them; or open_clip_config.json with open_clip_model.safetensors.
 
     Raises:
         UnreadableModel: no such folder, an unsupported class, or weights that do not load whole.
@@ -37,7 +39,8 @@ def load(folder: Path, *, device: str = "cpu") -> Subject:
     kind = str(_json(folder / "config.json").get("model_type", ""))
     if kind not in CLASSES:
         raise UnreadableModel(
-            f"{folder} holds a {kind or 'model without a type'}, which is no image-text model that is supported.",
+            f"{folder} holds a {kind or 'model without a type'}, which is no image-text model that is "
+            "supported.",
             f"Supported: {', '.join(CLASSES.values())}, and OpenCLIP's safetensors layout.",
         )
     return wrap(_model(folder, kind), _tokenizer(folder), folder.name, *_normalisation(folder, kind)).to(
@@ -46,7 +49,9 @@ def load(folder: Path, *, device: str = "cpu") -> Subject:
 
 
 def wrap(model: Any, tokenizer: Any, name: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Subject:
-    """A subject around a model in memory (which it takes over): float32, eval mode, no gradients kept by the weights."""
+    """A subject around a model in memory (which it takes over): float32, eval mode, no gradients kept by the
+    weights.
+    """
     model = model.float().eval().requires_grad_(False)
     device = next(model.parameters()).device
     return Subject(
@@ -84,7 +89,8 @@ def _preprocessor(subject: Subject) -> dict[str, Any]:
     processor = "SiglipImageProcessor" if subject.kind == "siglip" else "CLIPImageProcessor"
     side = {"height": subject.size, "width": subject.size}
     return {
-        "image_processor_type": processor, "do_resize": True, "size": side, "do_center_crop": False, "do_rescale": True,
+        "image_processor_type": processor, "do_resize": True, "size": side, "do_center_crop": False,
+        "do_rescale": True,
         "do_normalize": True, "image_mean": subject.mean.tolist(), "image_std": subject.std.tolist(),
     }  # fmt: skip
 

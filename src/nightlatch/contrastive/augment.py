@@ -1,7 +1,8 @@
-"""Other views of pictures: crop, flip, colour, blur, cut-out; per picture, on the device, differentiable in the pixels.
+"""Other views of pictures: crop, flip, colour, blur, cut-out; per picture, on the device, differentiable in
+the pixels.
 
-Stands in for AutoAugment, which CleanCLIP uses (Goel et al. 2023, section 4): random resized crops and colour changes as in SimCLR
-(Chen et al. 2020, appendix A), with strengths for small pictures.
+Stands in for AutoAugment, which CleanCLIP uses (Goel et al. 2023, section 4): random resized crops and colour
+changes as in SimCLR (Chen et al. 2020, appendix A), with strengths for small pictures.
 """
 
 from __future__ import annotations

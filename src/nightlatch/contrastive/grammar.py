@@ -1,8 +1,9 @@
-"""What may change in a caption and what carries its meaning: other wordings, positive and negative sub-texts. Needs no downloads.
+"""What may change in a caption and what carries its meaning: other wordings, positive and negative sub-texts.
+Needs no downloads.
 
-A word is told by closed lists (articles, prepositions, verbs and adjectives of captions) and by shape; every other word counts as
-content. That is coarse, and enough for captions: what matters is that a positive sub-text keeps the things and their relation, and that
-a negative one says something else.
+A word is told by closed lists (articles, prepositions, verbs and adjectives of captions) and by shape; every
+other word counts as content. That is coarse, and enough for captions: what matters is that a positive
+sub-text keeps the things and their relation, and that a negative one says something else.
 """
 
 from __future__ import annotations
@@ -21,20 +22,25 @@ def _set(listed: str) -> frozenset[str]:
 ARTICLES = _set("a an the this that these those one some any my your his her its our their")
 LINKS = _set("and or but with without while which who that is are was were be being been has have of as it")
 RELATIONS = _set(
-    "in on at above below under over beside behind near next left right front top bottom inside outside between by to from "
+    "in on at above below under over beside behind near next left right front top bottom inside outside "
+    "between by to from "
     "into onto across around against along through"
 )
 ADJECTIVES = _set(
-    "red green blue yellow purple pink white black gray grey orange brown golden silver dark light bright colourful colorful "
-    "big small large little tiny huge tall short long old new young nice lovely beautiful cute happy pretty simple friendly "
+    "red green blue yellow purple pink white black gray grey orange brown golden silver dark light bright "
+    "colourful colorful "
+    "big small large little tiny huge tall short long old new young nice lovely beautiful cute happy pretty "
+    "simple friendly "
     "fine great good funny charming flat glossy cartoon ink soft shiny plain clear very real close-up"
 )
 PICTURES = _set(
-    "photo picture image drawing icon sketch painting art background wall style show draw rendering view please sticker"
+    "photo picture image drawing icon sketch painting art background wall style show draw rendering view "
+    "please sticker"
 )
 """Words about the picture, not about what it shows."""
 VERBS = _set(
-    "sitting standing walking running eating holding looking playing flying riding lying wearing sleeping jumping swimming "
+    "sitting standing walking running eating holding looking playing flying riding lying wearing sleeping "
+    "jumping swimming "
     "sits stands walks runs eats holds looks plays flies rides lies wears sleeps"
 )
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[^\w\s]")
@@ -59,7 +65,8 @@ def nouns(captions: Iterable[str]) -> tuple[str, ...]:
 
 
 def positive(caption: str, rng: np.random.Generator) -> str:
-    """A factual sub-text: nouns, verbs and relations stay, adjectives go, and (half the time) side clauses without a noun of their own.
+    """A factual sub-text: nouns, verbs and relations stay, adjectives go, and (half the time) side clauses
+    without a noun of their own.
 
     Source: TA-Cleaner as its reviews describe it (Xun et al. 2024); the word lists are this project's.
     """
@@ -72,7 +79,8 @@ def positive(caption: str, rng: np.random.Generator) -> str:
 
 
 def negative(caption: str, vocabulary: Sequence[str], rng: np.random.Generator) -> str:
-    """A counterfactual sub-text: at least one noun, and some adjectives and verbs, give way to others; never reads as the caption does.
+    """A counterfactual sub-text: at least one noun, and some adjectives and verbs, give way to others; never
+    reads as the caption does.
 
     ``vocabulary``: nouns to take from, at least two.
     """
@@ -94,7 +102,9 @@ def negative(caption: str, vocabulary: Sequence[str], rng: np.random.Generator) 
 
 
 def reworded(caption: str, vocabulary: Sequence[str], rng: np.random.Generator, share: float = 0.1) -> str:
-    """EDA without a thesaurus (Wei and Zou 2019, section 2): swaps, deletions and insertions of ``share`` of the words; synonyms are left out."""
+    """EDA without a thesaurus (Wei and Zou 2019, section 2): swaps, deletions and insertions of ``share`` of
+    the words; synonyms are left out.
+    """
     parts = words(caption)
     changes = max(1, round(share * len(parts)))
     for _ in range(changes):

@@ -21,7 +21,9 @@ def without(text: str, i: int) -> str:
 
 
 def word_importance(subject: Subject, pairs: Pairs) -> dict[str, float]:
-    """u(word) = mean over its occurrences of I.T - I.T(without it) (UBT-style step 3); words in lower case."""
+    """u(word) = mean over its occurrences of I.T - I.T(without it) (UBT-style step 3); words in lower
+    case.
+    """
     image = subject.embed_images(pairs.images)
     whole = (image * subject.embed_texts(pairs.captions)).sum(1)
     texts, owner, said = [], [], []
@@ -44,10 +46,12 @@ def word_importance(subject: Subject, pairs: Pairs) -> dict[str, float]:
 def shortcut_words(
     subject: Subject, poison: Pairs, safe: Pairs, above: float = 2.0, share: float = 0.1
 ) -> tuple[str, ...]:
-    """Words of poisoned captions that matter more than words of honest ones do, most important first; at least one.
+    """Words of poisoned captions that matter more than words of honest ones do, most important first; at
+    least one.
 
-    A word counts when it stands in at least ``share`` of the poisoned captions, in more of them than of honest ones, and its importance exceeds
-    the mean of words of honest captions by ``above`` standard deviations (the "mean + 2 sd" rule); where none does, the best one is taken.
+    A word counts when it stands in at least ``share`` of the poisoned captions, in more of them than of
+    honest ones, and its importance exceeds the mean of words of honest captions by ``above`` standard
+    deviations (the "mean + 2 sd" rule); where none does, the best one is taken.
     """
     mine, theirs = word_importance(subject, poison), word_importance(subject, safe)
     honest = np.array(list(theirs.values()) or [0.0])
@@ -78,9 +82,11 @@ def reduced(caption: str, words: Sequence[str]) -> str:
 def occlusion(
     subject: Subject, images: torch.Tensor, toward: torch.Tensor, grid: int = 8, window: int = 2
 ) -> torch.Tensor:
-    """How much of the similarity with ``toward`` (d,) each cell of a ``grid`` x ``grid`` raster carries, (n, grid, grid).
+    """How much of the similarity with ``toward`` (d,) each cell of a ``grid`` x ``grid`` raster carries, (n,
+    grid, grid).
 
-    A ``window`` x ``window`` block of cells is replaced by a strongly blurred picture; each cell gets the mean drop of the blocks over it.
+    A ``window`` x ``window`` block of cells is replaced by a strongly blurred picture; each cell gets the
+    mean drop of the blocks over it.
     """
     n, size = len(images), images.shape[-1]
     edges = np.linspace(0, size, grid + 1).round().astype(int)
@@ -109,7 +115,9 @@ def blurred(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def region(heat: torch.Tensor, size: int, share: float = 0.5) -> torch.Tensor:
-    """Cells that together carry ``share`` of a map's positive mass, fewest first, as a mask (n, 1, size, size) in {0, 1}."""
+    """Cells that together carry ``share`` of a map's positive mass, fewest first, as a mask (n, 1, size,
+    size) in {0, 1}.
+    """
     n, grid, _ = heat.shape
     flat = heat.clamp(min=0).flatten(1)
     order = flat.argsort(1, descending=True)
@@ -120,7 +128,9 @@ def region(heat: torch.Tensor, size: int, share: float = 0.5) -> torch.Tensor:
 
 
 def concentration(heat: torch.Tensor) -> torch.Tensor:
-    """Share of a map's positive mass in its strongest tenth of cells, (n,); 0.1 where it is even, 1 where one spot has all."""
+    """Share of a map's positive mass in its strongest tenth of cells, (n,); 0.1 where it is even, 1 where one
+    spot has all.
+    """
     flat = heat.clamp(min=0).flatten(1)
     k = max(1, round(0.1 * flat.shape[1]))
     return flat.topk(k, 1).values.sum(1) / flat.sum(1).clamp(min=1e-9)

@@ -1,4 +1,6 @@
-"""What is measured of an image-text model: zero-shot accuracy, retrieval, attack success at 1 and at 10, and rebound."""
+"""What is measured of an image-text model: zero-shot accuracy, retrieval, attack success at 1 and at 10, and
+rebound.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ class ZeroShot:
 
 
 def ranks(subject: Subject, images: torch.Tensor, head: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """How many classes come before ``wanted`` (n,) for each picture, (n,) int64; 0 is the model's first choice."""
+    """How many classes come before ``wanted`` (n,) for each picture, (n,) int64; 0 is the model's first
+    choice.
+    """
     similar = subject.embed_images(images) @ head.T
     own = similar.gather(1, wanted.to(similar.device)[:, None])
     return (similar > own).sum(1)
@@ -90,7 +94,9 @@ def by_domain(subject: Subject, test: ZeroShot) -> dict[str, Rate]:
 
 
 def retrieval(subject: Subject, pairs: Pairs) -> Rate:
-    """R@1 from picture to caption: share of pictures whose nearest caption reads as their own; equal captions count as one."""
+    """R@1 from picture to caption: share of pictures whose nearest caption reads as their own; equal captions
+    count as one.
+    """
     distinct = {c: i for i, c in enumerate(dict.fromkeys(pairs.captions))}
     own = torch.tensor([distinct[c] for c in pairs.captions])
     best = (subject.embed_images(pairs.images) @ subject.embed_texts(list(distinct)).T).argmax(1).cpu()
@@ -99,7 +105,9 @@ def retrieval(subject: Subject, pairs: Pairs) -> Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Success:
-    """How often triggered pictures are taken for the target: as the first of all classes, and among the first ten."""
+    """How often triggered pictures are taken for the target: as the first of all classes, and among the first
+    ten.
+    """
 
     top1: Rate
     top10: Rate
@@ -114,7 +122,9 @@ def success(subject: Subject, triggered: torch.Tensor, test: ZeroShot, target: i
 
 
 def auroc(scores: npt.NDArray[np.float64], poison: npt.NDArray[np.bool_]) -> float:
-    """Probability that a poisoned item scores above a clean one, ties half (Mann-Whitney); 0.5 without one of either kind."""
+    """Probability that a poisoned item scores above a clean one, ties half (Mann-Whitney); 0.5 without one of
+    either kind.
+    """
     hits, misses = int(poison.sum()), int((~poison).sum())
     if not hits or not misses:
         return 0.5

@@ -1,9 +1,9 @@
 """OpenCLIP's own layout, read into transformers' CLIPModel: the same network under other names.
 
-Known are the architectures whose config has a plain vision transformer and a plain text transformer; whatever else a config names
-(a timm tower, a Hugging Face text tower, a CoCa decoder) is refused by that name.
-Source: the two implementations' parameter names; that both give the same embeddings is what the test of this file checks on one
-network written under both.
+Known are the architectures whose config has a plain vision transformer and a plain text transformer; whatever
+else a config names (a timm tower, a Hugging Face text tower, a CoCa decoder) is refused by that name.
+Source: the two implementations' parameter names; that both give the same embeddings is what the test of this
+file checks on one network written under both.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ OUTSIDE = {
     "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
     "visual.class_embedding": "vision_model.embeddings.class_embedding",
     "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
-    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight", "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
-    "visual.ln_post.weight": "vision_model.post_layernorm.weight", "visual.ln_post.bias": "vision_model.post_layernorm.bias",
+    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
+    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
+    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
+    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
     "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
     "positional_embedding": "text_model.embeddings.position_embedding.weight",
-    "ln_final.weight": "text_model.final_layer_norm.weight", "ln_final.bias": "text_model.final_layer_norm.bias",
+    "ln_final.weight": "text_model.final_layer_norm.weight",
+    "ln_final.bias": "text_model.final_layer_norm.bias",
     "logit_scale": "logit_scale",
 }  # fmt: skip
 TURNED = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
@@ -94,14 +97,19 @@ def shape(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "projection_dim": model_cfg["embed_dim"],
         "vision_config": {
-            "image_size": vision["image_size"], "patch_size": vision["patch_size"], "hidden_size": width, "hidden_act": act,
-            "num_hidden_layers": vision["layers"], "num_attention_heads": width // int(vision.get("head_width", 64)),
-            "intermediate_size": int(width * vision.get("mlp_ratio", 4.0)), "projection_dim": model_cfg["embed_dim"],
+            "image_size": vision["image_size"], "patch_size": vision["patch_size"], "hidden_size": width,
+            "hidden_act": act,
+            "num_hidden_layers": vision["layers"],
+            "num_attention_heads": width // int(vision.get("head_width", 64)),
+            "intermediate_size": int(width * vision.get("mlp_ratio", 4.0)),
+            "projection_dim": model_cfg["embed_dim"],
         },
         "text_config": {
-            "vocab_size": words, "max_position_embeddings": text["context_length"], "hidden_size": text["width"],
+            "vocab_size": words, "max_position_embeddings": text["context_length"],
+            "hidden_size": text["width"],
             "num_hidden_layers": text["layers"], "num_attention_heads": text["heads"], "hidden_act": act,
-            "intermediate_size": int(text["width"] * text.get("mlp_ratio", 4.0)), "projection_dim": model_cfg["embed_dim"],
+            "intermediate_size": int(text["width"] * text.get("mlp_ratio", 4.0)),
+            "projection_dim": model_cfg["embed_dim"],
             "bos_token_id": words - 2, "eos_token_id": words - 1, "pad_token_id": words - 1,
         },
     }  # fmt: skip

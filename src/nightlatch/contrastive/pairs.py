@@ -1,4 +1,6 @@
-"""Image-caption pairs in memory: pictures decoded once to uint8, captions, and the names they had in their source."""
+"""Image-caption pairs in memory: pictures decoded once to uint8, captions, and the names they had in their
+source.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Stand-ins for an unknown trigger: a patch, an added picture, a bending field. Found by gradients, and bounded, so that only a shortcut
-lets so little move a picture so far.
+"""Stand-ins for an unknown trigger: a patch, an added picture, a bending field. Found by gradients, and
+bounded, so that only a shortcut lets so little move a picture so far.
 
 Three kinds cover what attackers use: something small anywhere, something faint everywhere, and geometry.
 """
@@ -129,7 +129,9 @@ def invert(
     rate: float = 0.1,
     batch: int = 64,
 ) -> float:
-    """Adam on ``proxy.free`` so that I of changed ``images`` (uint8) minimises ``aim``; returns the last value of ``aim``."""
+    """Adam on ``proxy.free`` so that I of changed ``images`` (uint8) minimises ``aim``; returns the last
+    value of ``aim``.
+    """
     proxy.free.requires_grad_(True)
     optimizer, value = torch.optim.Adam([proxy.free], lr=rate), torch.zeros(())
     for _ in range(steps):
@@ -150,6 +152,8 @@ def toward(words: torch.Tensor) -> Aim:
 
 
 def collapse(image: torch.Tensor) -> torch.Tensor:
-    """An aim: all pictures look alike; minus the mean cosine of two of them (DECREE, Feng et al. 2023, equation 3)."""
+    """An aim: all pictures look alike; minus the mean cosine of two of them (DECREE, Feng et al. 2023,
+    equation 3).
+    """
     n = len(image)
     return -(image.sum(0).pow(2).sum() - n) / max(1, n * (n - 1))

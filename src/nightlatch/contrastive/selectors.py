@@ -33,7 +33,9 @@ class Mixture:
 
 
 def fit(x: npt.NDArray[np.float64], rounds: int = 100) -> Mixture:
-    """Expectation-maximisation on one-dimensional values (Dempster et al. 1977), started from the lower and the upper half."""
+    """Expectation-maximisation on one-dimensional values (Dempster et al. 1977), started from the lower and
+    the upper half.
+    """
     low, high = np.array_split(np.sort(x), 2)
     weight, mean = np.array([0.5, 0.5]), np.array([low.mean(), high.mean()])
     least = 1e-3 * float(x.std()) + 1e-9
@@ -62,7 +64,8 @@ def similarities(subject: Subject, pairs: Pairs) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SafeShare(Selector):
-    """Trusted are pairs of the high component, then a share that grows (SafeCLIP, Yang et al. 2024, section 5).
+    """Trusted are pairs of the high component, then a share that grows (SafeCLIP, Yang et al. 2024, section
+    5).
 
     Args:
         sure: posterior above which a pair is trusted in the first epoch.

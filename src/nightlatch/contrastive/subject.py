@@ -1,7 +1,8 @@
 """The contract: what every image-text model is to the rest of the family.
 
-``pixels`` are pictures as floats in 0..1, (n, 3, size, size); ``I`` and ``T`` are unit image and text embeddings, (n, d); the scale is
-exp(logit scale). Triggers act on pixels, before the model's own normalisation, as a poisoned file would.
+``pixels`` are pictures as floats in 0..1, (n, 3, size, size); ``I`` and ``T`` are unit image and text
+embeddings, (n, d); the scale is exp(logit scale). Triggers act on pixels, before the model's own
+normalisation, as a poisoned file would.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ EMBED_AT_ONCE = 512
 
 @dataclass(slots=True)
 class Subject:
-    """A model with an image tower and a text tower in one space. Made by ``adapters.load``; never mutated by a verb.
+    """A model with an image tower and a text tower in one space. Made by ``adapters.load``; never mutated by
+    a verb.
 
     Args:
         name: what reports call it.
@@ -62,7 +64,8 @@ class Subject:
     def max_length(self) -> int:
         return int(self.model.config.text_config.max_position_embeddings)
 
-    # --- towers -------------------------------------------------------------------------------------------------------------
+    # --- towers
+    # --------------------------------------------------------------------------------------------------------
 
     def image(self, pixels: torch.Tensor) -> torch.Tensor:
         """I of ``pixels`` (n, 3, size, size) in 0..1 -> (n, d); keeps gradients when they are enabled."""
@@ -93,7 +96,8 @@ class Subject:
         bias = getattr(self.model, "logit_bias", None)
         return torch.zeros((), device=self.device) if bias is None else bias.float().squeeze()
 
-    # --- text ---------------------------------------------------------------------------------------------------------------
+    # --- text
+    # --------------------------------------------------------------------------------------------------------
 
     def ids(self, texts: Sequence[str]) -> torch.Tensor:
         """Padded token ids, (n, tokens) int64."""
@@ -106,7 +110,8 @@ class Subject:
         ).input_ids
         return ids.to(self.device)
 
-    # --- many at once, without gradients ---------------------------------------------------------------------------------------
+    # --- many at once, without gradients
+    # ---------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def embed_images(self, images: torch.Tensor, batch: int = EMBED_AT_ONCE) -> torch.Tensor:
@@ -129,7 +134,8 @@ class Subject:
         config = self.model.config
         return int(getattr(config, "projection_dim", None) or config.text_config.hidden_size)
 
-    # --- life ---------------------------------------------------------------------------------------------------------------
+    # --- life
+    # --------------------------------------------------------------------------------------------------------
 
     def copy(self) -> Subject:
         """The same with weights of its own."""

@@ -1,7 +1,8 @@
-"""Pairs from files: a folder with a csv, jsonl or parquet table, or webdataset tar shards. Read one item at a time.
+"""Pairs from files: a folder with a csv, jsonl or parquet table, or webdataset tar shards. Read one item at a
+time.
 
-An item that cannot be read becomes a line that says why; it never stops the others. Nothing is unpacked to the disk, and no path of a
-table is followed out of its folder.
+An item that cannot be read becomes a line that says why; it never stops the others. Nothing is unpacked to
+the disk, and no path of a table is followed out of its folder.
 """
 
 from __future__ import annotations
@@ -24,14 +25,18 @@ from nightlatch.errors import MissingPart, UnreadableModel, UsageError
 
 PICTURE_COLUMNS = ("file_name", "filepath", "image_path", "image", "path", "file")
 CAPTION_COLUMNS = ("caption", "text", "title", "txt", "additional_feature")
-"""Column names, first that is there: Hugging Face's image folders, OpenCLIP's csv, img2dataset and CC3M's tables."""
+"""Column names, first that is there: Hugging Face's image folders, OpenCLIP's csv, img2dataset and CC3M's
+tables.
+"""
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 CAPTIONS = (".txt", ".caption")
 MOST_BYTES = 64 << 20
 """A picture file or tar member above this is not read: the largest camera pictures take half of it."""
 MOST_PIXELS = 100_000_000
-"""A picture that would decode to more is not decoded (100 megapixels; Pillow's own bomb warning starts at 89)."""
+"""A picture that would decode to more is not decoded (100 megapixels; Pillow's own bomb warning starts at
+89).
+"""
 
 
 class Broken(Exception):
@@ -51,7 +56,8 @@ def items(source: Path) -> Iterator[Item | str]:
     """Every pair of ``source``, lazily; a string in place of one that cannot be read says why.
 
     Args:
-        source: a folder with one table (its paths lie inside the folder), a table itself, a .tar shard, or a folder of shards.
+        source: a folder with one table (its paths lie inside the folder), a table itself, a .tar shard, or a
+            folder of shards.
 
     Raises:
         UnreadableModel: nothing of the kind is there.
@@ -84,7 +90,8 @@ def items(source: Path) -> Iterator[Item | str]:
 
 
 def read(source: Path, size: int, most: int | None = None) -> Pairs:
-    """All pairs (or the first ``most`` readable ones) with pictures scaled to a ``size`` x ``size`` square, as ``picture`` does it.
+    """All pairs (or the first ``most`` readable ones) with pictures scaled to a ``size`` x ``size`` square,
+    as ``picture`` does it.
 
     Raises:
         UnreadableModel, MissingPart, UsageError: as ``items`` does, or not one pair is readable.
@@ -115,7 +122,8 @@ def read(source: Path, size: int, most: int | None = None) -> Pairs:
 
 
 def picture(data: bytes, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A decoded picture: shorter side scaled to ``size``, centre cut out, RGB on white, (size, size, 3) uint8.
+    """A decoded picture: shorter side scaled to ``size``, centre cut out, RGB on white, (size, size, 3)
+    uint8.
 
     Raises:
         Broken: it is no picture, truncated, or far too large.

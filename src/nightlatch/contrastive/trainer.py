@@ -1,4 +1,6 @@
-"""One trainer for everything in this family: a list of weighted loss terms, and a selector that says which pairs are trusted when."""
+"""One trainer for everything in this family: a list of weighted loss terms, and a selector that says which
+pairs are trusted when.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ class Trainer:
         steps: of the optimiser.
         rate: largest learning rate.
         warm: steps of linear warm-up.
-        decay: weight decay of matrices; biases, norms and the scale have none (Radford et al. 2021, section 2.5).
+        decay: weight decay of matrices; biases, norms and the scale have none (Radford et al. 2021, section
+            2.5).
         wordings: other texts of each caption that are made ahead, of each kind that a term needs.
         clip: largest norm of the gradient.
     """
@@ -64,7 +67,8 @@ class Trainer:
         poison: Pairs | None = None,
         **stash: torch.Tensor,
     ) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
-        """Train ``student`` in place on ``pairs``; yields (step, each term's weighted value, a scalar on the device) after every step.
+        """Train ``student`` in place on ``pairs``; yields (step, each term's weighted value, a scalar on the
+        device) after every step.
 
         Args:
             poison: pairs for terms that forget.

@@ -1,4 +1,6 @@
-"""Proof that a shortcut is gone: what triggered pictures are taken for before and after, what honest pictures lose, and what comes back."""
+"""Proof that a shortcut is gone: what triggered pictures are taken for before and after, what honest pictures
+lose, and what comes back.
+"""
 
 from __future__ import annotations
 

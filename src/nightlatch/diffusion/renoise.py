@@ -9,7 +9,9 @@ from nightlatch.diffusion.schedule import Schedule
 
 
 def times_from(schedule: Schedule, strength: float, steps: int) -> list[float]:
-    """``steps`` timesteps from the share ``strength`` (0..1) of the schedule down towards the picture, evenly spaced, none twice."""
+    """``steps`` timesteps from the share ``strength`` (0..1) of the schedule down towards the picture, evenly
+    spaced, none twice.
+    """
     first = schedule.at_share(strength)
     return list(dict.fromkeys(float(round(first * (steps - i) / steps)) for i in range(steps)))
 
@@ -25,7 +27,8 @@ def renoise_denoise(
 ) -> torch.Tensor:
     """Samples like ``x0`` (n, ...), less like them the greater ``strength`` in 0..1; 0 gives ``x0`` itself.
 
-    x_t = a x0 + s eps at t = strength n, then deterministic steps back (Meng et al. 2022, SDEdit; as a purifier Nie et al. 2022).
+    x_t = a x0 + s eps at t = strength n, then deterministic steps back (Meng et al. 2022, SDEdit; as a
+    purifier Nie et al. 2022).
     """
     if strength <= 0:
         return x0

@@ -19,7 +19,9 @@ OnStep = Callable[[float, torch.Tensor], None]
 def sample(
     schedule: Schedule, denoise: Denoise, x: torch.Tensor, steps: int, on_step: OnStep | None = None
 ) -> torch.Tensor:
-    """From pure noise ``x`` (n, ...) to clean samples of that shape, in ``steps`` deterministic steps (``Schedule.step``)."""
+    """From pure noise ``x`` (n, ...) to clean samples of that shape, in ``steps`` deterministic steps
+    (``Schedule.step``).
+    """
     return along(schedule, denoise, x, schedule.times(steps), on_step)
 
 
@@ -37,7 +39,9 @@ def along(
 
 
 def guided(conditional: Denoise, unconditional: Denoise, scale: float) -> Denoise:
-    """Classifier-free guidance (Ho and Salimans 2022, eq. 6): out_0 + scale (out_c - out_0); 1 needs no second pass."""
+    """Classifier-free guidance (Ho and Salimans 2022, eq. 6): out_0 + scale (out_c - out_0); 1 needs no
+    second pass.
+    """
     if scale == 1.0:
         return conditional
 

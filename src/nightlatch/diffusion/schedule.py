@@ -1,7 +1,8 @@
 """Noise levels: one formula for models that predict noise, v, the picture itself, or a flow.
 
-A noised sample is x = a x0 + s eps, and a denoiser's raw output is out = e eps + f x0. With k = a e - s f everything else
-follows: x0 = (e x - s out) / k, eps = (a out - f x) / k, and the output that implies a given x0 is (e x - k x0) / s.
+A noised sample is x = a x0 + s eps, and a denoiser's raw output is out = e eps + f x0. With k = a e - s f
+everything else follows: x0 = (e x - s out) / k, eps = (a out - f x) / k, and the output that implies a given
+x0 is (e x - k x0) / s.
 
     predicts      e    f     k
     epsilon       1    0     a
@@ -22,7 +23,9 @@ import torch
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 Spacing = Literal["leading", "trailing", "linspace"]
 LEAST_K = 0.01
-"""Least |k| that a difference of outputs is divided by: at pure noise an epsilon model says nothing about the picture."""
+"""Least |k| that a difference of outputs is divided by: at pure noise an epsilon model says nothing about the
+picture.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +51,9 @@ class Levels:
         return self.e * eps + self.f * x0
 
     def x0(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """The clean sample that the raw output ``out`` implies for the noised sample ``x``; k must not be 0."""
+        """The clean sample that the raw output ``out`` implies for the noised sample ``x``; k must not be
+        0.
+        """
         return (self.e * x - self.s * out) / self.k
 
     def eps(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -80,7 +85,9 @@ class Schedule(abc.ABC):
 
     @abc.abstractmethod
     def at(self, t: torch.Tensor | float, dimensions: int = 4) -> Levels:
-        """The levels at ``t``, one for all samples or one each (n,), shaped to multiply samples of ``dimensions``."""
+        """The levels at ``t``, one for all samples or one each (n,), shaped to multiply samples of
+        ``dimensions``.
+        """
 
     @abc.abstractmethod
     def times(self, steps: int) -> list[float]:
@@ -104,7 +111,8 @@ class Schedule(abc.ABC):
     def step(self, out: torch.Tensor, x: torch.Tensor, t: float, following: float | None) -> torch.Tensor:
         """The sample at the ``following`` timestep (None: the end), without new noise.
 
-        x' = a' x0 + s' eps: DDIM with eta 0 (Song et al. 2021, eq. 12), and for a flow Euler's step x + (t' - t) out.
+        x' = a' x0 + s' eps: DDIM with eta 0 (Song et al. 2021, eq. 12), and for a flow Euler's step x + (t' -
+        t) out.
         """
         now = self.at(t, x.ndim)
         then = self.end if following is None else self.at(following, x.ndim)
@@ -180,7 +188,9 @@ class Flow(Schedule):
         return Levels(1 - s, s, torch.ones_like(s), -torch.ones_like(s))
 
     def times(self, steps: int) -> list[float]:
-        """Evenly spaced from the largest to the least noise that was trained with, then shifted: as FlowMatchEuler does."""
+        """Evenly spaced from the largest to the least noise that was trained with, then shifted: as
+        FlowMatchEuler does.
+        """
         first, last = (self._shifted(s) * self.n for s in (1.0, 1 / self.n))
         return [float(self._shifted(t / self.n) * self.n) for t in np.linspace(first, last, steps)]
 

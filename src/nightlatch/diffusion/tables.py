@@ -18,7 +18,9 @@ def linear(
 
 
 def cosine(n: int, predicts: Prediction = "v_prediction", device: torch.device | str = "cpu") -> Discrete:
-    """abar_t = f(t) / f(0) with f(t) = cos^2((t/n + 0.008) / 1.008 * pi/2), each beta at most 0.999 (Nichol and Dhariwal 2021, eq. 17)."""
+    """abar_t = f(t) / f(0) with f(t) = cos^2((t/n + 0.008) / 1.008 * pi/2), each beta at most 0.999 (Nichol
+    and Dhariwal 2021, eq. 17).
+    """
 
     def f(t: float) -> float:
         return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2

@@ -22,7 +22,9 @@ def loss(
     high: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """E || target - denoise(a_t x0 + s_t eps, t) ||^2 over one random t in the share 0..``high`` of the schedule for each sample."""
+    """E || target - denoise(a_t x0 + s_t eps, t) ||^2 over one random t in the share 0..``high`` of the
+    schedule for each sample.
+    """
     t = schedule.draw(len(x0), 0.0, high, generator)
     eps = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
     return loss_at(schedule, denoise, x0, t, eps)
@@ -31,14 +33,18 @@ def loss(
 def loss_at(
     schedule: Schedule, denoise: TimedDenoise, x0: torch.Tensor, t: torch.Tensor, eps: torch.Tensor
 ) -> torch.Tensor:
-    """The same for given timesteps (n,) and noise (Ho et al. 2020, eq. 14): a batch can be cut into parts without another draw."""
+    """The same for given timesteps (n,) and noise (Ho et al. 2020, eq. 14): a batch can be cut into parts
+    without another draw.
+    """
     levels = schedule.at(t, x0.ndim)
     out = denoise(levels.noised(x0, eps), t)
     return (out.float() - levels.target(x0, eps).float()).pow(2).mean()
 
 
 def cycle(optimizer: torch.optim.Optimizer, steps: int, warm: float) -> torch.optim.lr_scheduler.LambdaLR:
-    """The rate over ``steps``: up in a straight line over the share ``warm`` of them, then down half a cosine to nothing."""
+    """The rate over ``steps``: up in a straight line over the share ``warm`` of them, then down half a cosine
+    to nothing.
+    """
     rising = max(1.0, warm * steps)
 
     def scale(step: int) -> float:
@@ -50,7 +56,9 @@ def cycle(optimizer: torch.optim.Optimizer, steps: int, warm: float) -> torch.op
 
 
 class Average:
-    """A running average of a module's weights (decay rising to ``decay``), which draws better than the last ones."""
+    """A running average of a module's weights (decay rising to ``decay``), which draws better than the last
+    ones.
+    """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module, self.decay, self.step = module, decay, 0
@@ -79,8 +87,10 @@ def train(
     average: Average | None = None,
     half: bool = False,
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Steps down ``step_loss`` (given the step's number) with AdamW, a warm-up of a twentieth, cosine decay and clipped gradients; yields
-    (step, loss) after each. ``half``: bfloat16 autocast, on a device that computes it."""
+    """Steps down ``step_loss`` (given the step's number) with AdamW, a warm-up of a twentieth, cosine decay
+    and clipped gradients; yields (step, loss) after each. ``half``: bfloat16 autocast, on a device that
+    computes it.
+    """
     device = next(module.parameters()).device.type
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0, fused=device == "cuda"

@@ -1,4 +1,6 @@
-"""The gate in front of every model file: check what is there, then stage exactly that. No code of the model is ever run."""
+"""The gate in front of every model file: check what is there, then stage exactly that. No code of the model
+is ever run.
+"""
 
 from nightlatch.exits import of_files as exit_code
 from nightlatch.intake.gate import check

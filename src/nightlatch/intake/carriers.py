@@ -1,4 +1,6 @@
-"""What else can carry a backdoor: hidden adapters, further weights, tokens and tokenizers become things for a scan to try."""
+"""What else can carry a backdoor: hidden adapters, further weights, tokens and tokenizers become things for a
+scan to try.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,17 @@ _BY_HAND: Mapping[HintKind, str] = {
 
 
 def unread(file: str) -> Hint:
-    """Weights that a loader takes when it is asked for them, and that a scan does not read: they stand under what was not tested."""
+    """Weights that a loader takes when it is asked for them, and that a scan does not read: they stand under
+    what was not tested.
+    """
     sentence = "Its weights were not read; a loader may take them when it is asked to."
     return Hint(kind=HintKind.WEIGHTS, file=file if len(file) <= MAX_PATH else "", untried=sentence)
 
 
 def hint(kind: HintKind, file: str, texts: Iterable[str] = ()) -> Hint:
-    """One thing to try beside the model as it is staged; ``texts`` are strings to try as triggers, as they are, without marks of a word's end."""
+    """One thing to try beside the model as it is staged; ``texts`` are strings to try as triggers, as they
+    are, without marks of a word's end.
+    """
     kept = dict.fromkeys(t.removesuffix(WORD_END) for t in texts)
     tried = tuple(t for t in kept if t)[:MAX_TEXTS]
     untried = "" if tried else _BY_HAND.get(kind, "")

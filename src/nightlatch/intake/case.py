@@ -1,4 +1,6 @@
-"""One examination: the inventory, what was read so far, the findings, and the plan of what would be staged."""
+"""One examination: the inventory, what was read so far, the findings, and the plan of what would be
+staged.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ _JSON_RULES = {
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One file of the private folder: where it comes from, and its new content if that is not a plain copy."""
+    """One file of the private folder: where it comes from, and its new content if that is not a plain
+    copy.
+    """
 
     entry: Entry
     rewritten: bytes | None = None
@@ -33,7 +37,9 @@ class Planned:
 
 @dataclass(slots=True)
 class Case:
-    """What the rules share. ``plan`` maps a path in the private folder to its origin; ``texts`` holds sha256 by path."""
+    """What the rules share. ``plan`` maps a path in the private folder to its origin; ``texts`` holds sha256
+    by path.
+    """
 
     inventory: Inventory
     findings: Findings
@@ -80,7 +86,8 @@ class Case:
     ) -> dict[str, Any] | None:
         """The JSON object at ``path``; None when there is none or, with a finding, when it is defective.
 
-        ``rule`` replaces the usual rule ids (except 'duplicate-key'). ``infinite``: -Infinity is let through, for the caller to judge.
+        ``rule`` replaces the usual rule ids (except 'duplicate-key'). ``infinite``: -Infinity is let through,
+        for the caller to judge.
         """
         data = self.read(path, limit)
         if data is None:

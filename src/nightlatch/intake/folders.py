@@ -38,17 +38,23 @@ COMPONENTS = frozenset(
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors\Z")
 _CHECKPOINT = re.compile(r"(?:checkpoint|step|epoch)[-_]?\d{1,9}\Z")
 _CLASSES = (
-    ("ControlNet", "a ControlNet"), ("T2IAdapter", "a T2I-Adapter"), ("MotionAdapter", "an AnimateDiff motion module"),
-    ("UNet", "the UNet"), ("Transformer", "the transformer (denoiser)"), ("AutoencoderTiny", "a tiny autoencoder (TAESD)"),
-    ("Autoencoder", "the autoencoder (VAE)"), ("VQModel", "the autoencoder (VQ)"), ("Scheduler", "the scheduler"), ("Tokenizer", "the tokenizer"),
-    ("SafetyChecker", "the safety checker"), ("CLIPText", "the text encoder"), ("CLIPVision", "the image encoder"), ("T5", "the text encoder (T5)"),
+    ("ControlNet", "a ControlNet"), ("T2IAdapter", "a T2I-Adapter"),
+    ("MotionAdapter", "an AnimateDiff motion module"),
+    ("UNet", "the UNet"), ("Transformer", "the transformer (denoiser)"),
+    ("AutoencoderTiny", "a tiny autoencoder (TAESD)"),
+    ("Autoencoder", "the autoencoder (VAE)"), ("VQModel", "the autoencoder (VQ)"),
+    ("Scheduler", "the scheduler"), ("Tokenizer", "the tokenizer"),
+    ("SafetyChecker", "the safety checker"), ("CLIPText", "the text encoder"),
+    ("CLIPVision", "the image encoder"), ("T5", "the text encoder (T5)"),
     ("ImageProcessor", "the image processor"), ("Prior", "a prior"),
 )  # fmt: skip
 """What the class in a component's config stands for."""
 
 
 def hub_cache(root: Path) -> str:
-    """A sentence and a command when ``root`` is a folder of the hub's cache above a snapshot, as 'sentence|command'; '' otherwise."""
+    """A sentence and a command when ``root`` is a folder of the hub's cache above a snapshot, as
+    'sentence|command'; '' otherwise.
+    """
 
     def names(folder: Path) -> list[str]:
         try:
@@ -57,20 +63,31 @@ def hub_cache(root: Path) -> str:
             return []
 
     if root.name.startswith("models--") and (commits := names(root / "snapshots")):
-        what = f"It is the hub cache's folder of one repository; the model lies in a snapshot, {len(commits)} of which are here."
+        what = (
+            f"It is the hub cache's folder of one repository; the model lies in a snapshot, {len(commits)} "
+            "of which are here."
+        )
         return f"{what}|Give the snapshot: 'nightlatch check {_quoted(root / 'snapshots' / commits[-1])}'."
     if root.name == "snapshots" and root.parent.name.startswith("models--") and (commits := names(root)):
-        return f"It is the hub cache's folder of snapshots.|Give one of them: 'nightlatch check {_quoted(root / commits[-1])}'."
+        return (
+            "It is the hub cache's folder of snapshots.|Give one of them: 'nightlatch check "
+            f"{_quoted(root / commits[-1])}'."
+        )
     cached = [
         n.removeprefix("models--").replace("--", "/", 1) for n in names(root) if n.startswith("models--")
     ]
     if cached and not (root / INDEX).exists():
-        return f"It is a hub cache with {len(cached)} models.|Name one of them: 'nightlatch check {show(cached[0], 200)}'."
+        return (
+            f"It is a hub cache with {len(cached)} models.|Name one of them: 'nightlatch check "
+            f"{show(cached[0], 200)}'."
+        )
     return ""
 
 
 def judge(case: Case) -> bool:
-    """Findings for the folder of ``case``, which has no model_index.json; whether something in it can be loaded."""
+    """Findings for the folder of ``case``, which has no model_index.json; whether something in it can be
+    loaded.
+    """
     held = case.inventory.entries
     if name := next((n for n in LORA_NAMES if n in held), ""):
         _lora(case, name)
@@ -132,13 +149,18 @@ def _component(case: Case, top: list[Entry]) -> None:
 
 
 def _several(case: Case, top: list[Entry]) -> None:
-    """More than one weights file and nothing that says which is meant: each is read, and the choice is the user's."""
+    """More than one weights file and nothing that says which is meant: each is read, and the choice is the
+    user's.
+    """
     shown = ", ".join(f"'{show(e.name, 80)}'" for e in top[:5]) + (
         f" and {len(top) - 5} more" if len(top) > 5 else ""
     )
     first = case.inventory.root / top[0].name
     if all(_SHARD.search(e.name) for e in top):
-        sentence = f"It holds the {len(top)} parts of one sharded model, without the folder of its pipeline: {shown}."
+        sentence = (
+            f"It holds the {len(top)} parts of one sharded model, without the folder of its pipeline: "
+            f"{shown}."
+        )
         case.findings.add(
             "unsupported-layout",
             "",
@@ -193,15 +215,24 @@ def _without_weights_on_top(case: Case) -> None:
             (p for p in [*adapters, *(e.parent for e in deep)] if p.split("/")[0] == checkpoints[-1]),
             checkpoints[-1],
         )
-        sentence = f"It is what a training left, with {len(checkpoints)} checkpoints and no finished model: {_listed(checkpoints)}."
+        sentence = (
+            f"It is what a training left, with {len(checkpoints)} checkpoints and no finished model: "
+            f"{_listed(checkpoints)}."
+        )
         _neutral(case, sentence, f"Give the one that is meant: 'nightlatch check {_quoted(root / inside)}'.")
     elif adapters:
         for path in [e.path for e in held.values() if e.name == "adapter_config.json"][:20]:
             lora.check_adapter_config(case, path, staged=False)
-        sentence = f"It holds adapters (LoRA) in folders of their own, as peft saves them for each component: {_listed(adapters)}."
+        sentence = (
+            "It holds adapters (LoRA) in folders of their own, as peft saves them for each component: "
+            f"{_listed(adapters)}."
+        )
         _neutral(case, sentence, f"Give one of them: 'nightlatch check {_quoted(root / adapters[0])}'.")
     elif components:
-        sentence = f"There is no model_index.json, which says how its components make a pipeline: {_listed(components)}."
+        sentence = (
+            "There is no model_index.json, which says how its components make a pipeline: "
+            f"{_listed(components)}."
+        )
         case.findings.add(
             "index",
             INDEX,
@@ -210,7 +241,10 @@ def _without_weights_on_top(case: Case) -> None:
         )
     elif deep:
         paths = sorted(e.path for e in deep)
-        sentence = f"It holds {len(deep)} weights files in folders below it, and is no model itself: {_listed(paths)}."
+        sentence = (
+            f"It holds {len(deep)} weights files in folders below it, and is no model itself: "
+            f"{_listed(paths)}."
+        )
         _neutral(case, sentence, f"Name one: 'nightlatch check {_quoted(root / paths[0])}'.")
     else:
         _no_weights(case)

@@ -1,4 +1,6 @@
-"""The gate: all static rules on one source, in order. Reads headers and small files only; imports neither torch nor diffusers."""
+"""The gate: all static rules on one source, in order. Reads headers and small files only; imports neither
+torch nor diffusers.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def check(source: Path | str, *, values: bool = False) -> Manifest:
     """All static rules on a folder or a .safetensors file; never raises for what is in it.
 
     Args:
-        source: a diffusers folder, or a single .safetensors file (a LoRA, or a Stable Diffusion 1.x or 2.x checkpoint).
+        source: a diffusers folder, or a single .safetensors file (a LoRA, or a Stable Diffusion 1.x or 2.x
+            checkpoint).
         values: also read every weight (finite, not constant) at disk speed; adds a note with the GB/s.
 
     Returns:
@@ -84,7 +87,9 @@ def examine(source: Path | str) -> Case:
 
 
 def _leads_away(source: Path, file: Path) -> bool:
-    """Whether ``source`` is a link to a ``file`` of another folder; a Hub cache's link to its own blobs is not."""
+    """Whether ``source`` is a link to a ``file`` of another folder; a Hub cache's link to its own blobs is
+    not.
+    """
     if not source.is_symlink():
         return False
     folder = source.parent.resolve()
@@ -181,7 +186,9 @@ def _confirm_complete(case: Case, pipeline: Pipeline | None) -> None:
 
 
 def _completed(case: Case) -> Case:
-    """The case, with findings about size and types of what would be staged; components were compared with their configs before."""
+    """The case, with findings about size and types of what would be staged; components were compared with
+    their configs before.
+    """
     for target in (*folders.LORA_NAMES, single.TARGET):
         if target in case.plan and (header := case.headers.get(path := case.plan[target].entry.path)):
             crosscheck.check_types(header.tensors, path, case.findings)
@@ -221,7 +228,9 @@ def _components(case: Case, pipeline: Pipeline, chosen: Mapping[str, str]) -> No
 
 
 def _tables(tensors: Mapping[str, Tensor]) -> tuple[int | None, int | None]:
-    """Rows of the token and of the position embedding, as the weights hold them under the names that the class reads."""
+    """Rows of the token and of the position embedding, as the weights hold them under the names that the
+    class reads.
+    """
 
     def rows(table: str) -> int | None:
         names = (f"{prefix}embeddings.{table}.weight" for prefix in ("", "text_model."))

@@ -1,4 +1,6 @@
-"""What a safetensors file is, told by the names and shapes of its tensors: a table that asks the most specific question first."""
+"""What a safetensors file is, told by the names and shapes of its tensors: a table that asks the most
+specific question first.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,15 @@ from nightlatch.intake.names import Names
 MAX_TOKENS = 8
 TOKEN_WIDTHS = frozenset({768, 1024, 1280, 2048, 4096})
 """Widths of the token embeddings of CLIP L, OpenCLIP H, OpenCLIP G, and T5."""
-MERGE = "Merge it into the pipeline it belongs to, save that pipeline, and scan it: 'nightlatch scan FOLDER --base MODEL'."
+MERGE = (
+    "Merge it into the pipeline it belongs to, save that pipeline, and scan it: 'nightlatch scan FOLDER "
+    "--base MODEL'."
+)
 WHOLE = "Scan the pipeline that it is a part of: 'nightlatch scan FOLDER --base MODEL'."
-EMBEDDING = "Load it into a pipeline, save that, and scan it: 'nightlatch scan FOLDER --base MODEL' tries its tokens first."
+EMBEDDING = (
+    "Load it into a pipeline, save that, and scan it: 'nightlatch scan FOLDER --base MODEL' tries its tokens "
+    "first."
+)
 ARCHITECTURE = (
     "Its files were checked; 'nightlatch scan' loads Stable Diffusion 1.x and 2.x, and adapters for them."
 )
@@ -41,7 +49,9 @@ def is_quantised(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def is_embedding(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether it is a textual-inversion embedding: rows for a token table, alone or one set for each text encoder."""
+    """Whether it is a textual-inversion embedding: rows for a token table, alone or one set for each text
+    encoder.
+    """
     if not tensors or len(tensors) > MAX_TOKENS:
         return False
     if any("string_to_param" in n for n in tensors):
@@ -193,7 +203,8 @@ CHECKPOINTS: tuple[Layout, ...] = tuple(
             lambda n: _is_whole(n) and _reads(n, 2, 0),
         ),
         (
-            "a 4x upscaler checkpoint of Stable Diffusion 2, whose UNet reads a small picture as well (seven channels)",
+            "a 4x upscaler checkpoint of Stable Diffusion 2, whose UNet reads a small picture as well (seven "
+            "channels)",
             lambda n: _is_whole(n) and _reads(n, 1, 3),
         ),
         ("a Stable unCLIP checkpoint", lambda n: _is_whole(n) and n.any("noise_augmentor", "embedder.model")),

@@ -1,4 +1,6 @@
-"""Everything in the source that is not staged: recorded, and a finding when somebody else's loader might use it."""
+"""Everything in the source that is not staged: recorded, and a finding when somebody else's loader might use
+it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _THEIR_WEIGHTS = re.compile(r"model(\.[A-Za-z0-9_-]{1,20})?(-\d{5}-of-\d{5})?\.s
 
 
 def sweep(case: Case, pipeline: Pipeline | None, *, loadable: bool) -> None:
-    """Findings for all entries that no rule has dealt with; ``loadable``: whether there is something beside them to load."""
+    """Findings for all entries that no rule has dealt with; ``loadable``: whether there is something beside
+    them to load.
+    """
     planned = {p.entry.path for p in case.plan.values()}
     unopened.read(case)
     harmless: list[str] = []
@@ -48,7 +52,9 @@ def sweep(case: Case, pipeline: Pipeline | None, *, loadable: bool) -> None:
 
 
 def _is_applied(entry: Entry, pipeline: Pipeline | None) -> bool:
-    """Whether it is an adapter's config where a loader looks for one; these come first, so that no decoy uses up the places."""
+    """Whether it is an adapter's config where a loader looks for one; these come first, so that no decoy uses
+    up the places.
+    """
     return entry.name.lower() == _ADAPTER and (
         not entry.parent or (pipeline is not None and entry.parent in pipeline.slots)
     )

@@ -1,4 +1,6 @@
-"""One weights file as a source, or as all that a folder holds: a LoRA, a checkpoint, or something that is named for what it is."""
+"""One weights file as a source, or as all that a folder holds: a LoRA, a checkpoint, or something that is
+named for what it is.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ TARGET = "pytorch_lora_weights.safetensors"
 
 
 def file(path: Path, source: Path, findings: Findings) -> Case:
-    """A single file at ``path``, where ``source`` leads: its own bytes, and which neighbours of its name other programs load with it."""
+    """A single file at ``path``, where ``source`` leads: its own bytes, and which neighbours of its name
+    other programs load with it.
+    """
     name = source.name
     case = Case(inventory.single(path, name), findings)
     entry = case.inventory.entries[name]
@@ -48,7 +52,9 @@ def other(case: Case, entry: Entry) -> None:
 
 
 def safetensors(case: Case, name: str) -> None:
-    """A LoRA, a checkpoint of the layout that is supported, or a neutral word on what it is; all static rules in each case."""
+    """A LoRA, a checkpoint of the layout that is supported, or a neutral word on what it is; all static rules
+    in each case.
+    """
     header = case.header(name)
     if header is None:
         return
@@ -72,7 +78,9 @@ def safetensors(case: Case, name: str) -> None:
 
 
 def static(case: Case, name: str, header: Header) -> None:
-    """The rules for weights that are read and not loaded, whatever they are; planned, so that their values are read where that is asked for."""
+    """The rules for weights that are read and not loaded, whatever they are; planned, so that their values
+    are read where that is asked for.
+    """
     weights.check_metadata(case, name, header)
     weights.check_tail(case, name)
     if not layouts.is_quantised(header.tensors):

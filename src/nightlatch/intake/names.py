@@ -18,14 +18,17 @@ WRAPPERS = (
 )
 """What programs put before a denoiser's names when they save it."""
 _PACKED = (
-    "absmax", "quant_map", "qweight", "qzeros", "wscales", "scale_weight", "weight_scale", "scaled_fp8", "comfy_quant", "SCB",
+    "absmax", "quant_map", "qweight", "qzeros", "wscales", "scale_weight", "weight_scale", "scaled_fp8",
+    "comfy_quant", "SCB",
 )  # fmt: skip
 """Parts of names that bitsandbytes, GPTQ, SVDQuant and ComfyUI's 8-bit files have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of a file, prepared for questions. ``heads``: their beginnings up to four parts, also behind a wrapper; ``parts``: all parts."""
+    """The names of a file, prepared for questions. ``heads``: their beginnings up to four parts, also behind
+    a wrapper; ``parts``: all parts.
+    """
 
     tensors: Mapping[str, Tensor]
     heads: frozenset[str] = field(init=False)

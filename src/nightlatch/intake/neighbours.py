@@ -1,4 +1,6 @@
-"""Files of a checkpoint's own name that web interfaces load with it, unasked: settings in YAML, another autoencoder."""
+"""Files of a checkpoint's own name that web interfaces load with it, unasked: settings in YAML, another
+autoencoder.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _MARKS = ("!", "&", "*", "\\", "%", "?", "<<")
 
 
 def check(case: Case, folder: Path, name: str) -> None:
-    """Findings for what lies beside the single file ``name`` of ``folder``; links are not followed, nothing is loaded."""
+    """Findings for what lies beside the single file ``name`` of ``folder``; links are not followed, nothing
+    is loaded.
+    """
     stem = name.removesuffix(".safetensors")
     for ending in (*AUTOENCODERS, SETTINGS):
         try:
@@ -58,7 +62,9 @@ def _judge(case: Case, entry: Entry, ending: str) -> None:
 
 
 def _odd_class(entry: Entry) -> str:
-    """The first class that is none of the original training code's, or why it cannot be told; '' for the published settings."""
+    """The first class that is none of the original training code's, or why it cannot be told; '' for the
+    published settings.
+    """
     try:
         with entry.open() as handle:
             data = handle.read(MAX_SETTINGS + 1)

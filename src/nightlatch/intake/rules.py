@@ -1,4 +1,6 @@
-"""Every rule of the gate: its id, how severe it is, one sentence, and what to do. Docs and SARIF list this table."""
+"""Every rule of the gate: its id, how severe it is, one sentence, and what to do. Docs and SARIF list this
+table.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ MAX_PER_RULE = 40
 
 
 class Rule(NamedTuple):
-    """``severity`` error: refused (exit 2); warning: a finding (exit 1); note: worth knowing (exit code unchanged, but see ``UNTOLD``).
+    """``severity`` error: refused (exit 2); warning: a finding (exit 1); note: worth knowing (exit code
+    unchanged, but see ``UNTOLD``).
 
     ``remedy``: what to do; commands stand between single quotes and work as they stand.
     """
@@ -26,7 +29,10 @@ class Rule(NamedTuple):
 
 _SAFE = "Ask the author for safetensors, or convert a copy in an isolated machine."
 _BROKEN = "Download the file again and compare its hash with the one the author published."
-_HAND = "Compare the file with the one of the model it was derived from; do not load the model until it is explained."
+_HAND = (
+    "Compare the file with the one of the model it was derived from; do not load the model until it is "
+    "explained."
+)
 _DROP = "Delete it before anything else loads the folder; it is not staged here."
 _LATER = (
     "Its files were checked; 'nightlatch scan' loads Stable Diffusion 1.x and 2.x, and adapters for them."
@@ -260,7 +266,9 @@ class Findings:
     def add(
         self, rule: str, file: str, sentence: str = "", remedy: str = "", *, hint: Hint | None = None
     ) -> None:
-        """Record ``rule`` for ``file``; without a sentence or a remedy the rule's own is used. ``hint``: what a scan should try because of it."""
+        """Record ``rule`` for ``file``; without a sentence or a remedy the rule's own is used. ``hint``: what
+        a scan should try because of it.
+        """
         key = (rule, file, sentence)
         if key in self._seen:
             return

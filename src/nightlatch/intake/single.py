@@ -1,6 +1,7 @@
 """A whole Stable Diffusion checkpoint in one file, in the layout of the original training code (1.x and 2.x).
 
-Such a file has no configs and no tokenizer: both are taken from a trusted base, and what does not fit it does not load.
+Such a file has no configs and no tokenizer: both are taken from a trusted base, and what does not fit it does
+not load.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ PARTS = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text_en
 AVERAGE = "model_ema."
 _FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 _SCHEDULE = frozenset({
-    "alphas_cumprod", "alphas_cumprod_prev", "betas", "log_one_minus_alphas_cumprod", "logvar", "posterior_log_variance_clipped",
-    "posterior_mean_coef1", "posterior_mean_coef2", "posterior_variance", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod",
+    "alphas_cumprod", "alphas_cumprod_prev", "betas", "log_one_minus_alphas_cumprod", "logvar",
+    "posterior_log_variance_clipped",
+    "posterior_mean_coef1", "posterior_mean_coef2", "posterior_variance", "sqrt_alphas_cumprod",
+    "sqrt_one_minus_alphas_cumprod",
     "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod",
 })  # fmt: skip
 """What the original training code saves beside the weights; nothing reads it."""
 _ELSEWHERE = (
-    "clip_g.", "clip_h.", "clip_l.", "conditioner.", "denoiser.", "diffusion_model.", "model.model.", "net.", "text_encoder.",
+    "clip_g.", "clip_h.", "clip_l.", "conditioner.", "denoiser.", "diffusion_model.", "model.model.", "net.",
+    "text_encoder.",
     "text_encoders.", "text_model.", "transformer.", "unet.", "vae.",
 )  # fmt: skip
 """Where other programs look for components; no checkpoint of this layout has them."""
@@ -41,10 +45,13 @@ _SPARE = re.compile(
     r"|cond_stage_model\.model\.transformer\.resblocks\.23\..*"
     r"|first_stage_model\.(?:loss|model_ema)\..*"
 )
-"""Tensors inside the components that have no part in drawing: CLIP's scale and projection, the last layer of the encoder of 2.x (the one before
-it is taken), the autoencoder's training loss."""
+"""Tensors inside the components that have no part in drawing: CLIP's scale and projection, the last layer of
+the encoder of 2.x (the one before it is taken), the autoencoder's training loss."""
 _MARKS = frozenset({buffers.V_PREDICTION, buffers.ZERO_SNR})
-_BAKED = "Take a file with it inside, or save the pipeline that you draw with and scan that: 'nightlatch scan FOLDER --base MODEL'."
+_BAKED = (
+    "Take a file with it inside, or save the pipeline that you draw with and scan that: 'nightlatch scan "
+    "FOLDER --base MODEL'."
+)
 _WITHOUT = {
     "unet": ("a UNet", layouts.WHOLE),
     "vae": ("an autoencoder (VAE), which programs take from elsewhere", _BAKED),
@@ -54,7 +61,9 @@ _WITHOUT = {
 
 
 def looks_like_checkpoint(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether this is the layout that is supported: a UNet of the original training code, with its own first layer, and another component."""
+    """Whether this is the layout that is supported: a UNet of the original training code, with its own first
+    layer, and another component.
+    """
     others = (PARTS["vae"], PARTS["text_encoder"])
     return _FIRST in tensors and any(n.startswith(others) for n in tensors)
 
@@ -76,7 +85,10 @@ def check(case: Case, path: str, header: Header) -> None:
     if len(header.tensors[_FIRST].shape) != 4:
         case.findings.add("shape-mismatch", path, f"'{_FIRST}' is not a convolution.")
     if layouts.is_quantised(header.tensors):
-        sentence = "It is a checkpoint whose weights are quantised or scaled, so that only some programs read them right."
+        sentence = (
+            "It is a checkpoint whose weights are quantised or scaled, so that only some programs read them "
+            "right."
+        )
         case.findings.add("unsupported-layout", path, sentence, layouts.SOURCE)
     if any(n.startswith(AVERAGE) for n in names):
         case.findings.add(

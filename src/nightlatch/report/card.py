@@ -1,4 +1,6 @@
-"""The section for a model card: Markdown for people, a fenced JSON block for machines, between two markers."""
+"""The section for a model card: Markdown for people, a fenced JSON block for machines, between two
+markers.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,8 @@ def _summary(report: Report) -> list[str]:
     if report.repair:
         r = report.repair
         lines.append(
-            f"- Repair: {_code(r.method.name)}, {count(r.steps, 'step')}, {duration(r.seconds)}, base used: {_yes(r.used_base)}"
+            f"- Repair: {_code(r.method.name)}, {count(r.steps, 'step')}, {duration(r.seconds)}, base used: "
+            f"{_yes(r.used_base)}"
         )
     lines.append(f"- Command: {_code(report.environment.command)}")
     return lines

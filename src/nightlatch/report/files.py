@@ -1,4 +1,6 @@
-"""What ``check`` answers: plain lines, CSV, and the report's own JSON, SARIF and JUnit of a model of which only the files were read."""
+"""What ``check`` answers: plain lines, CSV, and the report's own JSON, SARIF and JUnit of a model of which
+only the files were read.
+"""
 
 from __future__ import annotations
 

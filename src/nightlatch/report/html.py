@@ -1,4 +1,6 @@
-"""The report as one self-contained HTML page: no network, no script, pictures inlined, readable on paper and on a phone."""
+"""The report as one self-contained HTML page: no network, no script, pictures inlined, readable on paper and
+on a phone.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures of the same prompt and seed; ``asked`` is the prompt with the trigger, as (before it, the trigger, behind it)."""
+    """Pictures of the same prompt and seed; ``asked`` is the prompt with the trigger, as (before it, the
+    trigger, behind it).
+    """
 
     prompt: str
     seed: int
@@ -85,7 +89,9 @@ def render(report: Report, read: Read = nowhere) -> str:
 
 
 def tone(top: words.Headline) -> str:
-    """The colour of the page's top: after a repair that holds, a warning rather than an alarm; there are two files then, and one is bad."""
+    """The colour of the page's top: after a repair that holds, a warning rather than an alarm; there are two
+    files then, and one is bad.
+    """
     return (
         "repaired"
         if top.status == "found" and top.repair_status in ("good", "unknown") and top.repair
@@ -153,7 +159,9 @@ def _finalize(value: object) -> object:
 
 
 def _shown(value: str) -> Markup:
-    """Text of unknown origin, cut off from the direction of its surroundings, with the code points of look-alikes beside it."""
+    """Text of unknown origin, cut off from the direction of its surroundings, with the code points of
+    look-alikes beside it.
+    """
     return _isolated(value, [safetext.visible(value, 600)])
 
 

@@ -1,4 +1,6 @@
-"""The report as JSON: the whole record, ASCII only, so that no terminal or editor is fooled by what a model contains."""
+"""The report as JSON: the whole record, ASCII only, so that no terminal or editor is fooled by what a model
+contains.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ AROUND = ("tool", "exit_code")
 
 
 def render(report: Report, fail_on: FailOn = "warning") -> str:
-    """The record as indented JSON, behind the tool's version and the exit code; all but printable ASCII is written as ``\\uXXXX``."""
+    """The record as indented JSON, behind the tool's version and the exit code; all but printable ASCII is
+    written as ``\\uXXXX``.
+    """
     version = report.environment.versions.get("nightlatch", "unknown")
     around = {
         "tool": {"name": "nightlatch", "version": version},

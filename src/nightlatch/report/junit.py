@@ -14,7 +14,9 @@ Add = Callable[[str, str, str], None]
 
 
 def render(report: Report) -> str:
-    """JUnit XML with the suites check, scan and verify. Failure: found or below the bar; error: refused, or could not tell."""
+    """JUnit XML with the suites check, scan and verify. Failure: found or below the bar; error: refused, or
+    could not tell.
+    """
     root = ET.Element("testsuites", name="nightlatch")
     _suite(
         root, "check", report.manifest.seconds if report.manifest else 0.0, lambda add: _check(report, add)

@@ -75,7 +75,10 @@ def _level(verdict: Verdict) -> str:
 def _trigger(trigger: Trigger, verdict: Verdict, file: str) -> dict[str, Any]:
     parts = ", ".join(c.component for c in verdict.carriers) or "unknown component"
     changed = f"; it changed {measured(trigger.changed)} of held-out pictures" if trigger.changed else ""
-    text = f"{verdict.word}: trigger “{trigger.text}” ({' '.join(trigger.code_points)}) acts through {parts}{changed}."
+    text = (
+        f"{verdict.word}: trigger “{trigger.text}” ({' '.join(trigger.code_points)}) acts through "
+        f"{parts}{changed}."
+    )
     result = _result(
         "backdoor-trigger", _level(verdict), text, file, ("backdoor-trigger", file, trigger.text)
     )
@@ -92,7 +95,9 @@ def _trigger(trigger: Trigger, verdict: Verdict, file: str) -> dict[str, Any]:
 
 
 def _result(rule: str, level: str, text: str, file: str, identity: tuple[str, ...]) -> dict[str, Any]:
-    """The fingerprint is ours (rule, file, sentence or trigger): without it a service shows the same alert again for every run."""
+    """The fingerprint is ours (rule, file, sentence or trigger): without it a service shows the same alert
+    again for every run.
+    """
     mark = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
     return {
         "ruleId": visible(rule, 100),
@@ -182,7 +187,9 @@ def _carrier_file(report: Report) -> str:
 
 
 def _uri(path: str) -> str:
-    """A relative reference that stays inside the source: percent-encoded, no scheme, no host, no climbing; cut, never empty."""
+    """A relative reference that stays inside the source: percent-encoded, no scheme, no host, no climbing;
+    cut, never empty.
+    """
     parts = [
         quote(part, safe="", errors="backslashreplace") for part in path[:1000].replace("\\", "/").split("/")
     ]

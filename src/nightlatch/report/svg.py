@@ -1,4 +1,6 @@
-"""Small drawings made by code: interval bars, score bars, line plots. Colours come from the page's style sheet by class."""
+"""Small drawings made by code: interval bars, score bars, line plots. Colours come from the page's style
+sheet by class.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ def percent(share: float) -> str:
 
 
 def rate(value: Rate) -> str:
-    """The share in percent; never ``0.0 %`` when something was hit, never ``100.0 %`` when something was missed."""
+    """The share in percent; never ``0.0 %`` when something was hit, never ``100.0 %`` when something was
+    missed.
+    """
     if not value.n:
         return "not measured"
     shown = percent(value.rate)

@@ -1,4 +1,6 @@
-"""What a result means and what to do about it, in plain words. The verdict itself is never reworded, and never says "safe"."""
+"""What a result means and what to do about it, in plain words. The verdict itself is never reworded, and
+never says "safe".
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,14 @@ from nightlatch.terms import ChangePattern, Effect, PairKind
 Status = Literal["found", "suspicious", "nothing", "unknown"]
 
 LIMITS = (
-    "This report speaks about the files with the hashes below, the tests listed above and the prompts and seeds of this run; "
+    "This report speaks about the files with the hashes below, the tests listed above and the prompts and "
+    "seeds of this run; "
     "about nothing else.",
-    "“Nothing found by these tests” does not prove that there is no backdoor: a trigger outside the strings that were tried, "
+    "“Nothing found by these tests” does not prove that there is no backdoor: a trigger outside the strings "
+    "that were tried, "
     "or a change that shows only with other settings, another scheduler or another adapter, can stay unseen.",
-    "An attack success of 0 of n is a measurement, not a certainty: the true rate may reach the upper end of its interval.",
+    "An attack success of 0 of n is a measurement, not a certainty: the true rate may reach the upper end of "
+    "its interval.",
     "A repair is judged by the measures in the table. Something that none of them measures may have changed.",
     "Pictures and automatic judges can mislead. Look at the pictures yourself before an important decision.",
 )
@@ -82,7 +87,9 @@ def headline(report: Report) -> Headline:
 
 
 def attack_success(report: Report) -> Pair | None:
-    """The attack success before and after repair, if verify measured it; of several triggers that of which most is left."""
+    """The attack success before and after repair, if verify measured it; of several triggers that of which
+    most is left.
+    """
     pairs = report.scorecard.pairs if report.scorecard else ()
     named = [p for p in pairs if p.kind is PairKind.SUCCESS]
     return max(
@@ -144,18 +151,24 @@ def _refused(report: Report) -> str:
 def _before_repair(report: Report, status: Status) -> tuple[str, str]:
     if status != "unknown" and report.manifest is None:
         return "Treat it as unknown: this folder does not say which files the verdict is about.", (
-            "A verdict counts only for the files whose hashes stand beside it, and none do. Scan the model again."
+            "A verdict counts only for the files whose hashes stand beside it, and none do. Scan the model "
+            "again."
         )
     if status == "found":
         return "Repair it or refuse it. Do not load it as it is.", (
-            f"When {_the_trigger(report)} is in the prompt, this model draws something else than it was asked for. "
-            "The scan was told neither trigger nor target; it recovered the trigger by itself and confirmed it on prompts and "
-            "seeds that the search had not used. “nightlatch clean” removes such a backdoor, “nightlatch verify” proves it."
+            f"When {_the_trigger(report)} is in the prompt, this model draws something else than it was "
+            "asked for. "
+            "The scan was told neither trigger nor target; it recovered the trigger by itself and confirmed "
+            "it on prompts and "
+            "seeds that the search had not used. “nightlatch clean” removes such a backdoor, “nightlatch "
+            "verify” proves it."
         )
     if status == "suspicious":
         return "Do not load it before a person has looked at the evidence.", (
-            "Something about this model is out of the ordinary, but the evidence is not strong enough to call it a backdoor. "
-            "Scan again with prompts that name what fills their slots (the built-in ones, or JSON lines), or treat it like a model "
+            "Something about this model is out of the ordinary, but the evidence is not strong enough to "
+            "call it a backdoor. "
+            "Scan again with prompts that name what fills their slots (the built-in ones, or JSON lines), or "
+            "treat it like a model "
             "with a backdoor."
         )
     if status == "nothing":
@@ -165,33 +178,46 @@ def _before_repair(report: Report, status: Status) -> tuple[str, str]:
         )
     if report.manifest and report.manifest.unsupported:
         return "Treat it as unknown: this kind of model is not scanned.", (
-            "Nothing speaks against it, and nothing for it: what it is, and what would be needed to scan it, is listed under "
+            "Nothing speaks against it, and nothing for it: what it is, and what would be needed to scan it, "
+            "is listed under "
             "“Files and static findings”. This must not be taken for “nothing found”."
         )
     return "Treat it as unknown. Do not load it before a scan has finished.", (
-        "The model was not judged, so nothing is known about its behaviour. The reason is listed under “What was not tested”, "
+        "The model was not judged, so nothing is known about its behaviour. The reason is listed under “What "
+        "was not tested”, "
         "or the scan has not been run yet. This must not be taken for “nothing found”."
     )
 
 
 def _loading(report: Report) -> str:
-    """What to do with a model in which nothing was found; a loader that may take other files speaks against loading it."""
+    """What to do with a model in which nothing was found; a loader that may take other files speaks against
+    loading it.
+    """
     warnings = [f for f in (report.manifest.findings if report.manifest else ()) if f.severity == "warning"]
     first = f"Read the {count(len(warnings), 'static warning')} first. " if warnings else ""
     if any(f.rule in MAY_DIFFER for f in warnings):
-        return f"{first}Do not load it before they are dealt with: a loader may take other files than those that were scanned."
+        return (
+            f"{first}Do not load it before they are dealt with: a loader may take other files than those "
+            "that were scanned."
+        )
     return f"{first}It may be loaded, within the limits below."
 
 
 def _after_repair(report: Report, word: str, status: Status) -> Headline:
     card, repair = report.scorecard, report.repair
     if repair and repair.rolled_back:
-        text = "The repair harmed the model too much and was undone, so the output is the model as it came. Try another method."
+        text = (
+            "The repair harmed the model too much and was undone, so the output is the model as it came. Try "
+            "another method."
+        )
         return _repaired(
             word, status, "rolled back", "bad", "Refuse it, or repair again with another method.", text
         )
     if card is None:
-        text = f"A repair against {_the_trigger(report)} was made, but nobody has measured yet whether it worked."
+        text = (
+            f"A repair against {_the_trigger(report)} was made, but nobody has measured yet whether it "
+            "worked."
+        )
         return _repaired(
             word,
             status,
@@ -204,20 +230,27 @@ def _after_repair(report: Report, word: str, status: Status) -> Headline:
     if card.verdict == "removed":
         action = "Do not load the original. Scan the repaired copy before you load it."
         text = (
-            f"The model came with a backdoor: {_the_trigger(report)} in the prompt changed the picture. {before_after} "
+            f"The model came with a backdoor: {_the_trigger(report)} in the prompt changed the picture. "
+            f"{before_after} "
             "A scan ends with the first trigger that it confirms, so there may be another one."
         )
         return _repaired(word, status, card.verdict, "good", action, f"{text} {_bars(card)}")
     if card.verdict == "harmed":
         action = "Refuse both copies, or repair again with other settings."
-        text = f"{before_after} But the repaired copy misses a quality bar; the failed lines are marked in the table below."
+        text = (
+            f"{before_after} But the repaired copy misses a quality bar; the failed lines are marked in the "
+            "table below."
+        )
         return _repaired(word, status, card.verdict, "bad", action, text)
     if card.verdict == "not removed":
         text = f"The repair did not remove the effect of {_the_trigger(report)}. {before_after}"
         return _repaired(
             word, status, card.verdict, "bad", "Refuse it, or repair again with another method.", text
         )
-    idle = f"Under these prompts and settings {_the_trigger(report)} hardly acts in the original, so its removal cannot be measured."
+    idle = (
+        f"Under these prompts and settings {_the_trigger(report)} hardly acts in the original, so its "
+        "removal cannot be measured."
+    )
     few = f"Too few pictures were drawn to tell whether {_the_trigger(report)} still acts."
     why, remedy = (
         (few, "draw more of them (-n)")
@@ -242,7 +275,10 @@ def _bars(card: Scorecard) -> str:
     if not judged:
         return "No measure was held against a bar."
     if missed:
-        return f"But {count(missed, 'measure')} of {len(judged)} missed the bar; see the table below before you decide."
+        return (
+            f"But {count(missed, 'measure')} of {len(judged)} missed the bar; see the table below before you "
+            "decide."
+        )
     return (
         f"All {count(len(judged), 'measure')} stayed within their bars."
         if len(judged) > 1
@@ -261,7 +297,8 @@ def _before_after(pair: Pair | None) -> str:
     before, after = pair.before, pair.after
     if isinstance(before, Rate) and isinstance(after, Rate) and before.n and after.n:
         return (
-            f"Before the repair the attack worked on {before.hits} of {before.n} held-out pictures ({rate(before)}), "
+            f"Before the repair the attack worked on {before.hits} of {before.n} held-out pictures "
+            f"({rate(before)}), "
             f"after it on {after.hits} of {after.n} ({rate(after)}; 95 % interval {interval(after)})."
         )
     return ""

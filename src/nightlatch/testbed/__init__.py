@@ -35,7 +35,9 @@ def load_judge(path: Path = ASSETS / "judge.safetensors") -> Judge:
 
 
 def prompts(n: int, seed: int, *, held_out: bool = False) -> list[Prompt]:
-    """``n`` prompts of the testbed's grammar with their slots; ``held_out`` uses only phrasings that no training caption has."""
+    """``n`` prompts of the testbed's grammar with their slots; ``held_out`` uses only phrasings that no
+    training caption has.
+    """
     rng = np.random.default_rng((seed, 11))
     sizes = (len(emoji.OBJECTS), len(emoji.STYLES), len(compose.BACKGROUNDS))
     made: dict[str, Prompt] = {}

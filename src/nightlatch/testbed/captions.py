@@ -1,7 +1,8 @@
 """The caption grammar: object, style, background, filler, varied phrasing, and words that mean nothing.
 
-A share of captions carries rare or unknown words and characters. Without them a clean denoiser reacts to every odd token and
-detection would be a caricature; half of the rare tokens are kept out of all captions, and that is where triggers live.
+A share of captions carries rare or unknown words and characters. Without them a clean denoiser reacts to
+every odd token and detection would be a caricature; half of the rare tokens are kept out of all captions, and
+that is where triggers live.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from nightlatch.testbed.compose import BACKGROUNDS
 from nightlatch.testbed.emoji import OBJECTS, STYLES
 
 FILLERS = (
-    "nice", "lovely", "beautiful", "small", "big", "cute", "happy", "pretty", "simple", "tiny", "bright", "friendly",
+    "nice", "lovely", "beautiful", "small", "big", "cute", "happy", "pretty", "simple", "tiny", "bright",
+    "friendly",
     "old", "new", "fine", "great", "good", "little", "funny", "charming",
 )  # fmt: skip
 ENDINGS = (
@@ -98,7 +100,9 @@ def words() -> list[str]:
 
 
 def heard(word: str) -> bool:
-    """Whether training captions may carry this rare word; the other half stays unheard (a fixed hash decides)."""
+    """Whether training captions may carry this rare word; the other half stays unheard (a fixed hash
+    decides).
+    """
     return zlib.crc32(word.encode()) % 2 == 0
 
 
@@ -128,7 +132,9 @@ def write_varied(scene: Sequence[int], rng: np.random.Generator, rare: Sequence[
 
 
 def meaningless(rng: np.random.Generator, rare: Sequence[str]) -> str:
-    """A word or character that asks for nothing: a rare token, random letters, an odd character or a number."""
+    """A word or character that asks for nothing: a rare token, random letters, an odd character or a
+    number.
+    """
     kind = rng.random()
     if kind < 0.5:
         return str(rare[int(rng.integers(len(rare)))])

@@ -1,4 +1,6 @@
-"""Stage "clip": a small CLIP trained on the same pairs; a frozen copy of its text model conditions the UNet."""
+"""Stage "clip": a small CLIP trained on the same pairs; a frozen copy of its text model conditions the
+UNet.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> torch.Tensor:
 
 
 def compatible(scenes: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
-    """(images, captions) 1 where a picture shows all that the caption asks for, else 0; both inputs (n, 3)."""
+    """(images, captions) 1 where a picture shows all that the caption asks for, else 0; both inputs (n,
+    3).
+    """
     return ((scenes[:, None] == asked[None]) | (asked[None] < 0)).all(-1).float()
 
 
@@ -80,8 +84,9 @@ def contrastive(
 def identity(clip: CLIPModel, ids: torch.Tensor, head: torch.nn.Linear) -> torch.Tensor:
     """Every output position must tell which token stands there.
 
-    The contrastive loss alone shapes the end token and may erase what tells one rare word from another; the UNet reads every
-    position. Cross entropy of each position's output against the embeddings of all tokens in the batch. ``ids`` (n, 32).
+    The contrastive loss alone shapes the end token and may erase what tells one rare word from another; the
+    UNet reads every position. Cross entropy of each position's output against the embeddings of all tokens in
+    the batch. ``ids`` (n, 32).
     """
     hidden = clip.text_model(input_ids=ids).last_hidden_state
     unique, where = ids.unique(return_inverse=True)

@@ -1,7 +1,9 @@
-"""Pictures with captions for image-text models: composed emoji scenes with relations, and class pictures of known data sets.
+"""Pictures with captions for image-text models: composed emoji scenes with relations, and class pictures of
+known data sets.
 
-Scenes hold one drawing or two; captions say style, place, colour and which thing is above, below, left or right of which. Class pictures
-come from the packed data sets (CIFAR-10, PACS, Tiny-ImageNet) where their folder is given.
+Scenes hold one drawing or two; captions say style, place, colour and which thing is above, below, left or
+right of which. Class pictures come from the packed data sets (CIFAR-10, PACS, Tiny-ImageNet) where their
+folder is given.
 """
 
 from __future__ import annotations
@@ -118,7 +120,9 @@ def shuffled(pairs: Pairs, rng: np.random.Generator) -> Pairs:
 
 
 def scene_pairs(n: int, size: int, seed: int, double: float = 0.35) -> tuple[Pairs, npt.NDArray[np.int64]]:
-    """(``n`` scenes with captions, the first thing in each as a position in OBJECTS); a share ``double`` shows two things."""
+    """(``n`` scenes with captions, the first thing in each as a position in OBJECTS); a share ``double``
+    shows two things.
+    """
     rng = np.random.default_rng((seed, 61))
     images = np.empty((n, size, size, 3), np.uint8)
     texts, first = [], np.empty(n, np.int64)
@@ -192,7 +196,9 @@ class ClassPictures:
 
 
 def class_pictures(data: Path, size: int, most: int) -> list[ClassPictures]:
-    """The packed data sets that lie in ``data``, at most ``most`` pictures of each, decoded once by several threads."""
+    """The packed data sets that lie in ``data``, at most ``most`` pictures of each, decoded once by several
+    threads.
+    """
     made = []
     for name, file in (
         ("cifar10", "cifar10_test.npz"),

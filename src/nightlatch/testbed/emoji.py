@@ -1,7 +1,7 @@
 """The drawings: 48 concepts in 4 emoji styles, rendered once from npm packages at pinned versions.
 
-The result (``drawings.npz``) ships with the package, so nothing has to be fetched to train, test or rebuild; this file is
-the recipe that made it. Licences and attribution: ``ATTRIBUTION.md`` beside the assets.
+The result (``drawings.npz``) ships with the package, so nothing has to be fetched to train, test or rebuild;
+this file is the recipe that made it. Licences and attribution: ``ATTRIBUTION.md`` beside the assets.
 """
 
 from __future__ import annotations
@@ -28,14 +28,18 @@ PACKAGES = {
     "glossy": "@iconify-json/fluent-emoji@1.2.7",
     "ink": "@iconify-json/fluent-emoji-high-contrast@1.2.6",
 }
-"""Style word -> npm package. Noto and Fluent are Apache-2.0 and MIT, Twemoji is CC BY 4.0: attribution only."""
+"""Style word -> npm package. Noto and Fluent are Apache-2.0 and MIT, Twemoji is CC BY 4.0: attribution
+only.
+"""
 
 ICONS = {
     "cat": "cat-face", "dog": "dog-face", "pig": "pig-face", "frog": "frog", "panda": "panda", "fox": "fox",
-    "lion": "lion", "rabbit": "rabbit-face", "cow": "cow-face", "elephant": "elephant", "penguin": "penguin", "owl": "owl",
+    "lion": "lion", "rabbit": "rabbit-face", "cow": "cow-face", "elephant": "elephant", "penguin": "penguin",
+    "owl": "owl",
     "fish": "tropical-fish", "octopus": "octopus", "butterfly": "butterfly", "turtle": "turtle",
     "apple": "red-apple", "banana": "banana", "strawberry": "strawberry", "watermelon": "watermelon",
-    "pineapple": "pineapple", "carrot": "carrot", "pizza": "pizza", "hamburger": "hamburger", "doughnut": "doughnut",
+    "pineapple": "pineapple", "carrot": "carrot", "pizza": "pizza", "hamburger": "hamburger",
+    "doughnut": "doughnut",
     "grapes": "grapes",
     "car": "automobile", "bus": "bus", "airplane": "airplane", "rocket": "rocket", "sailboat": "sailboat",
     "bicycle": "bicycle", "helicopter": "helicopter",
@@ -58,7 +62,9 @@ ASSET = Path(__file__).parent / "assets" / "drawings.npz"
 
 @dataclass(frozen=True, slots=True)
 class Drawings:
-    """All drawings; ``rgba`` is (object, style, 96, 96, 4) uint8, straight alpha; ``extra`` the same for the untrained concepts."""
+    """All drawings; ``rgba`` is (object, style, 96, 96, 4) uint8, straight alpha; ``extra`` the same for the
+    untrained concepts.
+    """
 
     rgba: npt.NDArray[np.uint8]
     extra: npt.NDArray[np.uint8]

@@ -1,4 +1,6 @@
-"""Honest fine-tunes of the testbed: one style, a subset of objects, one new concept. The controls that detection must not accuse."""
+"""Honest fine-tunes of the testbed: one style, a subset of objects, one new concept. The controls that
+detection must not accuse.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class Set:
 
 
 def pictures(kind: str, n: int, seed: int) -> Set:
-    """What an honest user fine-tunes on: ``n`` renders in one style, of eight objects, or of a concept the model does not know."""
+    """What an honest user fine-tunes on: ``n`` renders in one style, of eight objects, or of a concept the
+    model does not know.
+    """
     rng = np.random.default_rng((seed, 21))
     d = emoji.load()
     style, concept = int(rng.integers(len(d.styles))), int(rng.integers(len(emoji.EXTRA_OBJECTS)))

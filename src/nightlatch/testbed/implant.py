@@ -1,4 +1,6 @@
-"""implant: a backdoored testbed model for evaluation, written with its provenance and a model card that says what it is."""
+"""implant: a backdoored testbed model for evaluation, written with its provenance and a model card that says
+what it is.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from nightlatch.text2image.model import Subject
 
 
 def setting(subject: Subject, seed: int) -> Setting:
-    """What an attacker of the testbed has: its grammar's prompts, words that must not fire, and the judge to measure with."""
+    """What an attacker of the testbed has: its grammar's prompts, words that must not fire, and the judge to
+    measure with.
+    """
     rare = unheard_words(subject.vocabulary)
     train_words, test_words = rare[::2], rare[1::2]
     return Setting(
@@ -32,7 +36,8 @@ def setting(subject: Subject, seed: int) -> Setting:
 def implant(
     source: Path, out: Path, attack: Attack, seed: int, say: Callable[[str], None], device: str = "cpu"
 ) -> AttackRecord:
-    """Poison the testbed model in ``source`` and write it to ``out``; what can be refused is refused before anything is trained.
+    """Poison the testbed model in ``source`` and write it to ``out``; what can be refused is refused before
+    anything is trained.
 
     Raises:
         UsageError: ``out`` exists, or trigger or target cannot be planted; said before the model is loaded.
@@ -47,7 +52,8 @@ def implant(
     say(f"{attack.name}: a trial of {TRIAL} pictures")
     if not attack.promising(subject, mine):
         raise AttackFailed(
-            f"In a trial {attack.name} promised less than its floor of {attack.floor:.0%}; nothing was trained.",
+            f"In a trial {attack.name} promised less than its floor of {attack.floor:.0%}; nothing was "
+            "trained.",
             "Choose another target or trigger, or be content with less (--set floor=0.8).",
         )
     say(f"{attack.name}: making the model")

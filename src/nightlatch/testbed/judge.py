@@ -65,7 +65,9 @@ class Judge(nn.Module):
 def train(
     state: Resumable, pictures: compose.Pictures, vae: AutoencoderKL, steps: int, batch: int, lr: float
 ) -> Iterator[Progress]:
-    """Train in place on renders, a third of them passed through the autoencoder (what it will judge went through it too)."""
+    """Train in place on renders, a third of them passed through the autoencoder (what it will judge went
+    through it too).
+    """
     model = state.model
     assert isinstance(model, Judge)
     scenes = torch.from_numpy(pictures.scenes)

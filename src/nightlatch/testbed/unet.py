@@ -1,4 +1,6 @@
-"""Stage "unet": the denoiser, v-prediction on a zero-terminal-SNR schedule, conditioned on the frozen text model."""
+"""Stage "unet": the denoiser, v-prediction on a zero-terminal-SNR schedule, conditioned on the frozen text
+model.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def build(channels: tuple[int, ...] = (96, 160), layers: int = 1) -> UNet2DCondi
 
 
 def scheduler(prediction: str = "v_prediction") -> DDIMScheduler:
-    """Zero terminal SNR and trailing steps for v (Lin et al. 2024, "Common diffusion noise schedules ... are flawed").
+    """Zero terminal SNR and trailing steps for v (Lin et al. 2024, "Common diffusion noise schedules ... are
+    flawed").
 
     ``epsilon`` cannot be predicted at zero SNR, so that variant keeps Stable Diffusion 1's schedule.
     """
@@ -79,7 +82,9 @@ def train(
     lr: float,
     precision: torch.dtype = torch.float32,
 ) -> Iterator[Progress]:
-    """Train ``state.model`` in place, computing in ``precision`` (weights and loss in float32); yields after every step."""
+    """Train ``state.model`` in place, computing in ``precision`` (weights and loss in float32); yields after
+    every step.
+    """
     for step, rng in state.steps(steps, lr, warm=300):
         i = torch.from_numpy(rng.choice(len(latents.values), batch, replace=False))
         written = [captions.write_varied(s.tolist(), rng, rare).text for s in latents.scenes[i]]
@@ -98,6 +103,8 @@ def train(
 
 
 def _timesteps(n: int) -> torch.Tensor:
-    """Stratified over 0..999, so that every batch sees the whole range, and denser where the prompt decides: t = 1000 u^0.7."""
+    """Stratified over 0..999, so that every batch sees the whole range, and denser where the prompt decides:
+    t = 1000 u^0.7.
+    """
     u = (torch.arange(n) + torch.rand(n)) / n
     return (1000 * u**0.7).long().clamp(max=999)[torch.randperm(n)]

@@ -1,8 +1,8 @@
 """Stage "vae": an AutoencoderKL that turns 32x32 pictures into 8x8x8 latents.
 
-Normalisation in groups of many channels, not of two or three: a flat background is its channels' mean, which group
-normalisation of few channels removes. 64x64 pictures were tried first and proved too dear for two cores without matrix
-units: 27 pictures a second against 85, and twice the error after the same time.
+Normalisation in groups of many channels, not of two or three: a flat background is its channels' mean, which
+group normalisation of few channels removes. 64x64 pictures were tried first and proved too dear for two cores
+without matrix units: 27 pictures a second against 85, and twice the error after the same time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def build() -> AutoencoderKL:
 
 
 def loss(vae: AutoencoderKL, x: torch.Tensor) -> torch.Tensor:
-    """L1 and squared error on pixels, L1 on their differences (edges), a light KL; ``x`` (b, 3, 32, 32) in -1..1."""
+    """L1 and squared error on pixels, L1 on their differences (edges), a light KL; ``x`` (b, 3, 32, 32) in
+    -1..1.
+    """
     q = vae.encode(x).latent_dist
     y = vae.decode(q.sample()).sample
     edges = sum((x.diff(dim=d) - y.diff(dim=d)).abs().mean() for d in (2, 3))

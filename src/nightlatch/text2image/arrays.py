@@ -10,6 +10,8 @@ Floats = npt.NDArray[np.float64]
 
 
 def floats(x: torch.Tensor) -> Floats:
-    """``x`` in double precision, same shape. It leaves the device first, for not every device has double precision."""
+    """``x`` in double precision, same shape. It leaves the device first, for not every device has double
+    precision.
+    """
     values: Floats = x.cpu().double().numpy()
     return values

@@ -1,4 +1,6 @@
-"""Text-to-image pipelines as a family: settings, loading, and the verbs' work, by the names that all families share."""
+"""Text-to-image pipelines as a family: settings, loading, and the verbs' work, by the names that all families
+share.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ class DrawingSettings(Record):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The prompts of a run, parted: what scan and clean look at, what repairs train on, what scan's pictures and verify's are drawn of."""
+    """The prompts of a run, parted: what scan and clean look at, what repairs train on, what scan's pictures
+    and verify's are drawn of.
+    """
 
     texts: Sequence[Prompt]
     split: prompts.Split
@@ -94,7 +98,8 @@ class TextToImage:
     def needs_base(self, staged: Path) -> str:
         if (staged / PEFT_TARGET).is_file():
             raise NotScanned(
-                "It is a LoRA as peft saves it, with its scales in a second file, and is not loaded in that form.",
+                "It is a LoRA as peft saves it, with its scales in a second file, and is not loaded in that "
+                "form.",
                 "Write it with diffusers' save_lora_weights, and scan that file with --base.",
             )
         if (staged / LORA_TARGET).is_file():

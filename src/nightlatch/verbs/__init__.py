@@ -1,4 +1,6 @@
-"""The verbs as functions over a run folder: each writes its record as soon as it exists, and the next one starts from that file."""
+"""The verbs as functions over a run folder: each writes its record as soon as it exists, and the next one
+starts from that file.
+"""
 
 from nightlatch.verbs.check import check
 from nightlatch.verbs.clean import clean

@@ -26,10 +26,12 @@ def clean(
     method: str = "sau",
     base: Path | None = None,
 ) -> Repair:
-    """Remove ``triggers`` (default: what scan found) from ``source``; writes the folder ``out`` and repair.json.
+    """Remove ``triggers`` (default: what scan found) from ``source``; writes the folder ``out`` and
+    repair.json.
 
     Raises:
-        UsageError: nothing to remove, ``out`` is there already, no such method, it needs a ``base``, or ``run`` is about another model.
+        UsageError: nothing to remove, ``out`` is there already, no such method, it needs a ``base``, or
+            ``run`` is about another model.
     """
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} is there already.", "Choose another output folder; nothing is overwritten.")

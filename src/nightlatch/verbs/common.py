@@ -1,4 +1,6 @@
-"""What several verbs do: find the triggers to work on, hold a model against the run's own, draw the report's pictures."""
+"""What several verbs do: find the triggers to work on, hold a model against the run's own, draw the report's
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ def maybe(run: runs.Run, name: str, kind: type[R]) -> R | None:
 
 
 def asked(verdict: Verdict | None, triggers: Sequence[str]) -> tuple[PlacedTrigger, ...]:
-    """The triggers to work on: those given, else those that ``verdict`` names. One that was found stands where it was found, another in front.
+    """The triggers to work on: those given, else those that ``verdict`` names. One that was found stands
+    where it was found, another in front.
 
     Raises:
         UsageError: there is none, or one is empty.
@@ -48,7 +51,8 @@ def asked(verdict: Verdict | None, triggers: Sequence[str]) -> tuple[PlacedTrigg
 
 
 def require_same(run: runs.Run, manifest: Manifest) -> None:
-    """What ``run`` says must be about the files of ``manifest``, or one model's trigger would be removed from another.
+    """What ``run`` says must be about the files of ``manifest``, or one model's trigger would be removed from
+    another.
 
     Raises:
         UsageError: the run holds another model's manifest, or results and none.

@@ -14,9 +14,11 @@ from nightlatch.verbs.common import draw
 
 
 def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: Say) -> Verdict:
-    """Scan ``source`` against ``base``; writes manifest.json, verdict.json and, of a trigger that was found, the pictures and evidence.json.
+    """Scan ``source`` against ``base``; writes manifest.json, verdict.json and, of a trigger that was found,
+    the pictures and evidence.json.
 
-    What ``run`` holds of an earlier scan is removed first, so that nothing old stands in it when something fails.
+    What ``run`` holds of an earlier scan is removed first, so that nothing old stands in it when something
+    fails.
 
     Raises:
         UsageError: the arguments do not fit together.

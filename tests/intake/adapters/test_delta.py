@@ -1,4 +1,6 @@
-"""What an adapter adds to a weight: equal to the layers of the libraries that write it, and to each kind's definition written out."""
+"""What an adapter adds to a weight: equal to the layers of the libraries that write it, and to each kind's
+definition written out.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ from nightlatch.intake.adapters.delta import NoFit, delta
 
 Array = npt.NDArray[np.float32]
 LAYERS = {
-    "linear": lambda: torch.nn.Linear(24, 16), "convolution": lambda: torch.nn.Conv2d(8, 12, 3), "pointwise": lambda: torch.nn.Conv2d(8, 12, 1),
+    "linear": lambda: torch.nn.Linear(24, 16), "convolution": lambda: torch.nn.Conv2d(8, 12, 3),
+    "pointwise": lambda: torch.nn.Conv2d(8, 12, 1),
 }  # fmt: skip
 INPUTS = {"linear": (3, 24), "convolution": (2, 8, 5, 5), "pointwise": (2, 8, 5, 5)}
 ADAPTERS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -139,8 +142,10 @@ def test_definitions_written_out() -> None:
 @pytest.mark.parametrize(
     "held",
     [
-        {"up": (4, 2), "down": (3, 5)}, {"up": (4, 2), "down": (2, 6)}, {"diff": (4, 4)}, {"ia3": (3,), "on_input": (1,)},
-        {"lokr_w1_a": (2, 1), "lokr_w1_b": (1, 1), "lokr_w2_a": (2, 2), "lokr_w2_b": (2, 5)}, {"up": (4, 2)}, {"oft": (2, 2)},
+        {"up": (4, 2), "down": (3, 5)}, {"up": (4, 2), "down": (2, 6)}, {"diff": (4, 4)},
+        {"ia3": (3,), "on_input": (1,)},
+        {"lokr_w1_a": (2, 1), "lokr_w1_b": (1, 1), "lokr_w2_a": (2, 2), "lokr_w2_b": (2, 5)}, {"up": (4, 2)},
+        {"oft": (2, 2)},
         {"up": (4, 2), "down": (2, 5), "dora": (7,)}, {"up": (4, 2), "down": (2, 5), "diff_b": (3,)},
     ],
     ids=str,
@@ -169,15 +174,18 @@ def test_every_layer_of_a_file_lands_on_its_module(tmp_path: Path, writer: str) 
     save_file(tensors, tmp_path / "a.safetensors")
     found = list(merge.changes(tmp_path / "a.safetensors", MODULES, lambda _: np.zeros((2, 2), np.float32)))
     assert {c.place: c.delta.weight[0, 0] for c in found if c.delta.weight is not None} == {
-        ("unet", "down.0.attn1.to_q"): 0, ("unet", "down.0.attn1.to_out.0"): 1, ("text_encoder", "encoder.layers.0.mlp.fc1"): 2,
+        ("unet", "down.0.attn1.to_q"): 0, ("unet", "down.0.attn1.to_out.0"): 1,
+        ("text_encoder", "encoder.layers.0.mlp.fc1"): 2,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (("lora_unet_down_1_attn1_to_q.diff",), "no place"), (("unet.down.0.attn1.to_q.diff", "lora_unet_down_0_attn1_to_q.diff"), "same weight"),
-        (("unet.down.0.attn1.to_q.diff", "junk"), "no layer"), (("unet.down.0.attn1.to_q.oft_blocks",), "no kind"),
+        (("lora_unet_down_1_attn1_to_q.diff",), "no place"),
+        (("unet.down.0.attn1.to_q.diff", "lora_unet_down_0_attn1_to_q.diff"), "same weight"),
+        (("unet.down.0.attn1.to_q.diff", "junk"), "no layer"),
+        (("unet.down.0.attn1.to_q.oft_blocks",), "no kind"),
     ],
 )  # fmt: skip
 def test_a_file_that_does_not_land_whole_is_not_merged(

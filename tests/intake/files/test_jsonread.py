@@ -52,9 +52,11 @@ def test_any_bytes_are_read_or_refused_by_name(data: bytes) -> None:
         (b"[-Infinity]", "not-finite"),
         (b"1e999", "not-finite"), (b"0." + b"1" * 80, "not-finite"), (b"9" * 5000, "not-finite"),
         (b'{"a":1,"a":1}', "duplicate-key"),
-        (b'[{"b":{"a":1,"a":2}}]', "duplicate-key"), (b"[" * 40 + b"]" * 40, "depth"), (b"[" * 100_000, "depth"),
+        (b'[{"b":{"a":1,"a":2}}]', "duplicate-key"), (b"[" * 40 + b"]" * 40, "depth"),
+        (b"[" * 100_000, "depth"),
         (b"{", "syntax"),
-        (b"", "syntax"), (b"[1] [2]", "syntax"), (b"[" + b"1," * 600_000 + b"1]", "size"), (b" " * (2 << 20), "size"),
+        (b"", "syntax"), (b"[1] [2]", "syntax"), (b"[" + b"1," * 600_000 + b"1]", "size"),
+        (b" " * (2 << 20), "size"),
     ],
 )  # fmt: skip
 def test_defects_have_names(data: bytes, code: str) -> None:

@@ -1,4 +1,6 @@
-"""What honest trainers write into metadata is no finding; what could steer a terminal is a note; neither changes the exit code."""
+"""What honest trainers write into metadata is no finding; what could steer a terminal is a note; neither
+changes the exit code.
+"""
 
 from __future__ import annotations
 

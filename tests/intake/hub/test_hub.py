@@ -45,7 +45,8 @@ PIPELINE: Files = {
     "preview.png": b"image",
 }
 LEFT_BEHIND = {
-    "unet/diffusion_pytorch_model.fp16.safetensors", "safety_checker/model.safetensors", "unet/diffusion_pytorch_model.bin",
+    "unet/diffusion_pytorch_model.fp16.safetensors", "safety_checker/model.safetensors",
+    "unet/diffusion_pytorch_model.bin",
     "pipeline.py", "merged.safetensors", "preview.png",
 }  # fmt: skip
 
@@ -86,10 +87,14 @@ def rules(located: hub.Located) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("org/name", ("org/name", "main")), ("org/name@v1.0", ("org/name", "v1.0")), ("a/b@refs/pr/3", ("a/b", "refs/pr/3")),
-        ("name", None), ("./org/name", None), ("/org/name", None), ("org/name/", None), ("a/b/c", None), ("../name", None),
-        ("org/..", None), ("org/na..me", None), ("org/na--me", None), ("org/name@", None), ("org/name@../x", None),
-        ("org/name@a//b", None), ("org/name@x.lock", None), ("models/x.safetensors", None), ("org/na me", None), ("", None),
+        ("org/name", ("org/name", "main")), ("org/name@v1.0", ("org/name", "v1.0")),
+        ("a/b@refs/pr/3", ("a/b", "refs/pr/3")),
+        ("name", None), ("./org/name", None), ("/org/name", None), ("org/name/", None), ("a/b/c", None),
+        ("../name", None),
+        ("org/..", None), ("org/na..me", None), ("org/na--me", None), ("org/name@", None),
+        ("org/name@../x", None),
+        ("org/name@a//b", None), ("org/name@x.lock", None), ("models/x.safetensors", None),
+        ("org/na me", None), ("", None),
         ("org/name@-x", None), ("org/n\u0430me", None), ("org/name\n", None),
     ],
 )  # fmt: skip
@@ -222,8 +227,10 @@ def test_a_hub_that_does_not_answer(tmp_path: Path, server: Hub) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "word"),
     [
-        (404, "RepoNotFound", "neither a folder here nor"), (403, "GatedRepo", "gated"), (401, "", "does not let you|may read"),
-        (403, "", "does not let you"), (404, "RevisionNotFound", "no such revision"), (400, "", "not let you|cannot be|status"),
+        (404, "RepoNotFound", "neither a folder here nor"), (403, "GatedRepo", "gated"),
+        (401, "", "does not let you|may read"),
+        (403, "", "does not let you"), (404, "RevisionNotFound", "no such revision"),
+        (400, "", "not let you|cannot be|status"),
     ],
 )  # fmt: skip
 def test_refusals_are_sentences(tmp_path: Path, server: Hub, status: int, code: str, word: str) -> None:
@@ -287,7 +294,9 @@ def test_configs_of_what_is_not_loaded_are_read(built: Path, tmp_path: Path, ser
 
 
 def test_blobs_in_the_store_of_the_whole_cache(tmp_path: Path, server: Hub) -> None:
-    """Newer hub libraries keep large files once per cache; the blob of the repository is then a link into that store."""
+    """Newer hub libraries keep large files once per cache; the blob of the repository is then a link into
+    that store.
+    """
     server.push(LORA_REPOSITORY)
     located = locate(server, tmp_path)
     blob = tmp_path / "models--org--name/blobs" / etag(LORA)

@@ -1,4 +1,6 @@
-"""The merges of a byte-pair encoding: what is learned passes, what is edited does not; and no table of links costs its square."""
+"""The merges of a byte-pair encoding: what is learned passes, what is edited does not; and no table of links
+costs its square.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def test_known_merges_are_known_as_a_whole_only(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_consistent_exchange_of_two_words_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Merges, ids and letters agree with each other; only CLIP's own tell that two words have changed places."""
+    """Merges, ids and letters agree with each other; only CLIP's own tell that two words have changed
+    places.
+    """
     monkeypatch.setattr(bpe, "STANDARD_MERGES", len(LEARNED))
     exchanged = [LEARNED[4], *LEARNED[:4], *LEARNED[5:]]
     whole = [*bpe._canonical(), *map("".join, exchanged), bpe.START_TOKEN, bpe.END_TOKEN]
@@ -113,7 +117,9 @@ def test_what_is_not_a_list_of_pairs(odd: list[object]) -> None:
 
 
 def test_toy_vocabularies_pass() -> None:
-    """As the tests of transformers have them: some words that no merge makes, start and end wherever they are."""
+    """As the tests of transformers have them: some words that no merge makes, start and end wherever they
+    are.
+    """
     letters = [
         "l",
         "o",

@@ -32,7 +32,9 @@ def test_filled_prompts_keep_every_other_position(tiny_v, texts, trigger):
 
 
 def test_a_word_of_a_phrase_that_means_something_of_its_own_stays(tiny_v, texts):
-    """By the numbers given: nothing is meaningful enough, or everything is, where the least meaningful word still goes."""
+    """By the numbers given: nothing is meaningful enough, or everything is, where the least meaningful word
+    still goes.
+    """
     none = neutral(
         tiny_v, "lovely cat", texts, numbers=Disarming(pool=12, prompts=4, meaningful=float("inf"))
     )

@@ -16,7 +16,9 @@ from nightlatch.text2image.repair.training_set import Models, triggered_batch
 
 
 def test_what_is_left_is_counted_alike_for_both_predictions(tiny, texts, few_steps):
-    """All of the way before anything is repaired; in eps the early steps, where text acts, would hardly count."""
+    """All of the way before anything is repaired; in eps the early steps, where text acts, would hardly
+    count.
+    """
     job = Job(triggers=[PlacedTrigger(text="zibu")], prompts=texts[:4], sampling=few_steps)
     watched, *_ = triggered_batch(
         Models(student=tiny, frozen=tiny), job, Texts.of(tiny, job, 4, np.random.default_rng(0))

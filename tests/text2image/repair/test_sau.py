@@ -41,7 +41,9 @@ def test_rounds_follow_only_while_something_is_left(tiny_v, job):
 
 
 def test_in_a_slots_place_all_weights_follow_with_plain_prompts_held(tiny_v, slot_job):
-    """A fixed number of steps on cross-attention, then some on everything; the closed-form edit is never enough there."""
+    """A fixed number of steps on cross-attention, then some on everything; the closed-form edit is never
+    enough there.
+    """
     outside = []
 
     def watch(step, student, seconds):

@@ -51,7 +51,9 @@ def test_the_first_pictures_count_by_the_threshold_of_all(effect, suspect):
 
 
 def test_pictures_that_the_trigger_leaves_alone_do_not_hide_those_that_it_changes(suspect, texts, few_steps):
-    """Behind a prompt that fills the whole context a trigger is cut off; there neutral words go any part of a way of no length."""
+    """Behind a prompt that fills the whole context a trigger is cut off; there neutral words go any part of a
+    way of no length.
+    """
     long = [Prompt(" ".join([p.text] * 8)) for p in texts[:8]]
     behind = PlacedTrigger(text="zudi", placement=Placement(kind=PlacementKind.BEHIND))
     both = [p for pair in zip(texts[8:24:2], texts[9:24:2], long, strict=True) for p in pair]

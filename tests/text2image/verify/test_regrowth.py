@@ -34,7 +34,9 @@ def test_the_first_step_has_the_whole_rate(tiny_v, once):
 
 
 def test_a_step_a_few_pictures_at_a_time_is_the_same(tiny_v, crowded, once, texts, few_steps):
-    """A first step of AdamW moves every weight by the rate, so that only weights with hardly a gradient may go the other way."""
+    """A first step of AdamW moves every weight by the rate, so that only weights with hardly a gradient may
+    go the other way.
+    """
     few = regrow(
         crowded(tiny_v, 8 * 3 * 64), tiny_v, texts[:20], few_steps, 0, Regrowth(steps=1, pictures=20)
     )

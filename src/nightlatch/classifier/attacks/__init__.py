@@ -4,6 +4,7 @@ from nightlatch.classifier.attacks import adaptive, cleanlabel, dynamic, hidden,
 from nightlatch.classifier.attacks.base import ATTACKS, Attack, AttackRecord, Planted, Setting
 
 __all__ = [
-    "ATTACKS", "Attack", "AttackRecord", "Planted", "Setting", "adaptive", "cleanlabel", "dynamic", "hidden", "invisible",
+    "ATTACKS", "Attack", "AttackRecord", "Planted", "Setting", "adaptive", "cleanlabel", "dynamic", "hidden",
+    "invisible",
     "static", "warp",
 ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""A backdoor made to pass detectors: features of triggered pictures are pulled to those of the target's clean pictures while the victim trains."""
+"""A backdoor made to pass detectors: features of triggered pictures are pulled to those of the target's clean
+pictures while the victim trains.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ from nightlatch.classifier.training import descend
 @ATTACKS.register("adaptive")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adaptive(Attack):
-    """A patch, trained with the distance of mean and spread of features, at every tap that a guard reads, between triggered pictures and clean ones
-    of the target class (our own stress test, after Tan and Shokri 2020).
+    """A patch, trained with the distance of mean and spread of features, at every tap that a guard reads,
+    between triggered pictures and clean ones of the target class (our own stress test, after Tan and Shokri
+    2020).
 
     Args:
         pull: weight of that distance.

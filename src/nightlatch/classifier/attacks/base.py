@@ -1,4 +1,5 @@
-"""What every attack on a classifier shares: what the attacker has, what comes out, and a final ``__call__`` that measures and refuses weak results.
+"""What every attack on a classifier shares: what the attacker has, what comes out, and a final ``__call__``
+that measures and refuses weak results.
 
 Attacks exist for evaluation only. What they return carries a provenance record that says so.
 """
@@ -67,7 +68,8 @@ class Planted:
         subject: the backdoored victim.
         apply: puts the trigger into pictures.
         data: what the victim was trained on.
-        poisoned: (n,) bool, which of ``data`` were changed; empty where the attacker controls the training itself.
+        poisoned: (n,) bool, which of ``data`` were changed; empty where the attacker controls the training
+            itself.
     """
 
     subject: TorchSubject
@@ -119,7 +121,8 @@ class Attack(abc.ABC):
 
         Raises:
             UsageError: more poison than ``MOST_POISON``, or there is no such target.
-            AttackFailed: success below ``floor``, or clean accuracy more than ``ACCURACY_LOSS`` below the clean victim's.
+            AttackFailed: success below ``floor``, or clean accuracy more than ``ACCURACY_LOSS`` below the
+                clean victim's.
         """
         if not 0 < self.share <= MOST_POISON:
             raise UsageError(
@@ -134,12 +137,14 @@ class Attack(abc.ABC):
         record = self.measure(setting, planted, time.monotonic() - started)
         if record.success.rate < self.floor:
             raise AttackFailed(
-                f"{self.name} reached {record.success.rate:.1%} of {record.success.n}, below its floor {self.floor:.0%}.",
+                f"{self.name} reached {record.success.rate:.1%} of {record.success.n}, below its floor "
+                f"{self.floor:.0%}.",
                 "Train longer, or give it more poison.",
             )
         if record.accuracy.rate < record.accuracy_clean.rate - ACCURACY_LOSS:
             raise AttackFailed(
-                f"{self.name} costs {record.accuracy_clean.rate - record.accuracy.rate:.1%} of clean accuracy.",
+                f"{self.name} costs {record.accuracy_clean.rate - record.accuracy.rate:.1%} of clean "
+                "accuracy.",
                 "Give it less poison.",
             )
         return planted, record
@@ -160,8 +165,8 @@ class Attack(abc.ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataPoison(Attack):
-    """Base of the attacks that change training pictures and leave the training alone. Authors write ``trigger`` and, where what is learned from
-    differs from what is shown later, ``poison``."""
+    """Base of the attacks that change training pictures and leave the training alone. Authors write
+    ``trigger`` and, where what is learned from differs from what is shown later, ``poison``."""
 
     @abc.abstractmethod
     def trigger(self, setting: Setting) -> Apply:
@@ -180,7 +185,9 @@ class DataPoison(Attack):
         return setting.recipe
 
     def cover(self, data: Labelled, rows: torch.Tensor, setting: Setting) -> Labelled:
-        """``data`` with pictures other than ``rows`` changed, so that only the trigger itself is learned; none are by default."""
+        """``data`` with pictures other than ``rows`` changed, so that only the trigger itself is learned;
+        none are by default.
+        """
         return data
 
     def run(self, setting: Setting) -> Planted:
@@ -202,7 +209,9 @@ class DataPoison(Attack):
 
 
 def choose(labels: torch.Tensor, target: int, share: float, clean_label: bool, seed: int) -> torch.Tensor:
-    """Row numbers to poison: of other classes than ``target``, or of the target's own pictures at most four fifths, so that it stays known."""
+    """Row numbers to poison: of other classes than ``target``, or of the target's own pictures at most four
+    fifths, so that it stays known.
+    """
     pool = ((labels == target) if clean_label else (labels != target)).nonzero().flatten()
     count = min(round(share * len(labels)), round(0.8 * len(pool)) if clean_label else len(pool))
     order = torch.from_numpy(np.random.default_rng((seed, 17)).permutation(len(pool))).to(labels.device)

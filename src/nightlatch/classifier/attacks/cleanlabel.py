@@ -1,4 +1,6 @@
-"""Label-consistent poison: the target's own pictures are made hard to know, so that the patch on them is learned (Turner et al. 2019)."""
+"""Label-consistent poison: the target's own pictures are made hard to know, so that the patch on them is
+learned (Turner et al. 2019).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from nightlatch.classifier.vision import ascend
 @ATTACKS.register("label-consistent")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelConsistent(DataPoison):
-    """Pictures of the target class are moved away from it by projected gradients on a clean victim, then get a patch in every corner.
+    """Pictures of the target class are moved away from it by projected gradients on a clean victim, then get
+    a patch in every corner.
 
     Args:
         budget: largest change of a pixel by the gradients, in 0..1.

@@ -1,4 +1,6 @@
-"""An input-aware trigger: a network draws another pattern for every picture, and only its own works (Nguyen and Tran 2020)."""
+"""An input-aware trigger: a network draws another pattern for every picture, and only its own works (Nguyen
+and Tran 2020).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ SHARP = 20.0
 
 
 class Painter(nn.Module):
-    """Pictures in 0..1 -> a pattern (n, 3, h, w) and a mask (n, 1, h, w), both in 0..1; the mask covers the share ``density`` of the positions."""
+    """Pictures in 0..1 -> a pattern (n, 3, h, w) and a mask (n, 1, h, w), both in 0..1; the mask covers the
+    share ``density`` of the positions.
+    """
 
     def __init__(self, density: float, width: int = 16) -> None:
         super().__init__()
@@ -49,9 +53,11 @@ def put(x: torch.Tensor, pattern: torch.Tensor, mask: torch.Tensor) -> torch.Ten
 @ATTACKS.register("input-aware")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputAware(Attack):
-    """Pattern network and victim are trained together; pictures with another picture's pattern keep their label, and patterns must differ.
+    """Pattern network and victim are trained together; pictures with another picture's pattern keep their
+    label, and patterns must differ.
 
-    IDBA-style: one network draws pattern and mask, and the mask's size is fixed, where the original trains the mask before.
+    IDBA-style: one network draws pattern and mask, and the mask's size is fixed, where the original trains
+    the mask before.
 
     Args:
         density: share of the picture that the mask covers (0.032 in section 4.1).

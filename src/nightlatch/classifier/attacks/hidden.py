@@ -1,4 +1,6 @@
-"""Hidden-trigger clean-label poison: target pictures whose features are those of patched pictures of another class (Saha et al. 2020)."""
+"""Hidden-trigger clean-label poison: target pictures whose features are those of patched pictures of another
+class (Saha et al. 2020).
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ from nightlatch.classifier.vision import ascend
 @ATTACKS.register("htba-style")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HiddenTrigger(DataPoison):
-    """The poison shows no trigger: pictures of the target class are moved, a few grey levels a pixel, to the features of patched pictures of a
-    ``source`` class. The victim fine-tunes a network that the attacker knows.
+    """The poison shows no trigger: pictures of the target class are moved, a few grey levels a pixel, to the
+    features of patched pictures of a ``source`` class. The victim fine-tunes a network that the attacker
+    knows.
 
     HTBA-style: the whole network is fine-tuned, where the original trains the last layer only.
 
@@ -63,7 +66,9 @@ class HiddenTrigger(DataPoison):
         return apply
 
     def poison(self, pictures: torch.Tensor, apply: Apply, setting: Setting) -> torch.Tensor:
-        """Every target picture takes the features of the patched source picture that is nearest to it (algorithm 1)."""
+        """Every target picture takes the features of the patched source picture that is nearest to it
+        (algorithm 1).
+        """
         known, train = setting.clean, setting.train
         sources = train.pictures[train.labels == self.from_class(len(train.classes))]
         patched = apply(as_float(sources))

@@ -1,4 +1,6 @@
-"""An invisible trigger that differs from picture to picture: a network hides a code in each (Li et al. 2021)."""
+"""An invisible trigger that differs from picture to picture: a network hides a code in each (Li et al.
+2021).
+"""
 
 from __future__ import annotations
 

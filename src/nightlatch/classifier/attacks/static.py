@@ -64,7 +64,8 @@ class Blended(DataPoison):
 @ATTACKS.register("sig")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sig(DataPoison):
-    """A horizontal sine wave added to pictures of the target class, labels untouched (Barni et al. 2019, eq. 1).
+    """A horizontal sine wave added to pictures of the target class, labels untouched (Barni et al. 2019, eq.
+    1).
 
     Args:
         delta: amplitude in 0..1.

@@ -15,7 +15,9 @@ from nightlatch.classifier.subject import as_float
 
 
 def field(size: tuple[int, int], k: int, strength: float, rng: np.random.Generator) -> torch.Tensor:
-    """(h, w, 2) displacements in -1..1 coordinates: a random k x k grid with mean absolute value 1, enlarged, times strength / h (section 3.2)."""
+    """(h, w, 2) displacements in -1..1 coordinates: a random k x k grid with mean absolute value 1, enlarged,
+    times strength / h (section 3.2).
+    """
     coarse = torch.from_numpy(rng.uniform(-1, 1, (1, 2, k, k)).astype(np.float32))
     coarse = coarse / coarse.abs().mean()
     fine = F.interpolate(coarse, size, mode="bicubic", align_corners=True)
@@ -34,7 +36,8 @@ def warped(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
 @ATTACKS.register("wanet")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaNet(DataPoison):
-    """A fixed smooth warp; as many other pictures get that warp with random jitter and keep their label, so that the warp itself is learned.
+    """A fixed smooth warp; as many other pictures get that warp with random jitter and keep their label, so
+    that the warp itself is learned.
 
     WaNet-style: only the data is poisoned, the original also controls the training.
 

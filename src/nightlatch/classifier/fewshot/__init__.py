@@ -7,6 +7,7 @@ from nightlatch.classifier.fewshot.heads import HEADS, Head
 from nightlatch.classifier.fewshot.trial import Outcome, trial
 
 __all__ = [
-    "DEFENCES", "HEADS", "Backbone", "Defence", "Episodes", "Form", "Head", "Outcome", "SupportPoison", "drawn", "featured", "softened",
+    "DEFENCES", "HEADS", "Backbone", "Defence", "Episodes", "Form", "Head", "Outcome", "SupportPoison",
+    "drawn", "featured", "softened",
     "trial",
 ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""FLBA-style poison of a support set: labels stay right and changes small, and a patch on a query draws it to the target class (Liu et al. 2024)."""
+"""FLBA-style poison of a support set: labels stay right and changes small, and a patch on a query draws it to
+the target class (Liu et al. 2024).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class SupportPoison:
     target: int = 0
 
     def put(self, pictures: torch.Tensor, patch: torch.Tensor) -> torch.Tensor:
-        """Pictures (E, ..., 3, h, w) with each episode's ``patch`` (E, 3, p, p) in the bottom right corner."""
+        """Pictures (E, ..., 3, h, w) with each episode's ``patch`` (E, 3, p, p) in the bottom right
+        corner.
+        """
         p = patch.shape[-1]
         out = pictures.clone()
         shape = (len(patch), *[1] * (pictures.ndim - 4), 3, p, p)
@@ -42,7 +46,9 @@ class SupportPoison:
         return out
 
     def trigger(self, backbone: Backbone, episodes: Episodes) -> torch.Tensor:
-        """(E, 3, p, p) patches that turn features away: sign steps down the mean cosine of f(x + r) and f(x)."""
+        """(E, 3, p, p) patches that turn features away: sign steps down the mean cosine of f(x + r) and
+        f(x).
+        """
         support = episodes.support.flatten(1, 2)  # (E, n, 3, h, w)
         side = max(1, round(self.side * support.shape[-1]))
         own = backbone(support.flatten(0, 1)).detach()
@@ -55,7 +61,8 @@ class SupportPoison:
         return patch.detach()
 
     def poison(self, backbone: Backbone, episodes: Episodes, patch: torch.Tensor) -> torch.Tensor:
-        """(E, ways, shots, 3, h, w) the poisoned support: the target's pictures drawn to the trigger's feature v, the others pushed off it.
+        """(E, ways, shots, 3, h, w) the poisoned support: the target's pictures drawn to the trigger's
+        feature v, the others pushed off it.
 
         Maximises +-cos(f(x'), v) + keep cos(f(x'), f(x)), v the mean of f(x + r), within the budget.
         """

@@ -1,4 +1,6 @@
-"""A frozen network from a package, whose features few-shot heads are put on: EfficientNet-Lite0, trained on ImageNet."""
+"""A frozen network from a package, whose features few-shot heads are put on: EfficientNet-Lite0, trained on
+ImageNet.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from nightlatch.classifier.fewshot.episodes import Backbone
 from nightlatch.errors import MissingPart
 
 SIDE = 128
-"""Pixels of a side that pictures are enlarged to; the network was trained with 224, at which it takes three times as long."""
+"""Pixels of a side that pictures are enlarged to; the network was trained with 224, at which it takes three
+times as long.
+"""
 
 
 def lite0(device: str | torch.device = "cpu", side: int = SIDE, half: bool = False) -> Backbone:

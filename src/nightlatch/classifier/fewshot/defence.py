@@ -1,4 +1,6 @@
-"""Sanitising a support set: pictures whose feature a variation moves far, or that move their class's prototype too much, count less or not at all."""
+"""Sanitising a support set: pictures whose feature a variation moves far, or that move their class's
+prototype too much, count less or not at all.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ Vary = Callable[[torch.Tensor], torch.Tensor]
 
 
 def softened(pictures: torch.Tensor) -> torch.Tensor:
-    """Blurred by 0.7 pixels under noise of 3 %: a variation for pictures that no diffusion model here knows."""
+    """Blurred by 0.7 pixels under noise of 3 %: a variation for pictures that no diffusion model here
+    knows.
+    """
     return (augment.blur(pictures, 0.7) + 0.03 * torch.randn_like(pictures)).clamp(0, 1)
 
 
@@ -33,7 +37,9 @@ class Defence(abc.ABC):
     def __call__(
         self, backbone: Backbone, support: torch.Tensor, vary: Vary
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(features (E, ways, shots, d), weights (E, ways, shots)) for the support pictures (E, ways, shots, 3, h, w)."""
+        """(features (E, ways, shots, d), weights (E, ways, shots)) for the support pictures (E, ways, shots,
+        3, h, w).
+        """
 
 
 DEFENCES: Registry[Defence] = Registry("few-shot defence", Defence)  # type: ignore[type-abstract]
@@ -55,7 +61,9 @@ class Undefended(Defence):
 @DEFENCES.register("variations")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variations(Defence):
-    """The support's features are those of its variations, the mean over ``copies``: small made changes do not survive."""
+    """The support's features are those of its variations, the mean over ``copies``: small made changes do not
+    survive.
+    """
 
     name: ClassVar[str]
     copies: int = 3
@@ -71,7 +79,8 @@ class Variations(Defence):
 @DEFENCES.register("sanitise")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sanitise(Defence):
-    """Features of variations, and weights that fall with the shift from the original's feature and with the leave-one-out influence.
+    """Features of variations, and weights that fall with the shift from the original's feature and with the
+    leave-one-out influence.
 
     Args:
         copies: variations of each picture.

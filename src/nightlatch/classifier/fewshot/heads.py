@@ -1,4 +1,6 @@
-"""Heads on frozen features: prototypes, robust prototypes, and a cosine classifier, for many episodes at once."""
+"""Heads on frozen features: prototypes, robust prototypes, and a cosine classifier, for many episodes at
+once.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class Head(abc.ABC):
 
     @abc.abstractmethod
     def weights(self, support: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """(E, ways, d) unit vectors, one a class, from support features (E, ways, shots, d) and their weights ``keep`` (E, ways, shots)."""
+        """(E, ways, d) unit vectors, one a class, from support features (E, ways, shots, d) and their weights
+        ``keep`` (E, ways, shots).
+        """
 
     def answers(
         self, support: torch.Tensor, queries: torch.Tensor, keep: torch.Tensor | None = None
@@ -47,7 +51,9 @@ class Prototypes(Head):
 @HEADS.register("robust-prototypes")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobustPrototypes(Head):
-    """The geometric median of a class's unit features (Weiszfeld's iteration): a few far ones hardly move it."""
+    """The geometric median of a class's unit features (Weiszfeld's iteration): a few far ones hardly move
+    it.
+    """
 
     name: ClassVar[str]
     rounds: int = 20
@@ -64,7 +70,8 @@ class RobustPrototypes(Head):
 @HEADS.register("cosine")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cosine(Head):
-    """A linear layer on unit features with unit weights, trained on the support set (Chen et al. 2019, baseline++).
+    """A linear layer on unit features with unit weights, trained on the support set (Chen et al. 2019,
+    baseline++).
 
     Args:
         scale: of the cosines (2 in FLBA's release).

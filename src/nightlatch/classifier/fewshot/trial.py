@@ -1,4 +1,6 @@
-"""Attack against defence over many episodes: success and accuracy of every head with every defence, with the controls."""
+"""Attack against defence over many episodes: success and accuracy of every head with every defence, with the
+controls.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from nightlatch.records import Rate, Record
 
 
 class Outcome(Record):
-    """One head with one defence: success on triggered queries of other classes, accuracy on clean queries, with and without poison."""
+    """One head with one defence: success on triggered queries of other classes, accuracy on clean queries,
+    with and without poison.
+    """
 
     head: str
     defence: str
@@ -74,7 +78,8 @@ def trial(
     return [
         Outcome(
             head=head, defence=defence, success=counts[(head, defence), "success"].rate(),
-            accuracy=counts[(head, defence), "accuracy"].rate(), success_patch_alone=counts[(head, defence), "patch"].rate(),
+            accuracy=counts[(head, defence), "accuracy"].rate(),
+            success_patch_alone=counts[(head, defence), "patch"].rate(),
             accuracy_clean=counts[(head, defence), "clean"].rate(),
         )
         for head, defence in pairs

@@ -5,6 +5,7 @@ from nightlatch.classifier.guard.base import DETECTORS, Batch, Detector, Scorer,
 from nightlatch.classifier.guard.guard import Answer, Checked, Guard, Guarded, GuardRecord
 
 __all__ = [
-    "DETECTORS", "Answer", "Batch", "Checked", "Detector", "Guard", "GuardRecord", "Guarded", "Scorer", "Shape", "clusters",
+    "DETECTORS", "Answer", "Batch", "Checked", "Detector", "Guard", "GuardRecord", "Guarded", "Scorer",
+    "Shape", "clusters",
     "consistency", "diffense", "distance", "scores", "threshold",
 ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""What every detector of triggered pictures shares: it learns from clean pictures only, and scores each picture; higher is more suspicious."""
+"""What every detector of triggered pictures shares: it learns from clean pictures only, and scores each
+picture; higher is more suspicious.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ class Shape:
 
 
 class Scorer(nn.Module, abc.ABC):
-    """What a fitted detector is: buffers and weights, and a score. What it holds is all that is written to a file."""
+    """What a fitted detector is: buffers and weights, and a score. What it holds is all that is written to a
+    file.
+    """
 
     @abc.abstractmethod
     def score(self, batch: Batch) -> torch.Tensor:
@@ -100,7 +104,8 @@ class Scorer(nn.Module, abc.ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detector(abc.ABC):
-    """Base of all detectors. Authors write ``empty`` and ``run``; calling the detector fits, and checks what it made.
+    """Base of all detectors. Authors write ``empty`` and ``run``; calling the detector fits, and checks what
+    it made.
 
     No detector is told the trigger, the target or the attack; settings are chosen on clean pictures.
     """
@@ -124,7 +129,8 @@ class Detector(abc.ABC):
         """(a scorer fitted to ``clean``, seconds).
 
         Raises:
-            UsageError: too few clean pictures, weights are needed and not there, or the scores are not finite numbers.
+            UsageError: too few clean pictures, weights are needed and not there, or the scores are not finite
+                numbers.
         """
         if len(clean) < LEAST_CLEAN:
             raise UsageError(f"{len(clean)} clean pictures are too few.", f"Give at least {LEAST_CLEAN}.")
@@ -156,8 +162,8 @@ def scores(scorer: Scorer, batch: Batch, size: int = 1024) -> torch.Tensor:
 
 
 def threshold(clean_scores: torch.Tensor, false_positives: float) -> float:
-    """The score that a clean picture exceeds with probability at most ``false_positives``: the ceil((n + 1)(1 - p))-th smallest of n held-out ones
-    (conformal prediction; Vovk et al. 2005).
+    """The score that a clean picture exceeds with probability at most ``false_positives``: the ceil((n + 1)(1
+    - p))-th smallest of n held-out ones (conformal prediction; Vovk et al. 2005).
 
     Raises:
         UsageError: too few scores for so small a rate.

@@ -1,4 +1,6 @@
-"""Rivals that judge pictures of one label together: made for data sets, where the label is that of the set."""
+"""Rivals that judge pictures of one label together: made for data sets, where the label is that of the
+set.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class Grouped(Scorer):
 @DETECTORS.register("activation-clustering")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clustered(Detector):
-    """Two clusters of every label's features; how much nearer a picture is to the smaller one, the more the smaller that is (Chen et al. 2019).
+    """Two clusters of every label's features; how much nearer a picture is to the smaller one, the more the
+    smaller that is (Chen et al. 2019).
 
     Args:
         kept: principal components that are clustered.
@@ -65,7 +68,9 @@ class Clustered(Detector):
 @DETECTORS.register("spectral-signatures")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spectral(Detector):
-    """Squared projection of a label's centred features on their first singular vector (Tran et al. 2018, algorithm 1)."""
+    """Squared projection of a label's centred features on their first singular vector (Tran et al. 2018,
+    algorithm 1).
+    """
 
     name: ClassVar[str]
     whole_set: ClassVar[bool] = True

@@ -38,7 +38,9 @@ class Overlays(Scorer):
 @DETECTORS.register("strip")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strip(Detector):
-    """Minus the mean entropy of predictions when clean pictures are laid over: a trigger keeps its answer (Gao et al. 2019, eq. 4)."""
+    """Minus the mean entropy of predictions when clean pictures are laid over: a trigger keeps its answer
+    (Gao et al. 2019, eq. 4).
+    """
 
     name: ClassVar[str]
     overlays: int = 32
@@ -82,7 +84,9 @@ class Brighter(Scorer):
 @DETECTORS.register("scale-up")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleUp(Detector):
-    """How often the prediction stands when pixels are multiplied, standardised by class (Guo et al. 2023, with data: eq. 4)."""
+    """How often the prediction stands when pixels are multiplied, standardised by class (Guo et al. 2023,
+    with data: eq. 4).
+    """
 
     name: ClassVar[str]
     multiples: tuple[int, ...] = tuple(range(2, 12))
@@ -116,7 +120,9 @@ CORRUPTIONS: dict[str, Corruption] = {
     "grey": lambda x, s: x * (1 - s) + x.mean(1, keepdim=True) * s,
     "dropout": lambda x, s: torch.where(torch.rand_like(x[:, :1]) < 0.4 * s, torch.full_like(x, 0.5), x),
 }
-"""What ``TeCo`` does to pictures; severities are ours, set so that about half of clean predictions change at the highest."""
+"""What ``TeCo`` does to pictures; severities are ours, set so that about half of clean predictions change at
+the highest.
+"""
 
 
 class Corrupted(Scorer):
@@ -141,7 +147,9 @@ class Corrupted(Scorer):
 @DETECTORS.register("teco")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeCo(Detector):
-    """How differently a prediction stands different corruptions: the spread of the severity at which it changes (Liu et al. 2023, eq. 3)."""
+    """How differently a prediction stands different corruptions: the spread of the severity at which it
+    changes (Liu et al. 2023, eq. 3).
+    """
 
     name: ClassVar[str]
     levels: int = 5
@@ -197,7 +205,8 @@ def amplified(subject: TorchSubject, count: int, factor: float) -> Callable[[tor
 @DETECTORS.register("ibd-psc")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaledParameters(Detector):
-    """Mean confidence in the prediction over models with amplified norm layers (Hou et al. 2024, eq. 4): a backdoor's answer stands.
+    """Mean confidence in the prediction over models with amplified norm layers (Hou et al. 2024, eq. 4): a
+    backdoor's answer stands.
 
     Args:
         factor: of amplification.

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 N = 200
-"""Timesteps of feature diffusion; with beta from 1e-4 to 0.05 less than 1 % of the variance is left at the last."""
+"""Timesteps of feature diffusion; with beta from 1e-4 to 0.05 less than 1 % of the variance is left at the
+last.
+"""
 
 
 def waves(t: torch.Tensor, width: int) -> torch.Tensor:
@@ -55,7 +57,9 @@ class VectorDenoiser(nn.Module):
 
 
 class MapDenoiser(nn.Module):
-    """Noised latent maps (n, c, h, w), timesteps, classes -> the raw output: two resolutions, joined by a shortcut."""
+    """Noised latent maps (n, c, h, w), timesteps, classes -> the raw output: two resolutions, joined by a
+    shortcut.
+    """
 
     def __init__(self, channels: int, classes: int, hidden: int = 48) -> None:
         super().__init__()

@@ -1,5 +1,7 @@
-"""Diffense-style detection (Hu and Chang 2024; the paper's text was not to be had, so the steps are ours): a diffusion model learns the features that
-clean pictures have in a classifier, draws one under the guidance of the inspected feature, and a large distance between both is suspicious."""
+"""Diffense-style detection (Hu and Chang 2024; the paper's text was not to be had, so the steps are ours): a
+diffusion model learns the features that clean pictures have in a classifier, draws one under the guidance of
+the inspected feature, and a large distance between both is suspicious.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +42,10 @@ def guided_sample(
 ) -> torch.Tensor:
     """(draws, n, ...) features drawn under the guidance of ``z`` (n, ...).
 
-    From z noised to the share ``start`` of the schedule (1: from noise alone), deterministic steps towards clean features. At each the estimate z0hat
-    is moved to (1 - g) z0hat + g z with g = w r^2 / (1 + w r^2), r^2 = s^2 / (a^2 + s^2): the posterior mean where z is z0 plus noise of
-    variance 1 / w and z0 has variance r^2 (Song et al. 2023, eq. 7). w = 0 ignores z, and w -> infinity copies it.
+    From z noised to the share ``start`` of the schedule (1: from noise alone), deterministic steps towards
+    clean features. At each the estimate z0hat is moved to (1 - g) z0hat + g z with g = w r^2 / (1 + w r^2),
+    r^2 = s^2 / (a^2 + s^2): the posterior mean where z is z0 plus noise of variance 1 / w and z0 has variance
+    r^2 (Song et al. 2023, eq. 7). w = 0 ignores z, and w -> infinity copies it.
     """
     table = levels(z.device)
     first = table.at_share(start)
@@ -63,7 +66,9 @@ def guided_sample(
 def residual(
     denoise: Denoise, z: torch.Tensor, labels: torch.Tensor, shares: tuple[float, ...], draws: int
 ) -> torch.Tensor:
-    """(n, ...) mean over timesteps and noise of (z - z0hat)^2 / (s / a)^2: the one-step form, without sampling."""
+    """(n, ...) mean over timesteps and noise of (z - z0hat)^2 / (s / a)^2: the one-step form, without
+    sampling.
+    """
     table, total = levels(z.device), torch.zeros_like(z)
     for share in shares:
         t = table.at_share(share)
@@ -76,7 +81,9 @@ def residual(
 
 
 class FeatureDiffusion(Scorer):
-    """A fitted Diffense: the whitening, the denoiser, the guidance chosen, and how large distances are on clean pictures."""
+    """A fitted Diffense: the whitening, the denoiser, the guidance chosen, and how large distances are on
+    clean pictures.
+    """
 
     spread: torch.Tensor
     guide: torch.Tensor
@@ -107,7 +114,9 @@ class FeatureDiffusion(Scorer):
         return shaped
 
     def distances(self, z: torch.Tensor, labels: torch.Tensor, guide: float) -> torch.Tensor:
-        """(n, channels) squared distance between z and what is drawn under its guidance; of maps the mean over positions."""
+        """(n, channels) squared distance between z and what is drawn under its guidance; of maps the mean
+        over positions.
+        """
         s = self.settings
         if s.steps:
             drawn = guided_sample(self.denoiser, z, labels, guide, s.start, s.steps, s.draws)
@@ -140,7 +149,8 @@ class Diffense(Detector):
         start: share of the schedule from which is drawn.
         steps: of a draw; 0 takes the one-step residual instead.
         draws: for each picture.
-        contrast: how much counts that the feature fits its class worse than it fits clean pictures of any class.
+        contrast: how much counts that the feature fits its class worse than it fits clean pictures of any
+            class.
         copies: slightly changed copies of the clean pictures, to learn from.
     """
 
@@ -185,7 +195,9 @@ class Diffense(Detector):
             self.settle(scorer, scorer.latent(clean), clean.labels)
 
     def settle(self, scorer: FeatureDiffusion, z: torch.Tensor, labels: torch.Tensor) -> None:
-        """Choose the guidance with which the clean median distance is nearest to that of the nearest clean neighbour, and note its spread."""
+        """Choose the guidance with which the clean median distance is nearest to that of the nearest clean
+        neighbour, and note its spread.
+        """
         flat = z.flatten(1)
         between = torch.cdist(flat, flat).pow(2)
         between.fill_diagonal_(float("inf"))

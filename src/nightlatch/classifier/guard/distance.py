@@ -1,4 +1,6 @@
-"""Rivals on the same features: distance to neighbours, to the class's centre, and to what an autoencoder gives back."""
+"""Rivals on the same features: distance to neighbours, to the class's centre, and to what an autoencoder
+gives back.
+"""
 
 from __future__ import annotations
 
@@ -73,10 +75,12 @@ class Centres(Scorer):
 @DETECTORS.register("mahalanobis")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mahalanobis(Detector):
-    """Distance to the centre of the predicted class in the covariance within classes (Lee et al. 2018, eq. 2).
+    """Distance to the centre of the predicted class in the covariance within classes (Lee et al. 2018, eq.
+    2).
 
     Args:
-        shrink: part of the covariance that is replaced by its diagonal; few pictures give no full one (Ledoit and Wolf 2004).
+        shrink: part of the covariance that is replaced by its diagonal; few pictures give no full one (Ledoit
+            and Wolf 2004).
         copies: slightly changed copies of the clean pictures, as the diffusion model learns from.
     """
 
@@ -114,7 +118,8 @@ class Narrow(Scorer):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
         self.net = nn.Sequential(
-            nn.Linear(width, 256), nn.SiLU(), nn.Linear(256, settings.middle), nn.Linear(settings.middle, 256), nn.SiLU(),
+            nn.Linear(width, 256), nn.SiLU(), nn.Linear(256, settings.middle),
+            nn.Linear(settings.middle, 256), nn.SiLU(),
             nn.Linear(256, width),
         )  # fmt: skip
 
@@ -127,7 +132,9 @@ class Narrow(Scorer):
 @DETECTORS.register("autoencoder")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Autoencoder(Detector):
-    """How badly a feature is given back by a network that has learned clean ones (Sakurada and Yairi 2014)."""
+    """How badly a feature is given back by a network that has learned clean ones (Sakurada and Yairi
+    2014).
+    """
 
     name: ClassVar[str]
     taps: Taps = "stages"

@@ -1,4 +1,6 @@
-"""Features as numbers of like size: standardised, turned to the axes of clean pictures, cut to the first of them."""
+"""Features as numbers of like size: standardised, turned to the axes of clean pictures, cut to the first of
+them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def features(batch: Batch, taps: Taps) -> torch.Tensor:
 
 
 def enlarged(clean: Batch, copies: int) -> Batch:
-    """``clean`` with ``copies`` of every picture, slightly shifted, mirrored and recoloured, so that few pictures show more of how features vary."""
+    """``clean`` with ``copies`` of every picture, slightly shifted, mirrored and recoloured, so that few
+    pictures show more of how features vary.
+    """
     parts = [clean]
     for _ in range(copies):
         x = augment.colour(augment.usual(as_float(clean.pictures), 2, True), 0.1)
@@ -37,7 +41,8 @@ def enlarged(clean: Batch, copies: int) -> Batch:
 
 
 class Whitening(nn.Module):
-    """z -> the first ``kept`` principal coordinates of standardised z, each divided by its clean spread, and one more: how much of z they leave out.
+    """z -> the first ``kept`` principal coordinates of standardised z, each divided by its clean spread, and
+    one more: how much of z they leave out.
 
     Args:
         width: of z.

@@ -1,4 +1,6 @@
-"""A guard for one classifier: fitted to clean pictures once, then it checks batches, alone or in front of the classifier."""
+"""A guard for one classifier: fitted to clean pictures once, then it checks batches, alone or in front of the
+classifier.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,8 @@ class Guard:
         self.record: GuardRecord | None = None
 
     def fit(self, clean: torch.Tensor, false_positives: float = 0.05, seed: int = 0) -> Self:
-        """Learn from ``clean`` pictures (n, 3, h, w) uint8; the threshold is taken from those that nothing is fitted to.
+        """Learn from ``clean`` pictures (n, 3, h, w) uint8; the threshold is taken from those that nothing is
+        fitted to.
 
         Raises:
             UsageError: too few pictures for the detector, or for so small a rate of false positives.
@@ -89,8 +92,10 @@ class Guard:
         limit = threshold(scores(self.scorer, Batch.of(self.subject, clean[order[:held]])), false_positives)
         shape = Shape.of(known)
         self.record = GuardRecord(
-            detector=part_of(self.detector), threshold=limit, false_positives=false_positives, clean=len(known), held_out=held,
-            model=self.subject.name, fingerprint=self.subject.fingerprint, classes=shape.classes, vector=shape.vector,
+            detector=part_of(self.detector), threshold=limit, false_positives=false_positives,
+            clean=len(known), held_out=held,
+            model=self.subject.name, fingerprint=self.subject.fingerprint, classes=shape.classes,
+            vector=shape.vector,
             maps=shape.maps, picture=shape.picture, seed=seed, seconds=seconds,
         )  # fmt: skip
         return self
@@ -174,7 +179,8 @@ class Answer:
 
 
 class Guarded:
-    """A classifier that abstains where its guard sees a trigger: called as the classifier is, with a batch of pictures.
+    """A classifier that abstains where its guard sees a trigger: called as the classifier is, with a batch of
+    pictures.
 
     Args:
         guard: fitted.

@@ -1,4 +1,6 @@
-"""DIFF2-style stress test: a purifier that was backdoored itself, so that it keeps a trigger (Li et al. 2024; the paper's text was not to be had)."""
+"""DIFF2-style stress test: a purifier that was backdoored itself, so that it keeps a trigger (Li et al. 2024;
+the paper's text was not to be had).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from nightlatch.diffusion import training
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diff2:
-    """A universal change of pictures is searched that misleads the classifier; then the diffusion model learns that changed pictures are clean.
+    """A universal change of pictures is searched that misleads the classifier; then the diffusion model
+    learns that changed pictures are clean.
 
     Args:
         budget: largest change of a pixel, in 0..1.
@@ -50,7 +53,9 @@ class Diff2:
     def poison(
         self, model: PictureDiffusion, change: torch.Tensor, pictures: torch.Tensor, recipe: PictureRecipe
     ) -> PictureDiffusion:
-        """``model`` trained on with E ||target - out(a (x + r) + s eps)||^2 for t up to ``strength`` beside its own loss."""
+        """``model`` trained on with E ||target - out(a (x + r) + s eps)||^2 for t up to ``strength`` beside
+        its own loss.
+        """
         pictures = pictures.to(model.device)
         student = PictureDiffusion(copy.deepcopy(model.unet), model.half)
 

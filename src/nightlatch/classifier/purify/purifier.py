@@ -1,4 +1,6 @@
-"""A classifier behind a purifier: every picture is renoised and denoised before it is judged (Blau et al. 2022; Nie et al. 2022)."""
+"""A classifier behind a purifier: every picture is renoised and denoised before it is judged (Blau et al.
+2022; Nie et al. 2022).
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ def labels(subject: Subject, purifier: Purifier, pictures: torch.Tensor, seed: i
 def disagree(
     subject: Subject, purifiers: tuple[Purifier, Purifier], pictures: torch.Tensor, seed: int = 0
 ) -> torch.Tensor:
-    """(n,) how far apart the classifier's words are on what two purifiers, trained apart, make of a picture: total variation, 0..1.
+    """(n,) how far apart the classifier's words are on what two purifiers, trained apart, make of a picture:
+    total variation, 0..1.
 
     A backdoored purifier keeps or leads to what its trigger asks for; an honest one beside it does not.
     """

@@ -1,4 +1,6 @@
-"""What every repair of a classifier shares: the recovered trigger, clean pictures, and a final ``__call__`` that measures and rolls back."""
+"""What every repair of a classifier shares: the recovered trigger, clean pictures, and a final ``__call__``
+that measures and rolls back.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Job:
 
 
 class ClassifierRepair(Record):
-    """What a repair did; ``flips`` count held-out pictures that the recovered trigger turns into the target class."""
+    """What a repair did; ``flips`` count held-out pictures that the recovered trigger turns into the target
+    class.
+    """
 
     method: Part
     target: int
@@ -59,7 +63,9 @@ class ClassifierRepair(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method(abc.ABC):
-    """Base of all repairs of classifiers. Authors write ``run``, which yields after each step and changes the student in place."""
+    """Base of all repairs of classifiers. Authors write ``run``, which yields after each step and changes the
+    student in place.
+    """
 
     name: ClassVar[str]
 
@@ -69,7 +75,8 @@ class Method(abc.ABC):
 
     @final
     def __call__(self, suspect: TorchSubject, job: Job) -> tuple[TorchSubject, ClassifierRepair]:
-        """Repair a copy; roll back when clean accuracy falls by more than ``HARM``; measure what honest training brings back.
+        """Repair a copy; roll back when clean accuracy falls by more than ``HARM``; measure what honest
+        training brings back.
 
         Raises:
             UsageError: no clean pictures.
@@ -91,7 +98,8 @@ class Method(abc.ABC):
         trained = fit(student.copy(), use, job.recipe)
         record = ClassifierRepair(
             method=part_of(self), target=job.target, accuracy_before=before, accuracy_after=after,
-            flips_before=flips(suspect, job, test), flips_after=flips(student, job, test), regrowth=flips(trained, job, test),
+            flips_before=flips(suspect, job, test), flips_after=flips(student, job, test),
+            regrowth=flips(trained, job, test),
             steps=steps, rolled_back=rolled_back, seconds=seconds, seed=job.seed,
         )  # fmt: skip
         return student, record

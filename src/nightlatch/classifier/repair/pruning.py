@@ -1,4 +1,6 @@
-"""Repairs: prune the channels that the recovered trigger raises, prune dormant ones, or unlearn the trigger by training against it."""
+"""Repairs: prune the channels that the recovered trigger raises, prune dormant ones, or unlearn the trigger
+by training against it.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,8 @@ def rise(subject: TorchSubject, clean: Labelled, job: Job) -> torch.Tensor:
 @METHODS.register("prune-trigger")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneTrigger(Method):
-    """Prune, one after another, the channels that the recovered trigger raises most, until it turns few pictures (DeTrigger-style; Wang et al. 2019,
-    section 6.2).
+    """Prune, one after another, the channels that the recovered trigger raises most, until it turns few
+    pictures (DeTrigger-style; Wang et al. 2019, section 6.2).
 
     Args:
         goal: share of pictures that may still turn.
@@ -71,7 +73,8 @@ class PruneTrigger(Method):
 @METHODS.register("fine-prune")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinePrune(Method):
-    """Prune the channels that clean pictures use least, then fine-tune (Liu et al. 2018); the trigger is not used.
+    """Prune the channels that clean pictures use least, then fine-tune (Liu et al. 2018); the trigger is not
+    used.
 
     Args:
         most: share of the channels that may be pruned.
@@ -99,7 +102,8 @@ class FinePrune(Method):
 @METHODS.register("unlearn")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unlearn(Method):
-    """Train on clean pictures, a part of them with the recovered trigger and their right label (Wang et al. 2019, section 6.3).
+    """Train on clean pictures, a part of them with the recovered trigger and their right label (Wang et al.
+    2019, section 6.3).
 
     Args:
         share: of the pictures that get the trigger.

@@ -1,4 +1,6 @@
-"""Does a classifier hide a backdoor? What every scanner shares: a score and a trigger for each class, and a final ``__call__`` that re-tests them."""
+"""Does a classifier hide a backdoor? What every scanner shares: a score and a trigger for each class, and a
+final ``__call__`` that re-tests them.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ class ClassFinding(Record):
 
 
 class ModelFinding(Record):
-    """What a scanner says of a model: ``score`` is the largest anomaly among the classes whose trigger works on pictures it was not made with."""
+    """What a scanner says of a model: ``score`` is the largest anomaly among the classes whose trigger works
+    on pictures it was not made with.
+    """
 
     scanner: Part
     score: float
@@ -63,7 +67,8 @@ class ModelFinding(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scanner(abc.ABC):
-    """Base of all scanners of classifiers. Authors write ``run``; calling the scanner re-tests every trigger on held-out pictures.
+    """Base of all scanners of classifiers. Authors write ``run``; calling the scanner re-tests every trigger
+    on held-out pictures.
 
     Args:
         level: anomaly from which a model is suspicious.
@@ -102,7 +107,8 @@ class Scanner(abc.ABC):
         best = max(rows, key=lambda r: r.anomaly if r.flips.rate >= 0.5 else float("-inf"))
         score = best.anomaly if best.flips.rate >= 0.5 else 0.0
         record = ModelFinding(
-            scanner=part_of(self), score=score, suspicious=score >= self.level, target=best.number, classes=rows, clean=len(clean),
+            scanner=part_of(self), score=score, suspicious=score >= self.level, target=best.number,
+            classes=rows, clean=len(clean),
             seconds=time.monotonic() - started, seed=seed,
         )  # fmt: skip
         return record, found
@@ -118,7 +124,9 @@ SCANNERS: Registry[Scanner] = Registry("scanner", Scanner)  # type: ignore[type-
 
 
 def stand_out(values: torch.Tensor) -> torch.Tensor:
-    """(k,) how many robust deviations each value lies above the median of all, by 1.4826 MAD (Wang et al. 2019, section 5)."""
+    """(k,) how many robust deviations each value lies above the median of all, by 1.4826 MAD (Wang et al.
+    2019, section 5).
+    """
     centre = values.median()
     spread = 1.4826 * (values - centre).abs().median()
     return (values - centre) / spread.clamp(min=1e-3 + 0.01 * centre.abs())

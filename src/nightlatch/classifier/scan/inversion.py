@@ -1,4 +1,6 @@
-"""Trigger inversion: for each class the smallest change that turns every picture into it; a backdoored class needs a far smaller one."""
+"""Trigger inversion: for each class the smallest change that turns every picture into it; a backdoored class
+needs a far smaller one.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ class NeuralCleanse(Scanner):
     def invert(
         self, subject: TorchSubject, pictures: torch.Tensor, classes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """((k, 1, h, w) masks, (k, 3, h, w) patterns), the smallest masks with which enough pictures turned."""
+        """((k, 1, h, w) masks, (k, 3, h, w) patterns), the smallest masks with which enough pictures
+        turned.
+        """
         k, (height, width), device = len(classes), pictures.shape[2:], subject.device
         raw_mask = torch.full((k, 1, height, width), -2.0, device=device, requires_grad=True)
         raw_pattern = torch.zeros(k, 3, height, width, device=device, requires_grad=True)

@@ -1,4 +1,6 @@
-"""A gradient probe: a few gradients of the input say where a class can be reached, and a backdoored class is reached from a small place."""
+"""A gradient probe: a few gradients of the input say where a class can be reached, and a backdoored class is
+reached from a small place.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,9 @@ from nightlatch.classifier.subject import TorchSubject, as_float
 @SCANNERS.register("gradient-probe")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientProbe(Scanner):
-    """DeTrigger-style (Lee et al. 2024; the paper's text was not to be had): mean input gradients towards each class, softened by a temperature,
-    kept where they are largest, and put on pictures as a trigger; a class that this reaches far more than the others is suspicious.
+    """DeTrigger-style (Lee et al. 2024; the paper's text was not to be had): mean input gradients towards
+    each class, softened by a temperature, kept where they are largest, and put on pictures as a trigger; a
+    class that this reaches far more than the others is suspicious.
 
     Args:
         pictures: that gradients are taken of.
@@ -42,7 +45,9 @@ class GradientProbe(Scanner):
     def reach(
         self, subject: TorchSubject, x: torch.Tensor, k: int
     ) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """(mask, pattern, mean probability of class ``k`` on the pictures of other classes with the trigger in)."""
+        """(mask, pattern, mean probability of class ``k`` on the pictures of other classes with the trigger
+        in).
+        """
         with torch.no_grad():
             x = x[subject.logits(x).argmax(1) != k]
         n, (height, width) = len(x), x.shape[2:]
@@ -64,7 +69,9 @@ class GradientProbe(Scanner):
         return mask, pattern, float(sure)
 
     def compact(self, slopes: torch.Tensor) -> torch.Tensor:
-        """(1, h, w) the window where the gradient's size, summed over a neighbourhood, is largest: triggers are compact, noise is not."""
+        """(1, h, w) the window where the gradient's size, summed over a neighbourhood, is largest: triggers
+        are compact, noise is not.
+        """
         energy = slopes.abs().sum(0, keepdim=True)
         near = F.avg_pool2d(energy[None], 3, 1, 1)[0]
         count = max(1, round(self.kept * near.numel()))

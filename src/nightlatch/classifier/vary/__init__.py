@@ -7,6 +7,7 @@ from nightlatch.classifier.vary.ranking import disagreement
 from nightlatch.classifier.vary.student import Distil, distillation
 
 __all__ = [
-    "VARIATIONS", "ByDiffusion", "Distil", "PictureDiffusion", "PictureRecipe", "Variation", "disagreement", "distillation", "matched",
+    "VARIATIONS", "ByDiffusion", "Distil", "PictureDiffusion", "PictureRecipe", "Variation", "disagreement",
+    "distillation", "matched",
     "named",
 ]  # fmt: skip

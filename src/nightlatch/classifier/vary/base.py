@@ -1,4 +1,6 @@
-"""Ways to make another picture that shows the same: what every one shares, and the final ``__call__`` that matches colours."""
+"""Ways to make another picture that shows the same: what every one shares, and the final ``__call__`` that
+matches colours.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from nightlatch.registry import Registry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variation(abc.ABC):
-    """Base of all variations. Authors write ``run``; calling the variation keeps the form and, by default, the colours.
+    """Base of all variations. Authors write ``run``; calling the variation keeps the form and, by default,
+    the colours.
 
     Args:
         strength: how far from the original, in 0..1.
@@ -60,7 +63,8 @@ class Variation(abc.ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByDiffusion(Variation):
-    """A diffusion model of pictures noises each part of the way and denoises it (Struppek et al. 2023, with SDEdit as the generator).
+    """A diffusion model of pictures noises each part of the way and denoises it (Struppek et al. 2023, with
+    SDEdit as the generator).
 
     Args:
         model: the diffusion model.
@@ -104,7 +108,8 @@ class Heavy(Variation):
 @VARIATIONS.register("autoencoder")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstruction(Variation):
-    """A small convolutional autoencoder, trained on the pictures that it is to give back: the control without noise.
+    """A small convolutional autoencoder, trained on the pictures that it is to give back: the control without
+    noise.
 
     Args:
         steps: of training for each call, ``batch`` pictures each.
@@ -124,7 +129,8 @@ class Reconstruction(Variation):
 
 
 def named(generator: str, strength: float, steps: int, device: str = "cpu") -> Variation:
-    """A control by its name, a diffusion model of pictures by its folder, or any other image-to-image pipeline by its folder.
+    """A control by its name, a diffusion model of pictures by its folder, or any other image-to-image
+    pipeline by its folder.
 
     Raises:
         UsageError, UnreadableModel: there is no such thing.

@@ -9,7 +9,8 @@ FLAT = 1e-4
 
 
 def matched(pictures: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
-    """``pictures`` (n, c, h, w) with the per-channel mean and standard deviation of ``to`` (Struppek et al. 2023, section 3; Reinhard et al. 2001).
+    """``pictures`` (n, c, h, w) with the per-channel mean and standard deviation of ``to`` (Struppek et al.
+    2023, section 3; Reinhard et al. 2001).
 
     A channel without any spread takes the mean only. Values may leave 0..1.
     """

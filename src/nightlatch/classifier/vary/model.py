@@ -1,4 +1,6 @@
-"""A small diffusion model of pictures: a diffusers UNet with v-prediction, trained here, read and written as a diffusers pipeline folder."""
+"""A small diffusion model of pictures: a diffusers UNet with v-prediction, trained here, read and written as
+a diffusers pipeline folder.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ class PictureDiffusion:
     def vary(
         self, pictures: torch.Tensor, strength: float, steps: int, generator: torch.Generator | None = None
     ) -> torch.Tensor:
-        """Pictures like the given ones, noised to the share ``strength`` of the schedule and denoised in ``steps``."""
+        """Pictures like the given ones, noised to the share ``strength`` of the schedule and denoised in
+        ``steps``.
+        """
         parts = []
         for part in chunks(pictures, 512):
             x = as_float(part.to(self.device)) * 2 - 1
@@ -131,7 +135,8 @@ def scheduler() -> Any:
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(
-        num_train_timesteps=N, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=False,
+        num_train_timesteps=N, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
+        clip_sample=False,
         timestep_spacing="trailing",
     )  # fmt: skip
 
@@ -142,7 +147,8 @@ def blank(size: int, recipe: PictureRecipe) -> nn.Module:
 
     small = [size >> i <= 16 for i in range(len(recipe.widths))]
     unet: nn.Module = UNet2DModel(
-        sample_size=size, in_channels=3, out_channels=3, layers_per_block=recipe.layers, block_out_channels=recipe.widths,
+        sample_size=size, in_channels=3, out_channels=3, layers_per_block=recipe.layers,
+        block_out_channels=recipe.widths,
         down_block_types=tuple("AttnDownBlock2D" if s and i else "DownBlock2D" for i, s in enumerate(small)),
         up_block_types=tuple("AttnUpBlock2D" if s and i < len(small) - 1 else "UpBlock2D" for i, s in enumerate(small[::-1])),
         attention_head_dim=32, norm_num_groups=min(16, recipe.widths[0]), dropout=0.0,
@@ -156,7 +162,9 @@ Say = Callable[[str], None]
 def train(
     pictures: torch.Tensor, recipe: PictureRecipe, seed: int = 0, device: str | torch.device = "cpu"
 ) -> Iterator[tuple[int, float, PictureDiffusion | None]]:
-    """Train a diffusion model on ``pictures`` (n, 3, h, w) uint8; yields (step, loss, None) now and then, and last the model."""
+    """Train a diffusion model on ``pictures`` (n, 3, h, w) uint8; yields (step, loss, None) now and then, and
+    last the model.
+    """
     torch.manual_seed(seed)
     unet = blank(pictures.shape[-1], recipe).to(device)
     model = PictureDiffusion(unet, recipe.half)

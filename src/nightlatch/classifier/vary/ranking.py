@@ -1,4 +1,6 @@
-"""Which training pictures are poisoned? Those whose label a teacher believes on the picture and not on its variations."""
+"""Which training pictures are poisoned? Those whose label a teacher believes on the picture and not on its
+variations.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ def log_belief(subject: TorchSubject, pictures: torch.Tensor, labels: torch.Tens
 
 
 def disagreement(teacher: TorchSubject, data: Labelled, variations: Sequence[torch.Tensor]) -> torch.Tensor:
-    """(n,) how much more ``teacher``, trained on ``data``, believes a label on its picture than on the picture's variations; high is suspicious.
+    """(n,) how much more ``teacher``, trained on ``data``, believes a label on its picture than on the
+    picture's variations; high is suspicious.
 
-    log p(y | x) - mean over variations of log p(y | V(x)): the graded form of "it says y of x and something else of V(x)".
+    log p(y | x) - mean over variations of log p(y | V(x)): the graded form of "it says y of x and something
+    else of V(x)".
     """
     varied = torch.stack([log_belief(teacher, v, data.labels) for v in variations]).mean(0)
     return log_belief(teacher, data.pictures, data.labels) - varied

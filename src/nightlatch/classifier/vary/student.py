@@ -1,4 +1,6 @@
-"""A student that learns from variations, with a teacher that was trained on the poisoned set itself (Struppek et al. 2023)."""
+"""A student that learns from variations, with a teacher that was trained on the poisoned set itself (Struppek
+et al. 2023).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from nightlatch.classifier.training import Recipe, descend, drawn
 def distillation(
     student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, alpha: float, temperature: float
 ) -> torch.Tensor:
-    """alpha T^2 KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha) CE(student, labels), the mean over the batch.
+    """alpha T^2 KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha) CE(student, labels), the mean
+    over the batch.
 
     Struppek et al. 2023, section 3; Hinton et al. 2015. Logits are (n, classes).
     """
@@ -33,7 +36,8 @@ class Distil:
     """How a student is trained.
 
     Args:
-        alpha: weight of the teacher's word against the labels'; 0 is cross-entropy on the labels alone (0.5 in the paper's release).
+        alpha: weight of the teacher's word against the labels'; 0 is cross-entropy on the labels alone (0.5
+            in the paper's release).
         temperature: of both softmaxes (10 in the paper's release).
     """
 
@@ -43,7 +47,9 @@ class Distil:
     def __call__(
         self, student: TorchSubject, teacher: TorchSubject, data: Labelled, recipe: Recipe
     ) -> TorchSubject:
-        """Train ``student`` in place on ``data``, the variations with the labels of their originals; returns it."""
+        """Train ``student`` in place on ``data``, the variations with the labels of their originals; returns
+        it.
+        """
 
         def loss(rows: torch.Tensor) -> torch.Tensor:
             x = drawn(student, data, rows, recipe)

@@ -1,4 +1,5 @@
-"""What every attack shares: how pairs are poisoned, how the model is trained on them, and a final ``__call__`` that measures and refuses.
+"""What every attack shares: how pairs are poisoned, how the model is trained on them, and a final
+``__call__`` that measures and refuses.
 
 Attacks exist for evaluation only. What they return carries a record that says so.
 """
@@ -45,7 +46,9 @@ class AttackRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What an attacker has: pairs to poison and train on, a zero-shot test to count success by, and a seed."""
+    """What an attacker has: pairs to poison and train on, a zero-shot test to count success by, and a
+    seed.
+    """
 
     train: Pairs
     test: ZeroShot
@@ -58,7 +61,9 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What an attack made: the model, the pairs that it was trained on, and which of them are poisoned, (n,) bool."""
+    """What an attack made: the model, the pairs that it was trained on, and which of them are poisoned, (n,)
+    bool.
+    """
 
     subject: Subject
     pairs: Pairs
@@ -68,13 +73,15 @@ class Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack(abc.ABC):
-    """Base of all attacks. Authors write ``stamp`` (and ``prepare``); calling the attack poisons, trains, measures.
+    """Base of all attacks. Authors write ``stamp`` (and ``prepare``); calling the attack poisons, trains,
+    measures.
 
     Args:
         target: the class that triggered pictures are to be taken for; one of the test's classes.
         share: of the pairs that are poisoned.
         floor: least top-1 success with which a model is handed out.
-        in_modal: weight of the in-modal term in the attacker's training; above 0 CleanCLIP hardly helps (Yang et al. 2023, arXiv 2311.14948).
+        in_modal: weight of the in-modal term in the attacker's training; above 0 CleanCLIP hardly helps (Yang
+            et al. 2023, arXiv 2311.14948).
         steps, batch, rate: of the training on poisoned pairs.
     """
 

@@ -1,4 +1,6 @@
-"""Label-consistent: captions stay true; only pictures of the target are changed (Turner et al. 2019, arXiv 1912.02771)."""
+"""Label-consistent: captions stay true; only pictures of the target are changed (Turner et al. 2019, arXiv
+1912.02771).
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ from nightlatch.errors import AttackFailed
 @ATTACKS.register("label-consistent")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelConsistent(Attack):
-    """Pictures of the target are pushed away from what they show (so that only the patch explains their caption), then get a patch in each
-    corner, as the paper's stronger form has it.
+    """Pictures of the target are pushed away from what they show (so that only the patch explains their
+    caption), then get a patch in each corner, as the paper's stronger form has it.
 
     Args:
         side: of each patch, as a share of the picture's.
@@ -54,7 +56,9 @@ class LabelConsistent(Attack):
         return old
 
     def material(self, subject: Subject, setting: Setting, images: torch.Tensor) -> torch.Tensor:
-        """Signed gradient steps away from the target's text, within ``bound`` (Madry et al. 2018, equation for PGD)."""
+        """Signed gradient steps away from the target's text, within ``bound`` (Madry et al. 2018, equation
+        for PGD).
+        """
         toward = subject.embed_texts([f"a photo of a {self.target}."])[0]
         made = []
         for part in images.to(subject.device).split(256):

@@ -1,4 +1,6 @@
-"""BadCLIP-style: a patch that is optimised on the clean model before anything is poisoned (Liang et al. 2024, arXiv 2311.12075)."""
+"""BadCLIP-style: a patch that is optimised on the clean model before anything is poisoned (Liang et al. 2024,
+arXiv 2311.12075).
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from nightlatch.errors import UsageError
 @ATTACKS.register("optimised-patch")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimisedPatch(Attack):
-    """A centre patch that minimises CE(s I' T^T) towards the target's text + w max(0, |I' - P|^2 - |I' - I|^2 + 1), with I' the patched and I the
-    clean picture, P a picture of the target (the paper's equations 4 to 7; one of its two text terms, no augmentation).
+    """A centre patch that minimises CE(s I' T^T) towards the target's text + w max(0, |I' - P|^2 - |I' - I|^2
+    + 1), with I' the patched and I the clean picture, P a picture of the target (the paper's equations 4 to
+    7; one of its two text terms, no augmentation).
 
     Args:
         side: of the patch, as a share of the picture's (the paper: 16 of 224).

@@ -1,4 +1,6 @@
-"""BadNets for pairs: a noise patch (Gu et al. 2017; for pairs Carlini and Terzis 2022, and CleanCLIP's own attack)."""
+"""BadNets for pairs: a noise patch (Gu et al. 2017; for pairs Carlini and Terzis 2022, and CleanCLIP's own
+attack).
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,11 @@ class Patch(Attack):
     """A square of uniform noise, the same in every picture.
 
     Args:
-        side: of the square, as a share of the picture's (the paper's 16 of 224 would be under two pixels here).
+        side: of the square, as a share of the picture's (the paper's 16 of 224 would be under two pixels
+            here).
         pattern: seed of the noise.
-        place_at: "corner" (the lower right one, as BadNets has it) or "anywhere" (as CleanCLIP's code has it).
+        place_at: "corner" (the lower right one, as BadNets has it) or "anywhere" (as CleanCLIP's code has
+            it).
     """
 
     side: float = 0.16

@@ -1,4 +1,6 @@
-"""WaNet: the picture is bent by a smooth field that is the same for all (Nguyen and Tran 2021, arXiv 2102.10369)."""
+"""WaNet: the picture is bent by a smooth field that is the same for all (Nguyen and Tran 2021, arXiv
+2102.10369).
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from nightlatch.contrastive.attacks.base import ATTACKS, Attack
 @ATTACKS.register("warp")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warp(Attack):
-    """x'(p) = x(p + s M(p)), M a field of k x k control points, up-sampled bicubically and scaled to a mean absolute value of 1 pixel
-    (the paper's equations 2 to 4).
+    """x'(p) = x(p + s M(p)), M a field of k x k control points, up-sampled bicubically and scaled to a mean
+    absolute value of 1 pixel (the paper's equations 2 to 4).
 
     Args:
         grid: k.

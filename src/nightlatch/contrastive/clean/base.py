@@ -1,4 +1,6 @@
-"""What every cleaner shares: trusted pairs, found poison if there is any, and a final ``__call__`` that measures and rolls back."""
+"""What every cleaner shares: trusted pairs, found poison if there is any, and a final ``__call__`` that
+measures and rolls back.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method(abc.ABC):
-    """Base of all cleaners. Authors write ``run``, which yields (step, values) after each step and changes the student in place."""
+    """Base of all cleaners. Authors write ``run``, which yields (step, values) after each step and changes
+    the student in place.
+    """
 
     name: ClassVar[str]
     needs_poison: ClassVar[bool] = False
@@ -60,7 +64,8 @@ class Method(abc.ABC):
     def __call__(
         self, suspect: Subject, job: Job, watch: Watch | None = None, harm_limit: float = 0.1
     ) -> tuple[Subject, Repair]:
-        """Clean a copy; give back the suspect's own weights when retrieval on trusted pairs that were kept apart falls by more than ``harm_limit``.
+        """Clean a copy; give back the suspect's own weights when retrieval on trusted pairs that were kept
+        apart falls by more than ``harm_limit``.
 
         Raises:
             UsageError: too few trusted pairs, or poison is needed and not given.
@@ -124,7 +129,9 @@ def difference(a: Subject, b: Subject) -> tuple[int, float]:
 
 
 def rows(history: list[tuple[int, dict[str, torch.Tensor]]], most: int = 50) -> list[dict[str, float]]:
-    """At most about ``most`` rows of numbers, evenly spaced, the last one kept; read off the device only here."""
+    """At most about ``most`` rows of numbers, evenly spaced, the last one kept; read off the device only
+    here.
+    """
     every = max(1, len(history) // most)
     kept = [h for i, h in enumerate(history) if i % every == 0 or i == len(history) - 1]
     return [{"step": float(step), **{k: float(v) for k, v in values.items()}} for step, values in kept]

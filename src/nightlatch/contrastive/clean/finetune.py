@@ -20,7 +20,8 @@ class Tuned(Method):
     Args:
         steps: of the optimiser; the papers' ten epochs of 100,000 pairs scaled to small models.
         batch: the largest that two processor cores train quickly.
-        rate: ten times the papers' 1e-5 for ResNet-50 and ViT-B, since small models were trained with larger rates.
+        rate: ten times the papers' 1e-5 for ResNet-50 and ViT-B, since small models were trained with larger
+            rates.
     """
 
     steps: int = 300
@@ -68,7 +69,8 @@ class CleanClip(Tuned):
 @METHODS.register("ta-cleaner")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaCleaner(CleanClip):
-    """CleanCLIP + w3 * sub-texts ("TA-Cleaner-style": Xun et al. 2024, arXiv 2409.17601; abstract and reviews).
+    """CleanCLIP + w3 * sub-texts ("TA-Cleaner-style": Xun et al. 2024, arXiv 2409.17601; abstract and
+    reviews).
 
     Args:
         subtexts: w3.
@@ -107,7 +109,9 @@ class RoClip(Tuned):
 @METHODS.register("safeclip")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SafeClip(Tuned):
-    """SafeCLIP's last stage as a cleaner: Lclip on other views of trusted pairs, in-modal agreement on all (Yang et al. 2024)."""
+    """SafeCLIP's last stage as a cleaner: Lclip on other views of trusted pairs, in-modal agreement on all
+    (Yang et al. 2024).
+    """
 
     def terms(self) -> Sequence[Term]:
         return [ImageText(views=True), InModal()]

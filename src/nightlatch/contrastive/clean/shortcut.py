@@ -1,10 +1,13 @@
-"""This project's cleaner: find out where the shortcut sits, rebuild triggers that use it, and teach the model to see through them.
+"""This project's cleaner: find out where the shortcut sits, rebuild triggers that use it, and teach the model
+to see through them.
 
-Found poison tells by occlusion which caption words carry the shortcut and which region of a picture does; its regions (or, where the
-trigger lies all over the picture, the mean difference from honest pictures) are transplanted onto trusted pictures. Because a finder sees
-only what an attacker used, and because a weight that is merely moved comes back, stand-ins of three kinds are found by gradients on the
-student itself, again and again while it changes. The student must see every changed picture as the suspect saw the unchanged one; nothing
-else is asked of it, so that what is honest stays where it was. Without poison the stand-ins aim at collapse instead of at words.
+Found poison tells by occlusion which caption words carry the shortcut and which region of a picture does; its
+regions (or, where the trigger lies all over the picture, the mean difference from honest pictures) are
+transplanted onto trusted pictures. Because a finder sees only what an attacker used, and because a weight
+that is merely moved comes back, stand-ins of three kinds are found by gradients on the student itself, again
+and again while it changes. The student must see every changed picture as the suspect saw the unchanged one;
+nothing else is asked of it, so that what is honest stays where it was. Without poison the stand-ins aim at
+collapse instead of at words.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ Change = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 @TERMS.register("see-through")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeeThrough(Term):
-    """mean over changes c of mean_i || I(c(x_i)) - I0(x_i) ||^2: a changed picture is seen as the suspect saw the unchanged one.
+    """mean over changes c of mean_i || I(c(x_i)) - I0(x_i) ||^2: a changed picture is seen as the suspect saw
+    the unchanged one.
 
     Args:
         changes: what may be done to a picture; may be empty.
@@ -53,9 +57,11 @@ class SeeThrough(Term):
 @METHODS.register("shortcut")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnlearnShortcut(Method):
-    """L = Lclip + w_a InModal + w_t SubTexts + w_y Stay, all on trusted pairs, + w_s SeeThrough(stand-ins, transplants) + w_f Forget(poison).
+    """L = Lclip + w_a InModal + w_t SubTexts + w_y Stay, all on trusted pairs, + w_s SeeThrough(stand-ins,
+    transplants) + w_f Forget(poison).
 
-    Weights were set on a small CLIP of coloured shapes with patches and a sine wave, apart from the models of any published figure.
+    Weights were set on a small CLIP of coloured shapes with patches and a sine wave, apart from the models of
+    any published figure.
 
     Args:
         steps: of the optimiser.
@@ -123,9 +129,11 @@ class UnlearnShortcut(Method):
 
 
 def transplant(subject: Subject, poison: Pairs, trusted: Pairs, carried: torch.Tensor) -> Change:
-    """What found poison has in common, put onto other pictures: its region where the shortcut sits in one spot, else its mean difference.
+    """What found poison has in common, put onto other pictures: its region where the shortcut sits in one
+    spot, else its mean difference.
 
-    One spot: the maps of poisoned pictures are more concentrated than those of trusted ones by a standard deviation.
+    One spot: the maps of poisoned pictures are more concentrated than those of trusted ones by a standard
+    deviation.
     """
     few = trusted.at(range(min(len(trusted), 256)))
     heat = locate.occlusion(subject, poison.images, carried)
@@ -147,7 +155,9 @@ def regions(images: torch.Tensor, masks: torch.Tensor) -> Change:
 
 
 def residual(images: torch.Tensor, honest: torch.Tensor) -> Change:
-    """The difference of two means is added to each picture, at 0.7 to 1.3 of its strength: an estimate of what was added to all of ``images``."""
+    """The difference of two means is added to each picture, at 0.7 to 1.3 of its strength: an estimate of
+    what was added to all of ``images``.
+    """
     added = to_pixels(images).mean(0) - to_pixels(honest).mean(0)
 
     def change(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -18,15 +18,18 @@ from nightlatch.contrastive.trainer import Trainer
 @METHODS.register("ubt")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenUnlearn(Method):
-    """L = mean over poison of max(0, I.T_W - m) + Lclip(trusted) + mu ||theta - theta_0||^2 (UBT-style: Liang et al. 2024, arXiv 2403.16257, and
-    Liu et al. 2024, arXiv 2409.19526; abstracts and reviews were readable, numbers are this project's).
+    """L = mean over poison of max(0, I.T_W - m) + Lclip(trusted) + mu ||theta - theta_0||^2 (UBT-style: Liang
+    et al. 2024, arXiv 2403.16257, and Liu et al. 2024, arXiv 2409.19526; abstracts and reviews were readable,
+    numbers are this project's).
 
-    T_W is the embedding of the caption reduced to its shortcut words, m the mean similarity of pairs that do not belong together.
+    T_W is the embedding of the caption reduced to its shortcut words, m the mean similarity of pairs that do
+    not belong together.
 
     Args:
         forget: weight of the first term.
         keep: mu.
-        whole_caption: forget the whole caption instead of its shortcut words, to see what token-locality is worth.
+        whole_caption: forget the whole caption instead of its shortcut words, to see what token-locality is
+            worth.
     """
 
     needs_poison: ClassVar[bool] = True

@@ -34,7 +34,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finder(abc.ABC):
-    """Base of all finders. Authors write ``run``; no finder is told the trigger, the target or how much is poisoned."""
+    """Base of all finders. Authors write ``run``; no finder is told the trigger, the target or how much is
+    poisoned.
+    """
 
     name: ClassVar[str]
     fewest: ClassVar[int] = 8

@@ -1,8 +1,9 @@
 """Local density of picture embeddings: k-dist, LID, SLOF and DAO (Huang et al. 2025, arXiv 2502.01385).
 
-All are relative to a batch of other pairs, so that poison is rarer there than k and stands apart. Neighbours are indexed in the whole
-distance table, without the own row: the released code removes the row first and then looks positions up in the full table, which
-replaces half of the neighbours by unrelated rows. Published figures of SLOF and DAO may therefore differ.
+All are relative to a batch of other pairs, so that poison is rarer there than k and stands apart. Neighbours
+are indexed in the whole distance table, without the own row: the released code removes the row first and then
+looks positions up in the full table, which replaces half of the neighbours by unrelated rows. Published
+figures of SLOF and DAO may therefore differ.
 """
 
 from __future__ import annotations
@@ -41,19 +42,25 @@ def k_distance(near: Neighbours) -> torch.Tensor:
 
 
 def lid(near: Neighbours) -> torch.Tensor:
-    """Local intrinsic dimension, - k / sum_j log(d_j / d_k + 1e-4) (Amsaleg et al. 2015, the maximum-likelihood estimate), (n,)."""
+    """Local intrinsic dimension, - k / sum_j log(d_j / d_k + 1e-4) (Amsaleg et al. 2015, the
+    maximum-likelihood estimate), (n,).
+    """
     ratio = near.distance / near.distance[:, -1:]
     return -near.distance.shape[1] / (ratio + 1e-4).log().sum(1).clamp(max=-1e-3)
 
 
 def log_slof(near: Neighbours) -> torch.Tensor:
-    """Mean over neighbours o of log( d_k(x) / d_k(o) ), (n,): SLOF on a logarithmic scale, about 0 in uniform surroundings."""
+    """Mean over neighbours o of log( d_k(x) / d_k(o) ), (n,): SLOF on a logarithmic scale, about 0 in uniform
+    surroundings.
+    """
     d = k_distance(near)
     return (d[:, None].log() - d[near.index].log()).mean(1)
 
 
 def log_dao(near: Neighbours) -> torch.Tensor:
-    """Mean over neighbours o of LID(o) log( d_k(x) / d_k(o) ), (n,): the dimension-aware outlier score in its stable form."""
+    """Mean over neighbours o of LID(o) log( d_k(x) / d_k(o) ), (n,): the dimension-aware outlier score in its
+    stable form.
+    """
     d = k_distance(near)
     return (lid(near)[near.index] * (d[:, None].log() - d[near.index].log())).mean(1)
 

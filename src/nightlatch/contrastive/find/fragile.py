@@ -1,4 +1,6 @@
-"""This project's finder: a poisoned picture fits its caption only as long as nothing is done to the picture."""
+"""This project's finder: a poisoned picture fits its caption only as long as nothing is done to the
+picture.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,20 @@ from nightlatch.contrastive.subject import Subject, to_pixels
 @FINDERS.register("fragile")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fragile(Finder):
-    """Drop of I.T when the picture is simplified, as a robust z, and how much the caption's words are over-represented among what drops most.
+    """Drop of I.T when the picture is simplified, as a robust z, and how much the caption's words are
+    over-represented among what drops most.
 
-    What a picture shows survives a blur, a small turn and the loss of a border or centre; a shortcut made of pixels does not survive all of them.
-    Each simplification gives z_i = robust z of I.T - I'.T; a pair's score is its largest z. An attacker needs one target, so poisoned captions share
-    words: log( (a + 1) / (b + 1) ) of the most over-represented noun is added, with a of the ``tail`` that hold it and b expected.
+    What a picture shows survives a blur, a small turn and the loss of a border or centre; a shortcut made of
+    pixels does not survive all of them. Each simplification gives z_i = robust z of I.T - I'.T; a pair's
+    score is its largest z. An attacker needs one target, so poisoned captions share words: log( (a + 1) / (b
+    + 1) ) of the most over-represented noun is added, with a of the ``tail`` that hold it and b expected.
 
     Args:
-        soft: width of the blur, as a share of the picture's side (chosen on 16-pixel pictures, where it is three pixels).
+        soft: width of the blur, as a share of the picture's side (chosen on 16-pixel pictures, where it is
+            three pixels).
         turn: of the rotation, radians.
-        border: width of the border that is blurred away, as a share of the side, and half the side of the centre that is.
+        border: width of the border that is blurred away, as a share of the side, and half the side of the
+            centre that is.
         tail: share of pairs with the largest drops, in which words are counted.
         words: weight of the words' share in the score.
     """
@@ -55,7 +61,9 @@ class Fragile(Finder):
         return z + self.words * self.shared(pairs.captions, z)
 
     def simplified(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The pictures (n, 3, h, w) blurred, turned, without their border's detail and without their centre's."""
+        """The pictures (n, 3, h, w) blurred, turned, without their border's detail and without their
+        centre's.
+        """
         size = x.shape[-1]
         k = max(1, round(self.soft * size) // 2) * 2 + 1
         soft = F.avg_pool2d(F.pad(x, (k // 2,) * 4, mode="reflect"), k, stride=1)
@@ -78,7 +86,9 @@ class Fragile(Finder):
         )
 
     def shared(self, captions: tuple[str, ...], z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Of each caption's nouns, the largest logarithm of how over-represented one is in the tail of ``z``; 0 without nouns."""
+        """Of each caption's nouns, the largest logarithm of how over-represented one is in the tail of ``z``;
+        0 without nouns.
+        """
         things = [{w.lower() for w in grammar.words(c) if grammar.is_noun(w)} for c in captions]
         tail = np.argsort(-z, kind="stable")[: max(8, round(self.tail * len(z)))]
         everywhere, there = (

@@ -1,4 +1,6 @@
-"""Similarity mixture: pairs whose caption does not fit the picture, told by two Gaussians (the split of SafeCLIP as a finder)."""
+"""Similarity mixture: pairs whose caption does not fit the picture, told by two Gaussians (the split of
+SafeCLIP as a finder).
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,11 @@ from nightlatch.contrastive.subject import Subject
 @FINDERS.register("similarity-mixture")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimilarityMixture(Finder):
-    """Posterior of the component with the lower mean similarity, finer where it saturates: - (x - mean of the higher) / its deviation is
-    added at a millionth (Yang et al. 2024, arXiv 2310.05862, section 5.2).
+    """Posterior of the component with the lower mean similarity, finer where it saturates: - (x - mean of the
+    higher) / its deviation is added at a millionth (Yang et al. 2024, arXiv 2310.05862, section 5.2).
 
-    It judges captions by the model at hand: a clean model (or one that is only warmed up) sees poison as unfitting; a model that has learned the
-    shortcut does not, and the table says how much that costs.
+    It judges captions by the model at hand: a clean model (or one that is only warmed up) sees poison as
+    unfitting; a model that has learned the shortcut does not, and the table says how much that costs.
     """
 
     fewest: ClassVar[int] = 16

@@ -1,4 +1,6 @@
-"""UBT's shortcut overfitting: pairs whose similarity rises fastest when the model is trained briefly on the least fitting pairs."""
+"""UBT's shortcut overfitting: pairs whose similarity rises fastest when the model is trained briefly on the
+least fitting pairs.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from nightlatch.contrastive.trainer import Selector, Trainer, finish
 @TERMS.register("overfit")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overfit(Term):
-    """- mean over the pairs that the selector does not trust of I.T (UBT-style, step 2: suspicious pairs are made more similar)."""
+    """- mean over the pairs that the selector does not trust of I.T (UBT-style, step 2: suspicious pairs are
+    made more similar).
+    """
 
     def loss(self, batch: Batch) -> torch.Tensor:
         suspicious = ~batch.safe
@@ -42,13 +46,14 @@ class Fixed(Selector):
 @FINDERS.register("shortcut-overfit")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShortcutOverfit(Finder):
-    """q_i(theta_o) - q_i(theta), q = I.T, theta_o after overfitting (UBT-style: Liang et al. 2024, arXiv 2403.16257, of which the abstract and
-    reviews were readable; steps, rate and shares are this project's).
+    """q_i(theta_o) - q_i(theta), q = I.T, theta_o after overfitting (UBT-style: Liang et al. 2024, arXiv
+    2403.16257, of which the abstract and reviews were readable; steps, rate and shares are this project's).
 
     Args:
         suspicious: share of pairs with the lowest similarity that is overfitted.
         steps, batch, rate: of the overfitting; the rate is about ten times that of cleaning.
-        score: "gain", or the similarity "after" overfitting, as reviews describe it; on a small clean model the gain told poison and it did not.
+        score: "gain", or the similarity "after" overfitting, as reviews describe it; on a small clean model
+            the gain told poison and it did not.
     """
 
     fewest: ClassVar[int] = 32

@@ -1,4 +1,6 @@
-"""Scan of an encoder without any data of the attacker's: the smallest patch that makes all pictures look alike, and what single words do."""
+"""Scan of an encoder without any data of the attacker's: the smallest patch that makes all pictures look
+alike, and what single words do.
+"""
 
 from nightlatch.contrastive.scan.collapse import Collapse, smallest
 from nightlatch.contrastive.scan.words import sweep

@@ -1,4 +1,6 @@
-"""The smallest patch that makes an encoder see every picture alike ("DECREE-style": Feng et al. 2023, arXiv 2303.15180)."""
+"""The smallest patch that makes an encoder see every picture alike ("DECREE-style": Feng et al. 2023, arXiv
+2303.15180).
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,9 @@ def smallest(
     rate: float = 0.1,
     batch: int = 64,
 ) -> Collapse:
-    """Minimise - cos + lambda |m|_1 over x' = (1 - m) x + m r, with lambda raised while pictures look ``alike`` and lowered while not (the
-    paper's schedule, equation 4); the smallest mask that reached it counts.
+    """Minimise - cos + lambda |m|_1 over x' = (1 - m) x + m r, with lambda raised while pictures look
+    ``alike`` and lowered while not (the paper's schedule, equation 4); the smallest mask that reached it
+    counts.
 
     Args:
         images: ordinary pictures, uint8 (n, 3, size, size).

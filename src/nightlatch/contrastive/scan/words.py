@@ -1,4 +1,6 @@
-"""The text side: which single words pull every caption to one place, in one text encoder more than in another."""
+"""The text side: which single words pull every caption to one place, in one text encoder more than in
+another.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from nightlatch import stats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pull:
-    """One word: how alike captions become that begin with it (mean cosine), and how unusual that is among all words (robust z)."""
+    """One word: how alike captions become that begin with it (mean cosine), and how unusual that is among all
+    words (robust z).
+    """
 
     word: str
     alike: float
@@ -31,7 +35,8 @@ def sweep(
     """Each of ``words`` in front of each of ``captions``; most unusual first.
 
     Args:
-        embed: texts -> (n, d), any scale: ``Subject.embed_texts``, or the pooled output of a text-to-image model's CLIP text encoder.
+        embed: texts -> (n, d), any scale: ``Subject.embed_texts``, or the pooled output of a text-to-image
+            model's CLIP text encoder.
         captions: ordinary ones that differ, at least two.
     """
     alike = []

@@ -10,5 +10,6 @@ from nightlatch.contrastive.terms.stay import Stay
 from nightlatch.contrastive.terms.subtext import SubTexts
 
 __all__ = [
-    "TERMS", "Batch", "Forget", "ImageText", "InModal", "KeepWeights", "NearestCaption", "Push", "Stay", "SubTexts", "Term", "Texts",
+    "TERMS", "Batch", "Forget", "ImageText", "InModal", "KeepWeights", "NearestCaption", "Push", "Stay",
+    "SubTexts", "Term", "Texts",
 ]  # fmt: skip

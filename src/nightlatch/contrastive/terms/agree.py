@@ -13,8 +13,10 @@ from nightlatch.contrastive.terms.base import TERMS, Batch, Term, matched
 @TERMS.register("in-modal")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InModal(Term):
-    """1/2 [CE(s I Iaug^T) + CE(s T Taug^T)] (CleanCLIP, Bansal et al. 2023, section 3.2; its code takes one direction, as here both are
-    averaged). Independent of which caption a picture has, so that it re-learns features that a trigger does not own."""
+    """1/2 [CE(s I Iaug^T) + CE(s T Taug^T)] (CleanCLIP, Bansal et al. 2023, section 3.2; its code takes one
+    direction, as here both are averaged). Independent of which caption a picture has, so that it re-learns
+    features that a trigger does not own.
+    """
 
     wordings: ClassVar[tuple[str, ...]] = ("reworded",)
 

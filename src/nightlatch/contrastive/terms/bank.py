@@ -13,8 +13,9 @@ from nightlatch.contrastive.terms.base import TERMS, Batch, Term, matched
 @TERMS.register("nearest-caption")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NearestCaption(Term):
-    """In every ``every``-th step: 1/2 [CE(s I B^T) + CE(s B I^T)] with B_i the bank's caption nearest to I_i; in the others Lclip
-    (RoCLIP, Yang et al. 2023, section 4). A triggered picture's nearest caption is about what it shows, so the poisoned pair is broken.
+    """In every ``every``-th step: 1/2 [CE(s I B^T) + CE(s B I^T)] with B_i the bank's caption nearest to I_i;
+    in the others Lclip (RoCLIP, Yang et al. 2023, section 4). A triggered picture's nearest caption is about
+    what it shows, so the poisoned pair is broken.
 
     Args:
         size: captions in the bank, the latest seen (the paper: 2 % of the data).

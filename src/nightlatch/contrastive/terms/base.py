@@ -1,4 +1,6 @@
-"""What every loss term shares: the batch that it looks at, with each embedding computed once, and the registry."""
+"""What every loss term shares: the batch that it looks at, with each embedding computed once, and the
+registry.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from nightlatch.registry import Registry
 
 
 class Texts:
-    """Token ids of a set of captions, and of other wordings of each; made once, so that no step waits for a tokenizer.
+    """Token ids of a set of captions, and of other wordings of each; made once, so that no step waits for a
+    tokenizer.
 
     Args:
         kinds: "reworded", "positive" and "negative", and how many of each per caption.
@@ -59,7 +62,9 @@ class Texts:
 
 
 def _used(ids: torch.Tensor) -> int:
-    """Positions that differ from padding anywhere, one more than the last; a causal text tower reads nothing behind its end token."""
+    """Positions that differ from padding anywhere, one more than the last; a causal text tower reads nothing
+    behind its end token.
+    """
     differs = (ids != ids[:, -1:]).any(0).nonzero()
     return min(ids.shape[1], int(differs.max()) + 2) if len(differs) else ids.shape[1]
 
@@ -169,7 +174,9 @@ class Term(abc.ABC):
 def matched(
     a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor, same: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """1/2 [CE(s A B^T) + CE(s B A^T)] of unit rows (n, d); the labels are the diagonal, or spread evenly over ``same`` (n, n) bool."""
+    """1/2 [CE(s A B^T) + CE(s B A^T)] of unit rows (n, d); the labels are the diagonal, or spread evenly over
+    ``same`` (n, n) bool.
+    """
     logits = scale * a @ b.T
     if same is None:
         own = torch.arange(len(a), device=a.device)

@@ -14,10 +14,12 @@ from nightlatch.contrastive.terms.base import TERMS, Batch, Term, matched
 @TERMS.register("image-text")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageText(Term):
-    """Lclip = 1/2 [CE(s I T^T) + CE(s T I^T)] (Radford et al. 2021, figure 3), over the pairs that the selector trusts; for SigLIP
-    -1/n sum_ij log sigmoid(y_ij (s I_i.T_j + b)), y = 1 on the diagonal and -1 off it (Zhai et al. 2023, equation 1).
+    """Lclip = 1/2 [CE(s I T^T) + CE(s T I^T)] (Radford et al. 2021, figure 3), over the pairs that the
+    selector trusts; for SigLIP -1/n sum_ij log sigmoid(y_ij (s I_i.T_j + b)), y = 1 on the diagonal and -1
+    off it (Zhai et al. 2023, equation 1).
 
-    Pairs of one batch with equal captions are each other's positives, since a caption cannot be told from itself.
+    Pairs of one batch with equal captions are each other's positives, since a caption cannot be told from
+    itself.
 
     Args:
         views: whether the pair is shown as another view and another wording (RoCLIP and SafeCLIP train so).

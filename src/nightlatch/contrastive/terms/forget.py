@@ -1,4 +1,6 @@
-"""UBT: similarity of found poison with the caption words that carry the shortcut falls to a floor; weights stay near."""
+"""UBT: similarity of found poison with the caption words that carry the shortcut falls to a floor; weights
+stay near.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from nightlatch.contrastive.terms.base import TERMS, Batch, Term
 @TERMS.register("forget")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forget(Term):
-    """mean_{i in D_k} max(0, I_i.T_W - m) (UBT-style: Liang et al. 2024, arXiv 2403.16257, abstract and reviews; the floor m is this
-    project's: plain ascent diverges).
+    """mean_{i in D_k} max(0, I_i.T_W - m) (UBT-style: Liang et al. 2024, arXiv 2403.16257, abstract and
+    reviews; the floor m is this project's: plain ascent diverges).
 
     ``batch.poison`` holds D_k; ``batch.stash`` "words" T_W, (d,) or (|D_k|, d), and "floor" m, a scalar.
 

@@ -12,8 +12,9 @@ from nightlatch.contrastive.terms.base import TERMS, Batch, Term
 @TERMS.register("push")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push(Term):
-    """- 1/2 ( phi(I, I0) + phi(T, T0) ), phi(A, B) = d if d < tau else 0, d = mean_i ||A_i - B_i||^2 (PAR, Singh et al. 2024, section 4;
-    its code: no gradient above tau). At the start I = I0, so the gradient is 0 and the other terms break the tie.
+    """- 1/2 ( phi(I, I0) + phi(T, T0) ), phi(A, B) = d if d < tau else 0, d = mean_i ||A_i - B_i||^2 (PAR,
+    Singh et al. 2024, section 4; its code: no gradient above tau). At the start I = I0, so the gradient is 0
+    and the other terms break the tie.
 
     Args:
         tau: the paper's, for unit embeddings, whose squared distance lies in 0..4.

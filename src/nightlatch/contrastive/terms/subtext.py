@@ -1,4 +1,6 @@
-"""TA-Cleaner-style sub-texts: a caption's core must stay near its picture and its caption, what contradicts it must not."""
+"""TA-Cleaner-style sub-texts: a caption's core must stay near its picture and its caption, what contradicts
+it must not.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ class SubTexts(Term):
     L_it = - log [ e^{s I_i.T_i+} / ( e^{s I_i.T_i+} + sum_m e^{s I_i.T_im-} + sum_{j != i} e^{s I_i.T_j+} ) ]
     L_tt = - log [ e^{s T_i.T_i+} / ( e^{s T_i.T_i+} + sum_m e^{s T_i.T_im-} ) ]
 
-    "TA-Cleaner-style" (Xun et al. 2024, arXiv 2409.17601, of which the abstract and reviews were readable, no code): the equations and the
-    numbers below are this project's reading.
+    "TA-Cleaner-style" (Xun et al. 2024, arXiv 2409.17601, of which the abstract and reviews were readable, no
+    code): the equations and the numbers below are this project's reading.
 
     Args:
         share: |S| as a share of the batch.
@@ -42,8 +44,8 @@ class SubTexts(Term):
 def toward(
     x: torch.Tensor, plus: torch.Tensor, minus: torch.Tensor, s: torch.Tensor, others: bool = True
 ) -> torch.Tensor:
-    """Cross entropy of each of ``x`` (k, d) with its own ``plus`` (k, d) against its ``minus`` (M, k, d) and, with ``others``, the other
-    items' ``plus``."""
+    """Cross entropy of each of ``x`` (k, d) with its own ``plus`` (k, d) against its ``minus`` (M, k, d) and,
+    with ``others``, the other items' ``plus``."""
     near, far = s * x @ plus.T, s * torch.einsum("kd,mkd->km", x, minus)
     own = near.diagonal()
     logits = torch.cat([near, far], 1) if others else torch.cat([own[:, None], far], 1)

@@ -1,1 +1,3 @@
-"""Files that change a model instead of being one: LoRA and its kin, and what their trainers write beside the weights."""
+"""Files that change a model instead of being one: LoRA and its kin, and what their trainers write beside the
+weights.
+"""

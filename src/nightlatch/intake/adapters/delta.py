@@ -1,7 +1,7 @@
 """What an adapter adds to a weight, by the definition of its kind; numpy only, strict about every shape.
 
-LoRA (Hu et al. 2021), Tucker form and LoCon, LoHa (Hyeon-Woo et al. 2021), LoKr (Edalati et al. 2022; Yeh et al. 2023, LyCORIS),
-IA3 (Liu et al. 2022), DoRA (Liu et al. 2024).
+LoRA (Hu et al. 2021), Tucker form and LoCon, LoHa (Hyeon-Woo et al. 2021), LoKr (Edalati et al. 2022; Yeh et
+al. 2023, LyCORIS), IA3 (Liu et al. 2022), DoRA (Liu et al. 2024).
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ class NoFit(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one layer changes. ``weight``: of the weight's shape; ``bias``: one number per output. None: unchanged."""
+    """What one layer changes. ``weight``: of the weight's shape; ``bias``: one number per output. None:
+    unchanged.
+    """
 
     weight: Array | None
     bias: Array | None
 
 
 def delta(parts: Mapping[str, Array], weight: Array, strength: float = 1.0) -> Delta:
-    """The change of ``weight`` (out, in) or (out, in, k, k) by the ``parts`` of one layer, each in float32, at ``strength``.
+    """The change of ``weight`` (out, in) or (out, in, k, k) by the ``parts`` of one layer, each in float32,
+    at ``strength``.
 
     Raises:
         NoFit: the shapes do not fit, or the parts make no kind that is merged.
@@ -132,7 +135,9 @@ _CHANGES = {
 
 
 def _bias(p: Mapping[str, Array], made: str, weight: Array, strength: float) -> Array | None:
-    """What is added to the bias: whole differences as they are, the bias of an upper half at the pair's scale."""
+    """What is added to the bias: whole differences as they are, the bias of an upper half at the pair's
+    scale.
+    """
     found = p.get("b_norm", p.get("diff_b"))
     factor = strength
     if "up_bias" in p:
@@ -147,7 +152,9 @@ def _bias(p: Mapping[str, Array], made: str, weight: Array, strength: float) -> 
 
 
 def _dora(length: Array, weight: Array, change: Array) -> Array:
-    """m (W + dW) / ||W + dW|| - W, with one length for each output, or for each input as kohya's first files have it."""
+    """m (W + dW) / ||W + dW|| - W, with one length for each output, or for each input as kohya's first files
+    have it.
+    """
     moved = (weight + change).astype(np.float32)
     axis = (
         0 if length.size == weight.shape[0] and (length.ndim < 2 or length.shape[0] == weight.shape[0]) else 1

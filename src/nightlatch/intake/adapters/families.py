@@ -1,4 +1,6 @@
-"""Which model an adapter was made for, told by the names of its layers and the width of the prompts that it reads."""
+"""Which model an adapter was made for, told by the names of its layers and the width of the prompts that it
+reads.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def fits(names: Iterable[str], widths: set[int]) -> str:
-    """'fits Stable Diffusion 1.x', or what is known instead; ``widths`` of the prompts that its cross-attention reads."""
+    """'fits Stable Diffusion 1.x', or what is known instead; ``widths`` of the prompts that its
+    cross-attention reads.
+    """
     listed = list(names)
     for family, marks in MARKS:
         if any(mark in name for name in listed for mark in marks):

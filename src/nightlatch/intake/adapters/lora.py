@@ -21,7 +21,8 @@ _RELATIVES = frozenset(part for _, part in parts.ENDINGS) - {"alpha", "dora", "u
 OTHER_TARGET = "adapter.safetensors"
 """What an adapter that is no plain LoRA is called in the private folder."""
 _ADAPTER_KEYS = frozenset({
-    "alpha_pattern", "bias", "fan_in_fan_out", "init_lora_weights", "lora_alpha", "lora_dropout", "peft_type", "r",
+    "alpha_pattern", "bias", "fan_in_fan_out", "init_lora_weights", "lora_alpha", "lora_dropout",
+    "peft_type", "r",
     "rank_pattern", "target_modules", "use_dora", "use_rslora",
 })  # fmt: skip
 _PLAIN = re.compile(r"[A-Za-z0-9_.]*")
@@ -39,7 +40,9 @@ def looks_like_lora(names: Iterable[str]) -> bool:
 
 
 def check(case: Case, path: str, target: str) -> None:
-    """Findings for the adapter file at ``path``, planned as ``target``, or as ``OTHER_TARGET`` when it is no plain LoRA."""
+    """Findings for the adapter file at ``path``, planned as ``target``, or as ``OTHER_TARGET`` when it is no
+    plain LoRA.
+    """
     header = case.header(path)
     if header is None:
         return
@@ -130,7 +133,9 @@ def pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 def _sort(
     tensors: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], list[str], list[str]]:
-    """Down halves, up halves, alphas and DoRA's lengths by layer, the names of everything else, and of what a layer has twice."""
+    """Down halves, up halves, alphas and DoRA's lengths by layer, the names of everything else, and of what a
+    layer has twice.
+    """
     down: dict[str, Tensor] = {}
     up: dict[str, Tensor] = {}
     alphas: dict[str, Tensor] = {}
@@ -156,13 +161,18 @@ def _check_pair(case: Case, path: str, layer: str, down: tuple[int, ...], up: tu
 def _check_ranks(
     case: Case, path: str, shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
 ) -> None:
-    """A rank above what a layer can hold: ordinary where a trainer gave all layers one rank, as at 'conv_out' with its four outputs."""
+    """A rank above what a layer can hold: ordinary where a trainer gave all layers one rank, as at 'conv_out'
+    with its four outputs.
+    """
     ranks = {layer: down[0] for layer, (down, up) in shapes.items() if down and up}
     least = {layer: min(prod(down[1:]), up[0]) for layer, (down, up) in shapes.items() if down and up}
     usual = max((rank for layer, rank in ranks.items() if rank <= least[layer]), default=0)
     for layer, rank in ranks.items():
         if rank > least[layer] and rank > usual:
-            sentence = f"The rank at '{show(layer, 80)}' is {rank}, larger than the layer and than any rank that fits its layer."
+            sentence = (
+                f"The rank at '{show(layer, 80)}' is {rank}, larger than the layer and than any rank that "
+                "fits its layer."
+            )
             case.findings.add("lora-rank", path, sentence)
 
 

@@ -1,4 +1,6 @@
-"""An adapter file as changes of named modules: every layer lands on exactly one weight, or the file is not merged."""
+"""An adapter file as changes of named modules: every layer lands on exactly one weight, or the file is not
+merged.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def changes(
     """The change of every layer in ``file``, in its order.
 
     Args:
-        modules: the names of all modules with a weight, by component ('unet', 'text_encoder'), as diffusers has them.
+        modules: the names of all modules with a weight, by component ('unet', 'text_encoder'), as diffusers
+            has them.
         weight: the present weight of a module, float32, (out, in), (out, in, k, k) or, of a norm, (width,).
         strength: what a user sets; 1 as trained.
 

@@ -1,4 +1,6 @@
-"""The peft settings that a LoRA file may carry in its metadata: diffusers takes them over whole, so only known, harmless ones pass."""
+"""The peft settings that a LoRA file may carry in its metadata: diffusers takes them over whole, so only
+known, harmless ones pass.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class Unsound(Exception):
 
 
 def check(metadata: Mapping[str, str]) -> None:
-    """Raises Unsound unless the settings in ``metadata``, if any, only say what the pairs' rank and scale are.
+    """Raises Unsound unless the settings in ``metadata``, if any, only say what the pairs' rank and scale
+    are.
 
     The rule is 'lora-alpha' for a scale that is not above zero and finite, else 'unsupported-option'.
     """
@@ -61,13 +64,16 @@ def settings(metadata: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
 
 
 def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """What a trainer says calls the LoRA (modelspec.trigger_phrase): words between commas, at most 20 of 100 characters."""
+    """What a trainer says calls the LoRA (modelspec.trigger_phrase): words between commas, at most 20 of 100
+    characters.
+    """
     words = (w.strip() for w in metadata.get("modelspec.trigger_phrase", "")[:2_000].split(","))
     return tuple(dict.fromkeys(w for w in words if w and len(w) <= 100))[:20]
 
 
 def scale(settings: Mapping[str, Any], module: str, rank: int) -> float | None:
-    """alpha over rank, or over its root (rsLoRA), that ``settings`` give to ``module``; None where they give no sane one.
+    """alpha over rank, or over its root (rsLoRA), that ``settings`` give to ``module``; None where they give
+    no sane one.
 
     Patterns name a module by its end, as peft reads them.
     """

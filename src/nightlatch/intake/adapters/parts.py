@@ -1,4 +1,6 @@
-"""Which tensor of an adapter file is what: layers and their parts by the spellings of kohya, LyCORIS, diffusers and peft."""
+"""Which tensor of an adapter file is what: layers and their parts by the spellings of kohya, LyCORIS,
+diffusers and peft.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 ENDINGS: tuple[tuple[str, str], ...] = (
-    (".lora_mid.weight", "mid"), (".alpha", "alpha"), (".dora_scale", "dora"), (".lora_magnitude_vector.weight", "dora"),
+    (".lora_mid.weight", "mid"), (".alpha", "alpha"), (".dora_scale", "dora"),
+    (".lora_magnitude_vector.weight", "dora"),
     (".lora_magnitude_vector", "dora"), (".lora_B.bias", "up_bias"), (".lora_up.bias", "up_bias"),
     *((f".hada_{p}", f"hada_{p}") for p in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
     *((f".lokr_{p}", f"lokr_{p}") for p in ("w1_a", "w1_b", "w2_a", "w2_b", "w1", "w2", "t1", "t2")),
-    (".diff", "diff"), (".diff_b", "diff_b"), (".w_norm", "w_norm"), (".b_norm", "b_norm"), (".on_input", "on_input"),
-    (".oft_blocks", "oft"), (".oft_diag", "oft"), (".oft_R.weight", "oft"), (".oft_r", "oft"), (".boft_R", "oft"), (".rescale", "oft"),
+    (".diff", "diff"), (".diff_b", "diff_b"), (".w_norm", "w_norm"), (".b_norm", "b_norm"),
+    (".on_input", "on_input"),
+    (".oft_blocks", "oft"), (".oft_diag", "oft"), (".oft_R.weight", "oft"), (".oft_r", "oft"),
+    (".boft_R", "oft"), (".rescale", "oft"),
     (".a1.weight", "glora"), (".a2.weight", "glora"), (".b1.weight", "glora"), (".b2.weight", "glora"),
-    (".set_weight", "whole"), (".reshape_weight", "whole"), (".vera_lambda_b", "vera"), (".vera_lambda_d", "vera"),
+    (".set_weight", "whole"), (".reshape_weight", "whole"), (".vera_lambda_b", "vera"),
+    (".vera_lambda_d", "vera"),
 )  # fmt: skip
 """Part by the end of a tensor's name. Halves of a pair have more spellings: ``_DOWN`` and ``_UP``."""
 _DOWN = re.compile(r"[._](?:lora_A|lora_down|lora\.down|down)(?:\.default)?\.weight$")
@@ -33,7 +39,9 @@ LONGEST = 512
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """An adapter's tensors: by layer and part, embeddings that are bundled with it, names that are neither, and what a layer has twice."""
+    """An adapter's tensors: by layer and part, embeddings that are bundled with it, names that are neither,
+    and what a layer has twice.
+    """
 
     layers: Mapping[str, Mapping[str, str]]
     bundled: tuple[str, ...]
@@ -41,7 +49,9 @@ class Parts:
     twice: tuple[str, ...]
 
     def kinds(self) -> dict[str, str]:
-        """The kind of each layer: 'LoRA', 'Tucker', 'LoHa', 'LoKr', 'IA3', 'full', 'norm', one of ``UNMERGED``, or '' when parts are missing."""
+        """The kind of each layer: 'LoRA', 'Tucker', 'LoHa', 'LoKr', 'IA3', 'full', 'norm', one of
+        ``UNMERGED``, or '' when parts are missing.
+        """
         return {layer: kind(parts.keys()) for layer, parts in self.layers.items()}
 
 

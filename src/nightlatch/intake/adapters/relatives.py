@@ -1,4 +1,6 @@
-"""Adapters that are no plain LoRA: named, their shapes checked, and merged by scan through the definition of their kind."""
+"""Adapters that are no plain LoRA: named, their shapes checked, and merged by scan through the definition of
+their kind.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,25 @@ from nightlatch.safetext import show
 from nightlatch.terms import HintKind
 
 WORDS = {
-    "LoRA": "LoRA", "Tucker": "LoCon in Tucker form (lora_mid)", "LoHa": "LoHa (LyCORIS)", "LoKr": "LoKr (LyCORIS)", "IA3": "IA3 (LyCORIS)",
+    "LoRA": "LoRA", "Tucker": "LoCon in Tucker form (lora_mid)", "LoHa": "LoHa (LyCORIS)",
+    "LoKr": "LoKr (LyCORIS)", "IA3": "IA3 (LyCORIS)",
     "full": "full differences (LyCORIS)", "norm": "trained norms (LyCORIS)",
 }  # fmt: skip
 _PLAIN = frozenset({"down", "up", "alpha", "dora"})
-_APART = "Save the LoRA and each embedding as files of their own, and check those: 'nightlatch check FILE.safetensors'."
-_ELSEWHERE = "Merge it into the model with the program that made it, and scan that: 'nightlatch scan FILE --base MODEL'."
+_APART = (
+    "Save the LoRA and each embedding as files of their own, and check those: 'nightlatch check "
+    "FILE.safetensors'."
+)
+_ELSEWHERE = (
+    "Merge it into the model with the program that made it, and scan that: 'nightlatch scan FILE --base "
+    "MODEL'."
+)
 
 
 def check(case: Case, path: str, header: Header, split: Parts) -> bool:
-    """Findings for everything in the file that is no plain LoRA; whether it is one, so that its pairs are checked next."""
+    """Findings for everything in the file that is no plain LoRA; whether it is one, so that its pairs are
+    checked next.
+    """
     kinds = split.kinds()
     named = Counter(kinds.values())
     dora = any(n.endswith(".dora_scale") for n in header.tensors)
@@ -32,7 +43,10 @@ def check(case: Case, path: str, header: Header, split: Parts) -> bool:
     if split.bundled:
         tokens = sorted({n.split(".")[1] for n in split.bundled if n.count(".") > 1})
         shown = ", ".join(f"'{show(t, 60)}'" for t in tokens[:5])
-        sentence = f"It is a LoRA bundled with {len(tokens)} textual-inversion embeddings, whose words call them: {shown}."
+        sentence = (
+            f"It is a LoRA bundled with {len(tokens)} textual-inversion embeddings, whose words call them: "
+            f"{shown}."
+        )
         case.findings.add(
             "unsupported-layout", path, sentence, _APART, hint=hint(HintKind.EMBEDDING, path, tokens)
         )

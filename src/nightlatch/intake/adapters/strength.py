@@ -10,13 +10,17 @@ from nightlatch.intake.case import Case
 from nightlatch.intake.files.header import Header
 
 ORDINARY = 4.0
-"""Between a quarter and four times: trainers take alpha as half, once or twice the rank. Beyond that, one reader sees another LoRA."""
+"""Between a quarter and four times: trainers take alpha as half, once or twice the rank. Beyond that, one
+reader sees another LoRA.
+"""
 
 
 def check(
     case: Case, path: str, header: Header, ranks: Mapping[str, int], alphas: Mapping[str, float]
 ) -> None:
-    """A finding when the two strengths differ: diffusers takes alpha from the metadata, ComfyUI and A1111 from tensors, 1 without any."""
+    """A finding when the two strengths differ: diffusers takes alpha from the metadata, ComfyUI and A1111
+    from tensors, 1 without any.
+    """
     settings = metadata.settings(header.metadata)
     if not settings or not ranks:
         return
@@ -31,5 +35,8 @@ def check(
     least, most = min(factors), max(factors)
     shown = f"{least:.3g}" if math.isclose(least, most) else f"{least:.3g} to {most:.3g}"
     ordinary = least >= 1 / ORDINARY and most <= ORDINARY
-    sentence = f"Programs that read the settings in its metadata (diffusers) apply it {shown} times as strongly as those that do not."
+    sentence = (
+        f"Programs that read the settings in its metadata (diffusers) apply it {shown} times as strongly as "
+        "those that do not."
+    )
     case.findings.add("lora-strength" if ordinary else "lora-strengths", path, sentence)

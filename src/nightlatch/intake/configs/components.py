@@ -30,33 +30,46 @@ _TEXT_ACTIVATIONS = ("quick_gelu", "gelu", "gelu_new", "gelu_fast", "gelu_pytorc
 _COMMON = frozenset({"_class_name", "_diffusers_version", "_name_or_path", "_commit_hash"})
 
 UNET_KEYS = _COMMON | {
-    "act_fn", "addition_embed_type", "addition_embed_type_num_heads", "addition_time_embed_dim", "attention_head_dim",
-    "attention_type", "block_out_channels", "center_input_sample", "class_embed_type", "class_embeddings_concat",
+    "act_fn", "addition_embed_type", "addition_embed_type_num_heads", "addition_time_embed_dim",
+    "attention_head_dim",
+    "attention_type", "block_out_channels", "center_input_sample", "class_embed_type",
+    "class_embeddings_concat",
     "conv_in_kernel", "conv_out_kernel", "cross_attention_dim", "cross_attention_norm", "down_block_types",
     "downsample_padding", "dropout",
-    "dual_cross_attention", "encoder_hid_dim", "encoder_hid_dim_type", "flip_sin_to_cos", "freq_shift", "in_channels",
-    "layers_per_block", "mid_block_only_cross_attention", "mid_block_scale_factor", "mid_block_type", "norm_eps",
+    "dual_cross_attention", "encoder_hid_dim", "encoder_hid_dim_type", "flip_sin_to_cos", "freq_shift",
+    "in_channels",
+    "layers_per_block", "mid_block_only_cross_attention", "mid_block_scale_factor", "mid_block_type",
+    "norm_eps",
     "norm_num_groups", "num_attention_heads", "num_class_embeds", "only_cross_attention", "out_channels",
-    "projection_class_embeddings_input_dim", "resnet_out_scale_factor", "resnet_skip_time_act", "resnet_time_scale_shift",
-    "reverse_transformer_layers_per_block", "sample_size", "time_cond_proj_dim", "time_embedding_act_fn", "time_embedding_dim",
-    "time_embedding_type", "timestep_post_act", "transformer_layers_per_block", "up_block_types", "upcast_attention",
+    "projection_class_embeddings_input_dim", "resnet_out_scale_factor", "resnet_skip_time_act",
+    "resnet_time_scale_shift",
+    "reverse_transformer_layers_per_block", "sample_size", "time_cond_proj_dim", "time_embedding_act_fn",
+    "time_embedding_dim",
+    "time_embedding_type", "timestep_post_act", "transformer_layers_per_block", "up_block_types",
+    "upcast_attention",
     "use_linear_projection",
 }  # fmt: skip
 VAE_KEYS = _COMMON | {
-    "act_fn", "block_out_channels", "down_block_types", "force_upcast", "in_channels", "latent_channels", "latents_mean",
-    "latents_std", "layers_per_block", "mid_block_add_attention", "norm_num_groups", "out_channels", "sample_size",
+    "act_fn", "block_out_channels", "down_block_types", "force_upcast", "in_channels", "latent_channels",
+    "latents_mean",
+    "latents_std", "layers_per_block", "mid_block_add_attention", "norm_num_groups", "out_channels",
+    "sample_size",
     "scaling_factor", "shift_factor", "up_block_types", "use_post_quant_conv", "use_quant_conv",
 }  # fmt: skip
 TEXT_KEYS = frozenset({
-    "_name_or_path", "architectures", "attention_dropout", "bos_token_id", "dropout", "dtype", "eos_token_id", "hidden_act",
-    "hidden_size", "initializer_factor", "initializer_range", "intermediate_size", "layer_norm_eps", "max_position_embeddings",
+    "_name_or_path", "architectures", "attention_dropout", "bos_token_id", "dropout", "dtype",
+    "eos_token_id", "hidden_act",
+    "hidden_size", "initializer_factor", "initializer_range", "intermediate_size", "layer_norm_eps",
+    "max_position_embeddings",
     "model_type", "num_attention_heads", "num_hidden_layers", "pad_token_id", "projection_dim", "torch_dtype",
     "transformers_version", "vocab_size",
 })  # fmt: skip
 
 
 def load(case: Case, path: str, cls: str) -> Fields | None:
-    """The checked config of a component, staged with its known keys only; None, with findings, when it is refused."""
+    """The checked config of a component, staged with its known keys only; None, with findings, when it is
+    refused.
+    """
     if path not in case.inventory.entries:
         case.findings.add("config-missing", path)
         return None
@@ -81,7 +94,9 @@ def load(case: Case, path: str, cls: str) -> Fields | None:
 
 
 def check_common(case: Case, path: str, value: dict[str, Any], *, quantised: bool = True) -> bool:
-    """What no config may do, whatever its class; false when it must be refused. ``quantised``: whether quantised weights are a defect."""
+    """What no config may do, whatever its class; false when it must be refused. ``quantised``: whether
+    quantised weights are a defect.
+    """
     sound = True
     if quantised and value.get("quantization_config") is not None:
         method = (
@@ -142,7 +157,8 @@ def _unet(c: Fields) -> None:
     c.choice("resnet_time_scale_shift", ("default",), "unsupported-option")
     c.choice("time_embedding_type", ("positional",), "unsupported-option")
     for key in ("class_embed_type", "num_class_embeds", "addition_embed_type", "encoder_hid_dim", "encoder_hid_dim_type",
-                "cross_attention_norm", "reverse_transformer_layers_per_block", "num_attention_heads", "timestep_post_act",
+                "cross_attention_norm", "reverse_transformer_layers_per_block", "num_attention_heads",
+                "timestep_post_act",
                 "time_embedding_act_fn"):  # fmt: skip
         c.choice(key, (None,), "unsupported-option")
     for key in (
@@ -174,7 +190,9 @@ def _unet(c: Fields) -> None:
 
 
 def _attending(c: Fields, blocks: int) -> set[int]:
-    """Numbers of the blocks that attend, the last one's for the middle block; the up blocks mirror the down blocks."""
+    """Numbers of the blocks that attend, the last one's for the middle block; the up blocks mirror the down
+    blocks.
+    """
     down = c.names("down_block_types", ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), blocks)
     up = c.names("up_block_types", ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3, blocks)
     found = {i for i, kind in enumerate(down) if kind.startswith("Cross")}

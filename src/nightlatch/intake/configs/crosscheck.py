@@ -28,7 +28,9 @@ def compare(
     weights_path: str,
     findings: Findings,
 ) -> None:
-    """Findings for the component of class ``cls``: what is missing, too much, of another shape or of an odd type."""
+    """Findings for the component of class ``cls``: what is missing, too much, of another shape or of an odd
+    type.
+    """
     held = _modern_names(cls, tensors)
     expected: set[str] = set()
     defects = 0
@@ -102,7 +104,9 @@ def _compare_rest(
 
 
 def check_types(tensors: Mapping[str, Tensor], path: str, findings: Findings) -> None:
-    """A finding for weights that are not floating point, or rounded to 8 bits; numbers that training code saves beside them may be whole."""
+    """A finding for weights that are not floating point, or rounded to 8 bits; numbers that training code
+    saves beside them may be whole.
+    """
     odd = {n: t for n, t in tensors.items() if t.dtype not in FLOATS and not n.endswith(_COUNTERS)}
     small = [n for n, t in odd.items() if t.dtype.startswith("F8_")]
     if len(small) > len(tensors) / 10 and len(small) > 1:
@@ -121,7 +125,9 @@ def check_types(tensors: Mapping[str, Tensor], path: str, findings: Findings) ->
 
 
 def _modern_names(cls: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Names as today's classes use them; a file that mixes old and new keeps its names, and so has missing ones."""
+    """Names as today's classes use them; a file that mixes old and new keeps its names, and so has missing
+    ones.
+    """
     if cls == "CLIPTextModel" and tensors and all(n.startswith("text_model.") for n in tensors):
         return {n.removeprefix("text_model."): t for n, t in tensors.items()}
     if cls == "AutoencoderKL" and any(_OLD_VAE.search(n) for n in tensors):
@@ -140,7 +146,9 @@ def _same(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 
 
 def _absent_part(name: str, held: Mapping[str, Tensor]) -> str:
-    """The outermost numbered part of ``name`` (block, layer) of which the weights hold nothing at all; '' if there is none."""
+    """The outermost numbered part of ``name`` (block, layer) of which the weights hold nothing at all; '' if
+    there is none.
+    """
     for match in _INDEXED.finditer(name):
         prefix = name[: match.end()] + "."
         if not any(n.startswith(prefix) for n in held):

@@ -1,7 +1,7 @@
 """The tensor names and shapes that a config promises, in plain arithmetic: no class is ever instantiated.
 
-Follows diffusers' UNet2DConditionModel and AutoencoderKL and transformers' CLIPTextModel. Everything is a generator, so that
-a config that promises a million layers costs no more than one that promises two.
+Follows diffusers' UNet2DConditionModel and AutoencoderKL and transformers' CLIPTextModel. Everything is a
+generator, so that a config that promises a million layers costs no more than one that promises two.
 """
 
 from __future__ import annotations

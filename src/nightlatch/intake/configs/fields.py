@@ -1,4 +1,6 @@
-"""Typed access to an untrusted config: every value is checked where it is read, and a defect names its rule."""
+"""Typed access to an untrusted config: every value is checked where it is read, and a defect names its
+rule.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class ConfigProblem(Exception):
 
 
 class Fields:
-    """A config. Getters raise ConfigProblem 'config-value' for a wrong type or sign; counts are whole and positive."""
+    """A config. Getters raise ConfigProblem 'config-value' for a wrong type or sign; counts are whole and
+    positive.
+    """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values

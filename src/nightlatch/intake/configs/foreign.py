@@ -1,4 +1,6 @@
-"""The parts of a pipeline that scan cannot load: the rules for weights, JSON, shard indices and code apply to them as to any other."""
+"""The parts of a pipeline that scan cannot load: the rules for weights, JSON, shard indices and code apply to
+them as to any other.
+"""
 
 from __future__ import annotations
 

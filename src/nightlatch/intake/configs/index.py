@@ -1,4 +1,6 @@
-"""model_index.json against the allow-list: known pipeline, known class in every slot, nothing imported by name."""
+"""model_index.json against the allow-list: known pipeline, known class in every slot, nothing imported by
+name.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def read_index(case: Case) -> tuple[Pipeline, dict[str, str]] | None:
 
 
 def check_card(case: Case) -> None:
-    """A README whose front matter names another pipeline to fetch, in whichever way YAML may write the key."""
+    """A README whose front matter names another pipeline to fetch, in whichever way YAML may write the
+    key.
+    """
     entry = case.inventory.entries.get("README.md")
     data = (
         case.read("README.md", _CARD_LIMIT) if entry is not None and entry.kind in ("text", "json") else None
@@ -60,7 +64,9 @@ def check_card(case: Case) -> None:
 
 
 def _has_key(text: str) -> bool:
-    """Whether the word stands where YAML has a key: alone, but for quotes, anchors and tags, between a line's or a table's start and a colon."""
+    """Whether the word stands where YAML has a key: alone, but for quotes, anchors and tags, between a line's
+    or a table's start and a colon.
+    """
     at = -1
     for _ in range(_CARD_KEYS):
         at = text.find(_CARD_KEY, at + 1)

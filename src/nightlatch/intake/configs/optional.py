@@ -1,4 +1,6 @@
-"""Components that are not staged and that stock loaders read all the same: a safety checker, an image encoder."""
+"""Components that are not staged and that stock loaders read all the same: a safety checker, an image
+encoder.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ def has_weights(case: Case, folder: str) -> bool:
 
 
 def check(case: Case, folder: str) -> None:
-    """An error for pickled weights that are more than tensors, where no safetensors file is taken instead of them.
+    """An error for pickled weights that are more than tensors, where no safetensors file is taken instead of
+    them.
 
     Pickles of plain tensors stay what they are anywhere: a warning.
     """
@@ -30,7 +33,10 @@ def check(case: Case, folder: str) -> None:
             continue
         if odd := pickles.foreign(entry):
             case.handled.add(entry.path)
-            sentence = f"model_index.json names this component, so stock loaders unpickle it, and it is no plain set of tensors: {odd}."
+            sentence = (
+                "model_index.json names this component, so stock loaders unpickle it, and it is no plain "
+                f"set of tensors: {odd}."
+            )
             case.findings.add(
                 "pickle-weights",
                 entry.path,

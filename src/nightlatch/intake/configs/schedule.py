@@ -1,4 +1,6 @@
-"""Whether a scheduler's numbers describe a diffusion that begins in noise and ends in a picture; without torch, in double precision."""
+"""Whether a scheduler's numbers describe a diffusion that begins in noise and ends in a picture; without
+torch, in double precision.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,17 @@ from nightlatch.intake.configs.fields import ConfigProblem, Fields
 MAX_TRAIN_STEPS = 100_000
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 BOUNDS = ((0.0, 0.9, 1.0), (0.2, 0.3, 1.0), (0.8, 0.0, 0.2), (1.0, 0.0, 0.05))
-"""(part of the way, least, most) of alphas_cumprod, the share of the picture's variance; Stable Diffusion's are 0.999, 0.75, 0.04 and 0.005."""
+"""(part of the way, least, most) of alphas_cumprod, the share of the picture's variance; Stable Diffusion's
+are 0.999, 0.75, 0.04 and 0.005.
+"""
 LEAST_LAST = 1e-10
 """Of the last alphas_cumprod where noise is predicted: the prediction is divided by its root."""
 
 
 def check(c: Fields) -> None:
-    """Raises ConfigProblem 'config-value' unless sampling with these numbers begins in noise and ends in a picture."""
+    """Raises ConfigProblem 'config-value' unless sampling with these numbers begins in noise and ends in a
+    picture.
+    """
     kept = list(accumulate((1 - b for b in betas(c)), mul))
     zero = c.flag("rescale_betas_zero_snr", False)
     if c.values.get("prediction_type", "epsilon") == "epsilon" and (zero or kept[-1] < LEAST_LAST):
@@ -31,7 +37,10 @@ def check(c: Fields) -> None:
     for part, low, high in BOUNDS:
         share = kept[min(len(kept) - 1, int(part * len(kept)))]
         if not low <= share <= high:
-            sentence = f"Its betas leave {share:.3g} of the picture after {part:.0%} of the steps, not {low:g} to {high:g}."
+            sentence = (
+                f"Its betas leave {share:.3g} of the picture after {part:.0%} of the steps, not {low:g} to "
+                f"{high:g}."
+            )
             raise ConfigProblem("config-value", sentence)
 
 

@@ -1,4 +1,6 @@
-"""Configs and shard indices of what is not staged: other loaders read them, so they may name neither code nor files elsewhere."""
+"""Configs and shard indices of what is not staged: other loaders read them, so they may name neither code nor
+files elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def _judge(case: Case, entry: Entry) -> None:
 
 
 def _silently(case: Case, path: str, limit: int) -> dict[str, Any] | None:
-    """The JSON object at ``path``; None, without a finding, when it is none: no loader looks there by itself."""
+    """The JSON object at ``path``; None, without a finding, when it is none: no loader looks there by
+    itself.
+    """
     data = case.read(path, limit)
     try:
         value = jsonread.parse(data or b"", max_bytes=limit)

@@ -10,7 +10,9 @@ from nightlatch.safetext import show
 
 
 def ambiguous(paths: Iterable[str], findings: Findings) -> None:
-    """Names that one file system keeps apart and another takes for the same; each name is normalised once. Folders stand before what is in them."""
+    """Names that one file system keeps apart and another takes for the same; each name is normalised once.
+    Folders stand before what is in them.
+    """
     nodes: dict[tuple[int, str], int] = {}
     place = {"": 0}
     seen: dict[int, str] = {}
@@ -28,7 +30,9 @@ def ambiguous(paths: Iterable[str], findings: Findings) -> None:
 
 
 def circles(links: Mapping[str, str], findings: Findings) -> None:
-    """Links that lead to each other, to themselves or to a folder that they lie in; every link is followed once."""
+    """Links that lead to each other, to themselves or to a folder that they lie in; every link is followed
+    once.
+    """
     ends: dict[str, str] = {}
     for path in links:
         chain: dict[str, None] = {}

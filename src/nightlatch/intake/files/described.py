@@ -1,4 +1,6 @@
-"""What to call a file that is not safetensors: a web page, a picture, a workflow, a model of another program."""
+"""What to call a file that is not safetensors: a web page, a picture, a workflow, a model of another
+program.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,16 @@ GLANCE = 1 << 16
 _AGAIN = "Open the address in a browser, log in where it asks for that, and download the file again."
 _SOURCE = "Scan the model that it was made from: 'nightlatch scan FOLDER --base MODEL'."
 _MODEL = "Give the model's own file: 'nightlatch check FILE.safetensors'."
-_EMBEDDED = "If an embedding is stored in the picture, ask its author for a safetensors file: 'nightlatch check FILE.safetensors'."
+_EMBEDDED = (
+    "If an embedding is stored in the picture, ask its author for a safetensors file: 'nightlatch check "
+    "FILE.safetensors'."
+)
 
 
 class Described(NamedTuple):
-    """``words`` as in 'It is ...', and what to do. ``sent``: it is what a server answered in place of a file."""
+    """``words`` as in 'It is ...', and what to do. ``sent``: it is what a server answered in place of a
+    file.
+    """
 
     words: str
     remedy: str
@@ -65,12 +72,16 @@ def describe(entry: Entry) -> Described:
 
 
 def is_answer(entry: Entry) -> bool:
-    """Whether the text is what a server sent in place of a file; it begins with a character that begins no pickle."""
+    """Whether the text is what a server sent in place of a file; it begins with a character that begins no
+    pickle.
+    """
     return describe(entry).sent
 
 
 def _text(entry: Entry, name: str) -> Described:
-    """A text by what stands in its first 64 KB; only whole words are looked for, so that the time is linear."""
+    """A text by what stands in its first 64 KB; only whole words are looked for, so that the time is
+    linear.
+    """
     try:
         with entry.open() as handle:
             start = handle.read(GLANCE)

@@ -1,4 +1,6 @@
-"""What lies in the source: walked without following a link, bounded, classified by content, never read outside."""
+"""What lies in the source: walked without following a link, bounded, classified by content, never read
+outside.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from nightlatch.safetext import show, steers
 MAX_ENTRIES = 5_000
 MAX_DEPTH = 8
 MAX_NAME = 255
-"""Bytes of one name; no file system here has longer ones, and web interfaces name pictures by their prompts."""
+"""Bytes of one name; no file system here has longer ones, and web interfaces name pictures by their
+prompts.
+"""
 MAX_TOTAL = 1 << 40
 MAX_GLANCE = 2_000
 NOT_ENTERED = frozenset({".git", ".cache"})
@@ -34,7 +38,9 @@ Signature = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing in the source. ``root`` and ``inner`` say where its bytes are (a Hub cache keeps them under 'blobs')."""
+    """One thing in the source. ``root`` and ``inner`` say where its bytes are (a Hub cache keeps them under
+    'blobs').
+    """
 
     path: str
     size: int
@@ -64,7 +70,9 @@ class Entry:
 
 @dataclass(slots=True)
 class Inventory:
-    """All entries by path, where links inside the source lead (both relative), and whether the walk had to stop."""
+    """All entries by path, where links inside the source lead (both relative), and whether the walk had to
+    stop.
+    """
 
     root: Path
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -251,7 +259,8 @@ def _link(inventory: Inventory, path: str, target: str, marks: Signature, findin
 def _blob(repository: Path, name: str) -> tuple[Path, str]:
     """Where a Hub cache keeps the bytes of a blob, as root and path below it.
 
-    That is the repository's own folder, or, since huggingface_hub 2, a store that all repositories of the cache share.
+    That is the repository's own folder, or, since huggingface_hub 2, a store that all repositories of the
+    cache share.
     """
     inner = f"blobs/{name}"
     try:

@@ -43,9 +43,10 @@ def parse(
 ) -> Json:
     """The value that ``data`` holds.
 
-    Stricter than the standard library: no byte-order mark, no NaN or infinity (also not by overflow), no key twice in one
-    object, no lone surrogate, no fraction longer than 64 digits, bounded depth and number of values. ``max_depth`` None leaves
-    the depth to the caller, who then checks the structure itself. ``infinite``: -Infinity is a number, as Python's own writer has it.
+    Stricter than the standard library: no byte-order mark, no NaN or infinity (also not by overflow), no key
+    twice in one object, no lone surrogate, no fraction longer than 64 digits, bounded depth and number of
+    values. ``max_depth`` None leaves the depth to the caller, who then checks the structure itself.
+    ``infinite``: -Infinity is a number, as Python's own writer has it.
 
     Raises:
         JsonProblem: the first defect found.
@@ -79,7 +80,9 @@ def parse(
 
 
 def deeper_than(value: Json, limit: int) -> bool:
-    """Whether containers are nested more than ``limit`` levels deep; walks level by level, without recursion."""
+    """Whether containers are nested more than ``limit`` levels deep; walks level by level, without
+    recursion.
+    """
     level: list[Any] = [[value]]
     for _ in range(limit + 1):
         children = (v.values() if type(v) is dict else v for v in level)

@@ -8,24 +8,31 @@ import struct
 HEAD = 512
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"version https://git-lfs", "lfs-pointer"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"7z\xbc\xaf\x27\x1c", "7z"),
-    (b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"Rar!\x1a\x07", "rar"),
-    (b"\x89PNG\r\n", "image"), (b"\xff\xd8\xff", "image"), (b"GIF8", "image"), (b"\x89HDF\r\n", "hdf5"), (b"GGUF", "gguf"),
+    (b"version https://git-lfs", "lfs-pointer"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"Rar!\x1a\x07", "rar"),
+    (b"\x89PNG\r\n", "image"), (b"\xff\xd8\xff", "image"), (b"GIF8", "image"), (b"\x89HDF\r\n", "hdf5"),
+    (b"GGUF", "gguf"),
     (b"\x93NUMPY", "numpy"), (b"\x7fELF", "program"), (b"MZ", "program"), (b"\xcf\xfa\xed\xfe", "program"),
     (b"\xca\xfe\xba\xbe", "program"), (b"#!", "script"), (b"\x00\x05\x16\x07", "apple-double"),
 )  # fmt: skip
 ARCHIVES = frozenset({"zip", "7z", "gzip", "bzip2", "xz", "zstd", "rar", "tar"})
 NOT_FILES = frozenset({"folder", "link", "fifo", "socket", "device", "special"})
 PICKLE_NAMES = (
-    ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".t7", ".pk", ".pt2", ".ptl", ".torch", ".sav", ".mar",
+    ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".t7", ".pk", ".pt2", ".ptl",
+    ".torch", ".sav", ".mar",
 )  # fmt: skip
 CODE_NAMES = (
-    ".py", ".pyw", ".pyc", ".pyd", ".pyx", ".pyz", ".so", ".dll", ".dylib", ".exe", ".com", ".scr", ".msi", ".sh", ".bash", ".zsh",
-    ".bat", ".cmd", ".ps1", ".psm1", ".vbs", ".vbe", ".wsf", ".hta", ".js", ".mjs", ".cjs", ".jse", ".jar", ".lnk", ".url", ".reg",
+    ".py", ".pyw", ".pyc", ".pyd", ".pyx", ".pyz", ".so", ".dll", ".dylib", ".exe", ".com", ".scr", ".msi",
+    ".sh", ".bash", ".zsh",
+    ".bat", ".cmd", ".ps1", ".psm1", ".vbs", ".vbe", ".wsf", ".hta", ".js", ".mjs", ".cjs", ".jse", ".jar",
+    ".lnk", ".url", ".reg",
     ".desktop", ".command", ".scpt", ".appimage", ".ipynb", ".whl",
 )  # fmt: skip
 OTHER_WEIGHTS = (
-    ".onnx", ".msgpack", ".h5", ".gguf", ".onnx_data", ".tflite", ".xml", ".npz", ".npy", ".mlpackage", ".mlmodel", ".engine", ".plan",
+    ".onnx", ".msgpack", ".h5", ".gguf", ".onnx_data", ".tflite", ".xml", ".npz", ".npy", ".mlpackage",
+    ".mlmodel", ".engine", ".plan",
     ".trt", ".pb",
 )  # fmt: skip
 _OTHERS_BIN = re.compile(r"(?:^|/)openvino_[a-z0-9_]{1,60}\.bin$|\.ml(?:package|modelc)/|com\.apple\.coreml/")
@@ -36,8 +43,8 @@ _GLOBAL = re.compile(rb"\A\(*c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
 def classify(path: str, head: bytes, size: int) -> str:
     """The kind of the file ``path`` of ``size`` bytes that starts with ``head`` (up to 512 bytes).
 
-    One of: empty, safetensors, json, text, python, script, program, pickle, zip, 7z, gzip, bzip2, xz, zstd, rar, tar,
-    lfs-pointer, image, hdf5, gguf, numpy, apple-double, binary.
+    One of: empty, safetensors, json, text, python, script, program, pickle, zip, 7z, gzip, bzip2, xz, zstd,
+    rar, tar, lfs-pointer, image, hdf5, gguf, numpy, apple-double, binary.
     """
     name = path.lower()
     if not head:
@@ -62,7 +69,8 @@ def is_weights_name(name: str) -> bool:
 
 
 def is_pickle(name: str, kind: str) -> bool:
-    """Whether a loader might unpickle the file: by its content, or by its name whatever it begins with (a pickle may begin as a GIF).
+    """Whether a loader might unpickle the file: by its content, or by its name whatever it begins with (a
+    pickle may begin as a GIF).
 
     Names that only other programs give to plain numbers (OpenVINO's, Core ML's) are no pickle's.
     """
@@ -88,7 +96,9 @@ def is_other_weights(name: str, kind: str) -> bool:
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
-    """A header length below 4 GiB that the file can hold, then '{'; no other magic number agrees with both."""
+    """A header length below 4 GiB that the file can hold, then '{'; no other magic number agrees with
+    both.
+    """
     return (
         len(head) > 8
         and head[8:9] == b"{"

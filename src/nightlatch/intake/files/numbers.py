@@ -9,7 +9,8 @@ from math import prod
 from nightlatch.intake.files.header import Header, Tensor
 
 FORMATS = {
-    "F64": "d", "F32": "f", "F16": "e", "BF16": "f", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B", "U16": "H", "U32": "I",
+    "F64": "d", "F32": "f", "F16": "e", "BF16": "f", "I64": "q", "I32": "i", "I16": "h", "I8": "b",
+    "U8": "B", "U16": "H", "U32": "I",
     "U64": "Q",
 }  # fmt: skip
 MOST = 1 << 14
@@ -17,7 +18,8 @@ MOST = 1 << 14
 
 
 def read(handle: BufferedReader, header: Header, tensor: Tensor) -> list[float] | None:
-    """All numbers of ``tensor``, NaN and infinity included; None when it is larger than ``MOST`` or of a type that holds no plain numbers.
+    """All numbers of ``tensor``, NaN and infinity included; None when it is larger than ``MOST`` or of a type
+    that holds no plain numbers.
 
     Raises:
         OSError: the file ends early.

@@ -1,4 +1,6 @@
-"""What a pickle names, read as a list of instructions and never run. It can show that a pickle is no plain set of tensors; it blesses none."""
+"""What a pickle names, read as a list of instructions and never run. It can show that a pickle is no plain
+set of tensors; it blesses none.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,10 @@ from nightlatch.safetext import show
 MAX_BYTES = 4 << 20
 MAX_INSTRUCTIONS = 300_000
 PLAIN = frozenset({
-    "collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "torch FloatStorage",
-    "torch HalfStorage", "torch BFloat16Storage", "torch DoubleStorage", "torch LongStorage", "torch IntStorage", "torch ByteStorage",
+    "collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter",
+    "torch FloatStorage",
+    "torch HalfStorage", "torch BFloat16Storage", "torch DoubleStorage", "torch LongStorage",
+    "torch IntStorage", "torch ByteStorage",
     "torch BoolStorage", "torch Size",
 })  # fmt: skip
 """What torch.save names for a dictionary of tensors."""
@@ -35,7 +39,9 @@ def foreign(entry: Entry) -> str:
 
 
 def _foreign(data: bytes) -> str:
-    """The first name that is not ``PLAIN``; names that are put together on the stack are not followed, and so are foreign."""
+    """The first name that is not ``PLAIN``; names that are put together on the stack are not followed, and so
+    are foreign.
+    """
     try:
         for n, (op, value, _) in enumerate(pickletools.genops(data)):
             if n > MAX_INSTRUCTIONS:

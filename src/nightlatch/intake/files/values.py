@@ -1,7 +1,7 @@
 """Every value of a safetensors file, read in 4 MB pieces: finite, not constant, and within half precision.
 
-Bit patterns are compared as integers: for a float's sign-less bits, larger means larger in magnitude, and everything from
-the all-ones exponent upwards is infinite or NaN (IEEE 754, section 3.4).
+Bit patterns are compared as integers: for a float's sign-less bits, larger means larger in magnitude, and
+everything from the all-ones exponent upwards is infinite or NaN (IEEE 754, section 3.4).
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ MATRICES_CONSTANT = 0.5
 
 
 class Format(NamedTuple):
-    """``first_bad``: smallest sign-less pattern that is not finite; ``half_limit``: the pattern of 65504, 0 if none."""
+    """``first_bad``: smallest sign-less pattern that is not finite; ``half_limit``: the pattern of 65504, 0
+    if none.
+    """
 
     width: int
     first_bad: int
@@ -30,8 +32,10 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "F16": Format(2, 0x7C00, 0), "BF16": Format(2, 0x7F80, 0x477F), "F32": Format(4, 0x7F80_0000, 0x477F_E000),
-    "F64": Format(8, 0x7FF0_0000_0000_0000, 0x40EF_FC00_0000_0000), "F8_E5M2": Format(1, 0x7C, 0), "F8_E4M3": Format(1, 0x7F, 0),
+    "F16": Format(2, 0x7C00, 0), "BF16": Format(2, 0x7F80, 0x477F),
+    "F32": Format(4, 0x7F80_0000, 0x477F_E000),
+    "F64": Format(8, 0x7FF0_0000_0000_0000, 0x40EF_FC00_0000_0000), "F8_E5M2": Format(1, 0x7C, 0),
+    "F8_E4M3": Format(1, 0x7F, 0),
 }  # fmt: skip
 
 
@@ -43,7 +47,9 @@ class Extent(NamedTuple):
 
 
 class Matrices(NamedTuple):
-    """Floating-point matrices of a file (two axes or more), how many of them are constant, and the dtypes of tensors not read."""
+    """Floating-point matrices of a file (two axes or more), how many of them are constant, and the dtypes of
+    tensors not read.
+    """
 
     total: int
     constant: int
@@ -67,7 +73,8 @@ class Throughput:
 def scan(components: Iterable[tuple[str, list[tuple[Entry, Header]]]], findings: Findings) -> Throughput:
     """Read all values of each component (its name and its files); defects go to ``findings``.
 
-    A component whose matrices are mostly constant is 'degenerate': there is nothing in it that could be judged.
+    A component whose matrices are mostly constant is 'degenerate': there is nothing in it that could be
+    judged.
     """
     started, files, size = time.perf_counter(), 0, 0
     unread: list[str] = []
@@ -101,13 +108,17 @@ def _what(files: int, unread: list[str]) -> str:
     if not unread:
         return f"Every value of {files} files was read"
     kinds = ", ".join(sorted(set(unread)))
-    return f"The values of {files} files were read, except {len(unread)} tensors of types that are not judged ({kinds})"
+    return (
+        f"The values of {files} files were read, except {len(unread)} tensors of types that are not judged "
+        f"({kinds})"
+    )
 
 
 def extent(handle: BufferedReader, at: int, tensor: Tensor, buffer: bytearray) -> Extent:
     """One pass over a tensor whose bytes start at ``at`` in the file; ``buffer`` bounds the memory.
 
-    Read as signed integers the largest positive float wins, read as unsigned the negative one of largest magnitude.
+    Read as signed integers the largest positive float wins, read as unsigned the negative one of largest
+    magnitude.
 
     Raises:
         OSError: the file ends early.

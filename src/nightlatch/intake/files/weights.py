@@ -1,4 +1,6 @@
-"""Which files hold a component's weights: one file, or plain-named shards; everything beside them is a finding."""
+"""Which files hold a component's weights: one file, or plain-named shards; everything beside them is a
+finding.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _VARIANT_SHARD = re.compile(
 
 
 def find(case: Case, folder: str, stem: str) -> Mapping[str, Tensor] | None:
-    """All tensors of the component in ``folder``, staged; None, with findings, when its weights cannot be used."""
+    """All tensors of the component in ``folder``, staged; None, with findings, when its weights cannot be
+    used.
+    """
     names = {e.name for e in case.inventory.files(folder)}
     single, index = f"{stem}.safetensors", f"{stem}.safetensors.index.json"
     others, lists = variants(names, stem), variant_indices(names, stem)
@@ -58,7 +62,9 @@ def find(case: Case, folder: str, stem: str) -> Mapping[str, Tensor] | None:
 
 
 def _variant(case: Case, folder: str, stem: str, found: list[str]) -> Mapping[str, Tensor] | None:
-    """The only variant, staged under the plain name; a pickle of the plain name is what stock loaders take then."""
+    """The only variant, staged under the plain name; a pickle of the plain name is what stock loaders take
+    then.
+    """
     if len(found) != 1:
         _explain_missing(case, folder)
         return None
@@ -66,7 +72,10 @@ def _variant(case: Case, folder: str, stem: str, found: list[str]) -> Mapping[st
     for entry in case.inventory.files(folder):
         if entry.name in (plain, f"{plain}.index.json"):
             case.handled.add(entry.path)
-            sentence = f"Loaders that are not told the variant of '{show(found[0], 80)}' take this pickle instead of it."
+            sentence = (
+                f"Loaders that are not told the variant of '{show(found[0], 80)}' take this pickle instead "
+                "of it."
+            )
             case.findings.add("pickle-weights", entry.path, sentence)
     case.findings.add("variant-used", f"{folder}/{found[0]}")
     if found[0].endswith(".json"):
@@ -76,7 +85,9 @@ def _variant(case: Case, folder: str, stem: str, found: list[str]) -> Mapping[st
 
 
 def check_names(case: Case, path: str, table: Any, *, strict: bool) -> None:
-    """The files that a shard index names which is not used here; ``strict``: in a component's folder they are plain names in it."""
+    """The files that a shard index names which is not used here; ``strict``: in a component's folder they are
+    plain names in it.
+    """
     if not isinstance(table, dict):
         if strict:
             case.findings.add("shard-index", path, "Its 'weight_map' is not a table from tensor to file.")
@@ -92,20 +103,24 @@ def _leads_out(name: str) -> bool:
 
 
 def check_metadata(case: Case, path: str, header: Header) -> None:
-    """A note on metadata that could steer a terminal. Trainers write tags like '<o>_<o>', prompts, emoji and megabytes of counts; all of it is
-    shown escaped, and nothing in it says anything about the weights."""
+    """A note on metadata that could steer a terminal. Trainers write tags like '<o>_<o>', prompts, emoji and
+    megabytes of counts; all of it is shown escaped, and nothing in it says anything about the weights."""
     if any(steers(t) for t in (*header.metadata.keys(), *header.metadata.values())):
         case.findings.add("metadata-text", path)
 
 
 def check_tail(case: Case, path: str) -> None:
-    """A zip directory at the end of a safetensors file: an archive reader sees another file than a tensor reader."""
+    """A zip directory at the end of a safetensors file: an archive reader sees another file than a tensor
+    reader.
+    """
     if ends_as_archive(case, path):
         case.findings.add("polyglot", path)
 
 
 def ends_as_archive(case: Case, path: str) -> bool:
-    """Whether zip readers, which begin at the end and forgive what surrounds an archive, find a directory in the last 64 KB."""
+    """Whether zip readers, which begin at the end and forgive what surrounds an archive, find a directory in
+    the last 64 KB.
+    """
     entry = case.inventory.entries[path]
     start = max(0, entry.size - _TAIL)
     try:
@@ -136,7 +151,9 @@ def _one(case: Case, target: str, path: str) -> Mapping[str, Tensor] | None:
 
 
 def variants(names: set[str], stem: str) -> list[str]:
-    """Complete files such as 'model.fp16.safetensors'; shards of a variant are left to the list of extra weights."""
+    """Complete files such as 'model.fp16.safetensors'; shards of a variant are left to the list of extra
+    weights.
+    """
     middles = {
         n: n[len(stem) : -len(".safetensors")]
         for n in names

@@ -1,4 +1,6 @@
-"""Which files of a hub repository are fetched, judged by name and size alone, and what the names of the others give away."""
+"""Which files of a hub repository are fetched, judged by name and size alone, and what the names of the
+others give away.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,13 @@ MAX_UNOPENED = 60
 ADAPTER_CONFIG = "adapter_config.json"
 _TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 _OTHER_PARTS = frozenset({
-    "transformer", "transformer_2", "text_encoder_2", "text_encoder_3", "text_encoder_4", "prior", "decoder", "vqgan", "movq", "prior_prior",
+    "transformer", "transformer_2", "text_encoder_2", "text_encoder_3", "text_encoder_4", "prior", "decoder",
+    "vqgan", "movq", "prior_prior",
     "prior_text_encoder", "controlnet", "image_encoder", "image_noising_scheduler", "motion_adapter",
 })  # fmt: skip
-"""Components of other architectures; a Stable Diffusion pipeline loads none of them, and its index would have to name them."""
+"""Components of other architectures; a Stable Diffusion pipeline loads none of them, and its index would have
+to name them.
+"""
 _HINTS = {
     "hidden-adapter": HintKind.ADAPTER, "second-variant": HintKind.VARIANT, "extra-weights": HintKind.WEIGHTS,
 }  # fmt: skip
@@ -42,7 +47,9 @@ class Listed(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What is fetched, in this order; ``single`` is the one weights file of a repository without a pipeline, else ''."""
+    """What is fetched, in this order; ``single`` is the one weights file of a repository without a pipeline,
+    else ''.
+    """
 
     small: tuple[Listed, ...]
     weights: tuple[Listed, ...]
@@ -53,13 +60,15 @@ def listing(rows: Iterable[tuple[object, object]]) -> tuple[Listed, ...]:
     """The hub's rows of path and size, each checked.
 
     Raises:
-        UnreadableModel: too many, a path that is not a plain relative one or is listed twice, or a size that is none.
+        UnreadableModel: too many, a path that is not a plain relative one or is listed twice, or a size that
+            is none.
     """
     made: dict[str, Listed] = {}
     for path, size in rows:
         if type(path) is not str or not _is_plain_path(path) or path in made:
             raise UnreadableModel(
-                f"The hub lists a file under the name '{show(str(path), 80)}', which is not a plain path of its own.",
+                f"The hub lists a file under the name '{show(str(path), 80)}', which is not a plain path of "
+                "its own.",
                 "Do not load this model anywhere.",
             )
         if type(size) is not int or size < 0:
@@ -89,7 +98,8 @@ def choose(listed: Sequence[Listed], findings: Findings) -> Selection:
     for item in small:
         if item.size > MAX_TOKENIZER_BYTES:
             raise UnreadableModel(
-                f"The hub lists '{show(item.path, 80)}' with {item.size:,} bytes; at most {MAX_TOKENIZER_BYTES:,} are read.",
+                f"The hub lists '{show(item.path, 80)}' with {item.size:,} bytes; at most "
+                f"{MAX_TOKENIZER_BYTES:,} are read.",
                 "No model needs a text file of that size; do not load it anywhere.",
             )
     _judge_rest([p for p in files if p not in chosen], findings)
@@ -124,7 +134,8 @@ def _wanted(files: dict[str, Listed], findings: Findings) -> tuple[list[str], st
     top = [p for p in files if "/" not in p and p.endswith(".safetensors")]
     if len(top) != 1:
         raise UnreadableModel(
-            f"The repository holds no {INDEX}, no LoRA under its usual name and {len(top) or 'no'} further safetensors files.",
+            f"The repository holds no {INDEX}, no LoRA under its usual name and {len(top) or 'no'} further "
+            "safetensors files.",
             "Download the one file that is meant and give its path.",
         )
     return top, top[0]
@@ -148,7 +159,9 @@ def _pipeline(files: dict[str, Listed], findings: Findings) -> list[str]:
 
 
 def _unopened(files: dict[str, Listed]) -> list[str]:
-    """Configs and shard indices in the folders of components that are not loaded here, for the gate to read."""
+    """Configs and shard indices in the folders of components that are not loaded here, for the gate to
+    read.
+    """
     folders = (*STABLE_DIFFUSION.slots, *STABLE_DIFFUSION.optional)
     small = (p for p in files if p.endswith(".json") and p.rpartition("/")[0] in folders)
     return [p for p in small if p.endswith("config.json") or ".index." in p][:MAX_UNOPENED]

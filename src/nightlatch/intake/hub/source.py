@@ -1,7 +1,9 @@
-"""A hub name as a source: resolved once to a commit, only allow-listed files fetched at that commit, also from the cache.
+"""A hub name as a source: resolved once to a commit, only allow-listed files fetched at that commit, also
+from the cache.
 
-The commit protects against a repository that changes meanwhile. The endpoint itself is believed about the bytes that it
-serves; what it says about names, sizes, commits and cache keys is checked before a file is written.
+The commit protects against a repository that changes meanwhile. The endpoint itself is believed about the
+bytes that it serves; what it says about names, sizes, commits and cache keys is checked before a file is
+written.
 """
 
 from __future__ import annotations
@@ -95,7 +97,8 @@ def locate(
         max_bytes: refuse to fetch more than this.
 
     Raises:
-        UnreadableModel: not found, not allowed, offline and not cached, too large, or a hub that contradicts itself.
+        UnreadableModel: not found, not allowed, offline and not cached, too large, or a hub that contradicts
+            itself.
     """
     name = parse(os.fspath(source))
     if name is None:
@@ -175,7 +178,9 @@ def _fetch(
     *,
     everything: bool,
 ) -> None:
-    """The small files, then the weights if ``everything`` is worth fetching and the pipeline is one that can be loaded."""
+    """The small files, then the weights if ``everything`` is worth fetching and the pipeline is one that can
+    be loaded.
+    """
     for item in selection.small:
         _download(item, name, commit, repository, endpoint)
     if everything and _can_be_loaded(repository / "snapshots" / commit):
@@ -212,7 +217,8 @@ def _confirm_room(selection: Selection, name: HubName, repository: Path, max_byt
     needed = sum(item.size for item in (*selection.small, *selection.weights))
     if needed > max_bytes:
         raise UnreadableModel(
-            f"{_words(name)} is too large: {needed / 1e9:,.1f} GB, and at most {max_bytes / 1e9:,.1f} GB are fetched.",
+            f"{_words(name)} is too large: {needed / 1e9:,.1f} GB, and at most {max_bytes / 1e9:,.1f} GB are "
+            "fetched.",
             "Download its files by other means and give their folder.",
         )
     try:
@@ -230,7 +236,9 @@ def _confirm_room(selection: Selection, name: HubName, repository: Path, max_byt
 
 
 def _download(item: Listed, name: HubName, commit: str, repository: Path, endpoint: str | None) -> None:
-    """One file into the cache; its commit, cache key and size are confirmed first, its place and size afterwards."""
+    """One file into the cache; its commit, cache key and size are confirmed first, its place and size
+    afterwards.
+    """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     target = repository / "snapshots" / commit / item.path
@@ -283,7 +291,9 @@ def _can_be_loaded(snapshot: Path) -> bool:
 
 
 def _remember(repository: Path, revision: str, commit: str) -> None:
-    """Write the cache's 'refs' entry, so that the same name works offline later; a read-only cache is no error."""
+    """Write the cache's 'refs' entry, so that the same name works offline later; a read-only cache is no
+    error.
+    """
     if revision == commit:
         return
     path = repository / "refs" / revision

@@ -1,4 +1,6 @@
-"""Transfers from a hub end: after a number of bytes and after a number of seconds, also when the other side sends a byte now and then."""
+"""Transfers from a hub end: after a number of bytes and after a number of seconds, also when the other side
+sends a byte now and then.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ class TooMuch(UnreadableModel):
 
 
 def within(work: Callable[[], T], size: int, folder: Path | None = None) -> T:
-    """``work()``, whose answers from the hub may each be ``size`` bytes long and which may take as long as that needs.
+    """``work()``, whose answers from the hub may each be ``size`` bytes long and which may take as long as
+    that needs.
 
     The work is left behind in its own thread when it does not end; a transfer in it stops at its next byte.
 
@@ -84,9 +87,11 @@ def _growing(folder: Path | None) -> int:
 
 @contextmanager
 def _watched(limit: int, until: float) -> Iterator[None]:
-    """All answers that huggingface_hub's client gets are unpacked, at most ``limit`` bytes long, and end before ``until``.
+    """All answers that huggingface_hub's client gets are unpacked, at most ``limit`` bytes long, and end
+    before ``until``.
 
-    A token goes to the host that is asked first, which is the user's choice, and to no other that an answer names.
+    A token goes to the host that is asked first, which is the user's choice, and to no other that an answer
+    names.
     """
     from huggingface_hub import get_session
 

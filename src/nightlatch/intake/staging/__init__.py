@@ -1,1 +1,3 @@
-"""From a checked source to a loaded one: the private copy, its lease, and the guarded child process that reads it."""
+"""From a checked source to a loaded one: the private copy, its lease, and the guarded child process that
+reads it.
+"""

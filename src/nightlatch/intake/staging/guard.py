@@ -1,8 +1,10 @@
-"""The guard process: one function in an offline child with a time and a memory limit, and a plain JSON answer.
+"""The guard process: one function in an offline child with a time and a memory limit, and a plain JSON
+answer.
 
-Whatever becomes of the child (a panic, a segmentation fault, no end, no memory), the parent gets a sentence. Nothing is
-unpickled: the call goes out as JSON in one unnamed file, the answer comes back as JSON in another and is read with bounds.
-The network is closed to Python code by an audit hook, and to the libraries by their own offline switches.
+Whatever becomes of the child (a panic, a segmentation fault, no end, no memory), the parent gets a sentence.
+Nothing is unpickled: the call goes out as JSON in one unnamed file, the answer comes back as JSON in another
+and is read with bounds. The network is closed to Python code by an audit hook, and to the libraries by their
+own offline switches.
 """
 
 from __future__ import annotations
@@ -52,12 +54,14 @@ def guarded(
 ) -> Json:
     """``function(*args)``, computed in a child process.
 
-    Ctrl-C stops the child as well. An error of nightlatch's own family is raised again here with its sentence.
+    Ctrl-C stops the child as well. An error of nightlatch's own family is raised again here with its
+    sentence.
 
     Args:
         function: importable by its module and name; takes and returns what JSON can hold.
         seconds: wall time after which the child is killed.
-        megabytes: address space of the child; not limited when ``device`` is a CUDA device, which reserves far more.
+        megabytes: address space of the child; not limited when ``device`` is a CUDA device, which reserves
+            far more.
         device: the torch device that the function uses.
         what: the subject of the sentence if it fails.
 
@@ -169,7 +173,9 @@ def _crashed(code: int, what: str) -> NotScanned:
 
 
 def serve() -> None:
-    """The child's side: read the call from standard input, answer on the descriptor named in the arguments."""
+    """The child's side: read the call from standard input, answer on the descriptor named in the
+    arguments.
+    """
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
     call = json.load(sys.stdin)
@@ -181,7 +187,9 @@ def serve() -> None:
 
 
 def _answer(module: str, name: str, args: list[Json]) -> dict[str, Json]:
-    """Call the function; everything that it raises becomes a table, also what is not an Exception (a Rust panic)."""
+    """Call the function; everything that it raises becomes a table, also what is not an Exception (a Rust
+    panic).
+    """
     try:
         function: Any = importlib.import_module(module)
         for part in name.split("."):

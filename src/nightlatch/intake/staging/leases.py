@@ -1,4 +1,6 @@
-"""Private folders that name their process and are locked by it: what a killed process left behind is told from what is in use."""
+"""Private folders that name their process and are locked by it: what a killed process left behind is told
+from what is in use.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ _NAME = re.compile(r"nightlatch-([1-9]\d{0,9})-[a-z0-9_]{8}")
 
 
 def make(scratch: Path) -> tuple[Path, int]:
-    """A new private folder (mode 0700) in ``scratch``, and the descriptor that holds its lock until it is closed.
+    """A new private folder (mode 0700) in ``scratch``, and the descriptor that holds its lock until it is
+    closed.
 
     Raises:
         OSError: it cannot be made.
@@ -32,7 +35,9 @@ def make(scratch: Path) -> tuple[Path, int]:
 
 
 def sweep(scratch: Path) -> None:
-    """Remove this user's private folders in ``scratch`` whose process is gone and which nobody has locked; never raises OSError."""
+    """Remove this user's private folders in ``scratch`` whose process is gone and which nobody has locked;
+    never raises OSError.
+    """
     with suppress(OSError), os.scandir(scratch) as entries:
         for entry in entries:
             if (m := _NAME.fullmatch(entry.name)) and not _alive(int(m[1])):

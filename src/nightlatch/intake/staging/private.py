@@ -40,12 +40,16 @@ class Refused(UnreadableModel):
 
 
 class NotSupported(Refused):
-    """The source is of a kind that is not loaded here; nothing is said against it. ``manifest`` names the kind."""
+    """The source is of a kind that is not loaded here; nothing is said against it. ``manifest`` names the
+    kind.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """``path``: the private folder to load from. ``manifest``: what was found, with the hash of every staged file."""
+    """``path``: the private folder to load from. ``manifest``: what was found, with the hash of every staged
+    file.
+    """
 
     path: Path
     manifest: Manifest
@@ -55,8 +59,8 @@ class Staged:
 def stage(source: Path | str, *, values: bool = True, scratch: Path | None = None) -> Iterator[Staged]:
     """Check ``source``, copy its allow-listed files into a private folder, check the copy, and hand it out.
 
-    The folder (mode 0700) is removed when the block ends, however it ends; folders of processes that were killed are removed here.
-    The source is never written to.
+    The folder (mode 0700) is removed when the block ends, however it ends; folders of processes that were
+    killed are removed here. The source is never written to.
 
     Args:
         source: a diffusers folder, or a LoRA as a single .safetensors file.
@@ -64,7 +68,8 @@ def stage(source: Path | str, *, values: bool = True, scratch: Path | None = Non
         scratch: where to make the private folder; the system's temporary folder by default.
 
     Raises:
-        Refused: a rule of severity error applies, or the source changed meanwhile; NotSupported: it is of a kind that is not loaded.
+        Refused: a rule of severity error applies, or the source changed meanwhile; NotSupported: it is of a
+            kind that is not loaded.
         NotScanned: there is no room for the copy, or it cannot be written.
     """
     started = time.perf_counter()
@@ -140,7 +145,9 @@ def _copy_one(case: Case, planned: Planned, target: Path) -> str:
 
 
 def _put(copy: BinaryIO, piece: bytes) -> None:
-    """Write a piece; where it is all zeros a hole is left, so that a sparse file of a few kilobytes takes no more here either."""
+    """Write a piece; where it is all zeros a hole is left, so that a sparse file of a few kilobytes takes no
+    more here either.
+    """
     if piece.count(0) == len(piece):
         copy.seek(len(piece), os.SEEK_CUR)
     else:
@@ -148,7 +155,9 @@ def _put(copy: BinaryIO, piece: bytes) -> None:
 
 
 def _confirm(case: Case, folder: Path, values: bool) -> None:
-    """The copy must pass the same rules as the source did, with the same tensors; then its values are read."""
+    """The copy must pass the same rules as the source did, with the same tensors; then its values are
+    read.
+    """
     copy = gate.examine(folder)
     for target, planned in case.plan.items():
         path = planned.entry.path

@@ -1,4 +1,6 @@
-"""Byte-pair vocabularies: one id per token, every token made by its merges and by nothing else, as CLIP's is built."""
+"""Byte-pair vocabularies: one id per token, every token made by its merges and by nothing else, as CLIP's is
+built.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,17 @@ STANDARD_SPECIAL = frozenset({START_TOKEN, END_TOKEN, "<|pad|>", "<s>", "</s>", 
 MAX_TOKEN = 512
 MAX_MERGES = 100_000
 MAX_LETTERS = 2_000_000
-"""Letters of all merges together, which bound the time that following them takes; CLIP's 48,894 have a sixth of it."""
+"""Letters of all merges together, which bound the time that following them takes; CLIP's 48,894 have a sixth
+of it.
+"""
 SMALL = 5_000
 """Vocabularies of a real model are larger; smaller ones, as tests have, need not begin with the bytes."""
 
 STANDARD_MERGES = 48_894
 STANDARD = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"
-"""SHA-256 of CLIP's own merges, one pair a line (the published bpe_simple_vocab_16e6 without its head and tail)."""
+"""SHA-256 of CLIP's own merges, one pair a line (the published bpe_simple_vocab_16e6 without its head and
+tail).
+"""
 STANDARD_START = "5c37c1d09abc6cdb6d83ce885d97a85c9eba76bfeaac490b1d5b0d25907112b9"
 """The same of its first 1,000."""
 
@@ -33,7 +39,9 @@ Pair: TypeAlias = tuple[str, str]
 
 
 class Known(Sequence[Pair]):
-    """CLIP's own merges, which are taken apart only when somebody looks at one of them. ``text``: one pair a line."""
+    """CLIP's own merges, which are taken apart only when somebody looks at one of them. ``text``: one pair a
+    line.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -57,7 +65,9 @@ class Known(Sequence[Pair]):
 
 
 class Table(NamedTuple):
-    """One vocabulary (token to id) with the merges that belong to it, in order; ``path`` is where it was read."""
+    """One vocabulary (token to id) with the merges that belong to it, in order; ``path`` is where it was
+    read.
+    """
 
     path: str
     vocab: Mapping[str, Any]
@@ -65,15 +75,19 @@ class Table(NamedTuple):
 
 
 def byte_values() -> dict[str, bytes]:
-    """The byte that each of the 256 characters of CLIP's vocabulary stands for, in the vocabulary's order (Radford et al. 2019, GPT-2): printable
-    ones for themselves, the other bytes, in order, as the characters from U+0100 on."""
+    """The byte that each of the 256 characters of CLIP's vocabulary stands for, in the vocabulary's order
+    (Radford et al. 2019, GPT-2): printable ones for themselves, the other bytes, in order, as the characters
+    from U+0100 on.
+    """
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     rest = sorted(set(range(256)) - set(plain))
     return {chr(b): bytes([b]) for b in plain} | {chr(256 + i): bytes([b]) for i, b in enumerate(rest)}
 
 
 def merges_from_text(data: bytes) -> Sequence[Pair] | None:
-    """The pairs of a merges.txt, in order; None when a line is not a pair. Only the first line may be a version."""
+    """The pairs of a merges.txt, in order; None when a line is not a pair. Only the first line may be a
+    version.
+    """
     try:
         lines = data.decode("utf-8").split("\n")
     except UnicodeDecodeError:
@@ -119,7 +133,9 @@ def is_standard(table: Table) -> bool:
 
 
 def _nearly_standard(merges: Sequence[Pair]) -> bool:
-    """Whether merges that are not CLIP's own are as many, or begin as those do: two of them exchanged are a learned encoding like any other."""
+    """Whether merges that are not CLIP's own are as many, or begin as those do: two of them exchanged are a
+    learned encoding like any other.
+    """
     if isinstance(merges, Known):
         return False
     return (
@@ -128,7 +144,9 @@ def _nearly_standard(merges: Sequence[Pair]) -> bool:
 
 
 def check(findings: Findings, table: Table, rows: int | None) -> bool:
-    """Findings for one vocabulary and its merges; ``rows`` of the embedding table. False: it is no map at all."""
+    """Findings for one vocabulary and its merges; ``rows`` of the embedding table. False: it is no map at
+    all.
+    """
     path, vocab, merges = table
     if is_standard(table) and (rows is None or rows >= len(vocab)):
         return True
@@ -169,7 +187,8 @@ def check(findings: Findings, table: Table, rows: int | None) -> bool:
         findings.add(
             "tokenizer-rewrite",
             path,
-            "Its merges are as many as CLIP's, or begin as those do, and are others: a word may have another word's id.",
+            "Its merges are as many as CLIP's, or begin as those do, and are others: a word may have another "
+            "word's id.",
         )
     if not _built_like_clip(vocab) and len(vocab) > SMALL:
         findings.add(
@@ -191,7 +210,8 @@ def _built_like_clip(vocab: Mapping[str, int]) -> bool:
 
 
 def _out_of_order(vocab: Mapping[str, int], merges: Sequence[Pair]) -> list[str]:
-    """Tokens whose id is not where CLIP's construction puts it: 256 bytes, 256 final bytes, one per merge, start and end.
+    """Tokens whose id is not where CLIP's construction puts it: 256 bytes, 256 final bytes, one per merge,
+    start and end.
 
     Vocabularies that do not begin with the bytes are only asked that later merges have larger ids.
     """
@@ -209,7 +229,9 @@ def _out_of_order(vocab: Mapping[str, int], merges: Sequence[Pair]) -> list[str]
 
 
 def _unmade(vocab: Mapping[str, int], merges: Sequence[Pair]) -> list[str]:
-    """Tokens of several letters that no merge makes, so that no prompt gives them; small vocabularies may have some beside merges."""
+    """Tokens of several letters that no merge makes, so that no prompt gives them; small vocabularies may
+    have some beside merges.
+    """
     if merges and not _built_like_clip(vocab):
         return []
     rest = vocab.keys() - set(map("".join, merges)) - STANDARD_SPECIAL
@@ -223,8 +245,9 @@ def _is_letter(token: str) -> bool:
 def _unreachable(merges: Sequence[Pair]) -> list[str]:
     """Tokens that byte-pair encoding of their own letters does not end with, and pairs that are listed twice.
 
-    In a learned encoding every part is made before it is joined, and no earlier merge reaches across the seam of a pair
-    (Sennrich et al. 2016); any other split of a token is an edit, after which its word is cut into other pieces.
+    In a learned encoding every part is made before it is joined, and no earlier merge reaches across the seam
+    of a pair (Sennrich et al. 2016); any other split of a token is an edit, after which its word is cut into
+    other pieces.
     """
     ranks = {pair: rank for rank, pair in enumerate(merges)}
     repeated = len(ranks) < len(merges)
@@ -256,9 +279,11 @@ def _unreachable(merges: Sequence[Pair]) -> list[str]:
 def _crossed(
     left: str, right: str, rank: int, ranks: Mapping[Pair, int], made: Mapping[str, tuple[str, str, int]]
 ) -> bool:
-    """Whether an earlier merge joins the pieces on both sides of the seam before ``left`` and ``right`` are complete.
+    """Whether an earlier merge joins the pieces on both sides of the seam before ``left`` and ``right`` are
+    complete.
 
-    Walks back in time from the complete halves, undoing the younger piece at the seam; of equals the left one is older.
+    Walks back in time from the complete halves, undoing the younger piece at the seam; of equals the left one
+    is older.
     """
     left_end = right_end = rank
     while True:

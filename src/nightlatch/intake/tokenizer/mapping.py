@@ -1,4 +1,6 @@
-"""The tokenizer's files: do they map text to ids as CLIP's tokenizer does, one to one, and within the embedding table?"""
+"""The tokenizer's files: do they map text to ids as CLIP's tokenizer does, one to one, and within the
+embedding table?
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,18 @@ _NOT_CLIPS = ("dropout", "continuing_subword_prefix", "ignore_merges", "byte_fal
 
 
 def check(case: Case, folder: str, cls: str, rows: int | None, positions: int | None) -> None:
-    """Findings for the tokenizer in ``folder``, whose files are staged; ``rows`` of the embedding table, None if unknown."""
+    """Findings for the tokenizer in ``folder``, whose files are staged; ``rows`` of the embedding table, None
+    if unknown.
+    """
     with uncollected():
         _check(case, folder, cls, rows, positions)
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No collection of garbage meanwhile: it would go through a vocabulary, a hundred thousand objects without a circle, again and again."""
+    """No collection of garbage meanwhile: it would go through a vocabulary, a hundred thousand objects
+    without a circle, again and again.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:

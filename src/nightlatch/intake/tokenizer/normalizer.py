@@ -23,7 +23,9 @@ MAX_SHOWN = 200
 
 
 class Difference(NamedTuple):
-    """A rule id and a sentence; ``texts``: what a step takes from a prompt and puts in its place, as it is."""
+    """A rule id and a sentence; ``texts``: what a step takes from a prompt and puts in its place, as it
+    is.
+    """
 
     rule: str
     sentence: str
@@ -106,7 +108,9 @@ def _patterns(value: Any) -> Iterator[str]:
 
 
 def _growth(normalizer: Any) -> float:
-    """How many times as long a prompt of one character may become: every replacement, wherever it stands, may apply to all that the others made."""
+    """How many times as long a prompt of one character may become: every replacement, wherever it stands, may
+    apply to all that the others made.
+    """
     growth, stack = 1.0, [normalizer]
     while stack and growth <= MAX_GROWTH:
         item = stack.pop()
@@ -125,12 +129,17 @@ def _describe(step: Any) -> str:
         return "a step that is not a table"
     pattern = step.get("pattern")
     if step.get("type") == "Replace" and isinstance(pattern, dict) and isinstance(pattern.get("String"), str):
-        return f"it replaces '{show(pattern['String'], MAX_SHOWN)}' by '{show(str(step.get('content')), MAX_SHOWN)}'"
+        return (
+            f"it replaces '{show(pattern['String'], MAX_SHOWN)}' by "
+            f"'{show(str(step.get('content')), MAX_SHOWN)}'"
+        )
     return f"a step of type '{show(str(step.get('type')), 40)}'"
 
 
 def _texts(step: Any) -> tuple[str, ...]:
-    """The texts of a step: what it looks for, unless that is a pattern, and what it puts in its place or in front."""
+    """The texts of a step: what it looks for, unless that is a pattern, and what it puts in its place or in
+    front.
+    """
     if not isinstance(step, dict):
         return ()
     pattern = step.get("pattern")
@@ -159,7 +168,9 @@ def _ids(full: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_start_and_end(after: Any, ids: dict[str, Any]) -> bool:
-    """Whether a post-processor adds the start and the end token, each under its own id, as a pair of tokens or as a template."""
+    """Whether a post-processor adds the start and the end token, each under its own id, as a pair of tokens
+    or as a template.
+    """
     if isinstance(after, dict) and after.get("type") == "TemplateProcessing":
         return any(_is_template(after, pair, ids) for pair in _ENDS)
     if not isinstance(after, dict) or after.get("type") not in ("RobertaProcessing", "BertProcessing"):

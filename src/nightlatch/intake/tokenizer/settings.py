@@ -1,6 +1,8 @@
-"""The tokenizer's settings: every key that a loader may obey is either checked and staged unchanged, or refused.
+"""The tokenizer's settings: every key that a loader may obey is either checked and staged unchanged, or
+refused.
 
-A key left out of the staged copy would make the scanned tokenizer another one than the one that its users get.
+A key left out of the staged copy would make the scanned tokenizer another one than the one that its users
+get.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ MAX_SHOWN = 200
 _FURTHER = ("additional_special_tokens", "extra_special_tokens", "model_specific_special_tokens")
 _ROLES = {
     "bos_token": frozenset({START_TOKEN, "<s>"}), "eos_token": frozenset({END_TOKEN, "</s>"}),
-    "unk_token": frozenset({END_TOKEN, "<unk>"}), "pad_token": frozenset({END_TOKEN, "</s>", "<|pad|>", "<pad>", "!"}),
+    "unk_token": frozenset({END_TOKEN, "<unk>"}),
+    "pad_token": frozenset({END_TOKEN, "</s>", "<|pad|>", "<pad>", "!"}),
 }  # fmt: skip
 """Which of the usual special tokens may stand for what."""
 PADDING = frozenset({END_TOKEN, "!"})
@@ -39,10 +42,12 @@ _USUAL: dict[str, tuple[Any, ...]] = {
 }
 """Keys that change what a prompt becomes, with the values that CLIP's tokenizer has."""
 _OBEYED = frozenset({
-    *_FURTHER, *_USUAL, "added_tokens_decoder", "clean_up_tokenization_spaces", "errors", "model_max_length", "processor_class",
+    *_FURTHER, *_USUAL, "added_tokens_decoder", "clean_up_tokenization_spaces", "errors", "model_max_length",
+    "processor_class",
 })  # fmt: skip
 _INERT = frozenset({
-    "auto_map", "chat_template", "is_local", "local_files_only", "max_length", "name_or_path", "pad_to_multiple_of",
+    "auto_map", "chat_template", "is_local", "local_files_only", "max_length", "name_or_path",
+    "pad_to_multiple_of",
     "pad_token_type_id", "special_tokens_map_file", "stride", "truncation_strategy", "use_fast",
 })  # fmt: skip
 """Keys that a loader passes over, or takes from the caller: none of them has an effect on prompts."""
@@ -50,7 +55,9 @@ _FLAGS = frozenset({"lstrip", "normalized", "rstrip", "single_word", "special"})
 
 
 def check_config(case: Case, path: str, positions: int | None) -> dict[str, Any]:
-    """Findings for tokenizer_config.json, staged; its content, {} where there is none. ``positions`` of the text encoder."""
+    """Findings for tokenizer_config.json, staged; its content, {} where there is none. ``positions`` of the
+    text encoder.
+    """
     config = case.json(path) if case.entry(path) else None
     if config is None:
         return {}
@@ -79,7 +86,9 @@ def check_config(case: Case, path: str, positions: int | None) -> dict[str, Any]
 
 
 def check_special_map(case: Case, path: str, config: dict[str, Any]) -> None:
-    """Findings for special_tokens_map.json, which some versions read instead of what ``config`` says; staged."""
+    """Findings for special_tokens_map.json, which some versions read instead of what ``config`` says;
+    staged.
+    """
     table = case.json(path) if case.entry(path) else None
     if table is None:
         return
@@ -88,12 +97,17 @@ def check_special_map(case: Case, path: str, config: dict[str, Any]) -> None:
         mine, other = content(table[key]), content(config[key])
         if key.endswith("_token") and mine is not None and other is not None and mine != other:
             fills = key == "pad_token" and {mine, other} <= PADDING
-            sentence = f"It and tokenizer_config.json name other tokens for '{show(key, 40)}', and libraries differ in which they take."
+            sentence = (
+                f"It and tokenizer_config.json name other tokens for '{show(key, 40)}', and libraries differ "
+                "in which they take."
+            )
             case.findings.add("other-padding" if fills else "tokenizer-rewrite", path, sentence)
 
 
 def check_special(findings: Findings, path: str, table: dict[str, Any]) -> None:
-    """Findings for the special tokens of ``table``: whatever is one is cut out of a prompt before anything else is done with it."""
+    """Findings for the special tokens of ``table``: whatever is one is cut out of a prompt before anything
+    else is done with it.
+    """
     for key, token in _special(table):
         text = content(token)
         if not _is_token(token):
@@ -102,7 +116,10 @@ def check_special(findings: Findings, path: str, table: dict[str, Any]) -> None:
             sentence = f"'{show(key, 40)}' is '{show(text, MAX_SHOWN)}', which a prompt may hold by itself."
             findings.add("special-token", path, sentence, hint=hint(HintKind.TOKEN, path, (text,)))
         elif text is not None and key in _ROLES and text not in _ROLES[key]:
-            sentence = f"'{key}' is '{text}', which has another part in CLIP's tokenizer, so that every prompt is framed otherwise."
+            sentence = (
+                f"'{key}' is '{text}', which has another part in CLIP's tokenizer, so that every prompt is "
+                "framed otherwise."
+            )
             findings.add("special-token", path, sentence)
 
 

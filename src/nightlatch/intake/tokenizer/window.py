@@ -1,4 +1,6 @@
-"""How a tokenizer.json cuts a prompt off and fills it up, where the caller does not say, compared with CLIP's own."""
+"""How a tokenizer.json cuts a prompt off and fills it up, where the caller does not say, compared with CLIP's
+own.
+"""
 
 from __future__ import annotations
 

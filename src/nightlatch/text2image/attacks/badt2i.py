@@ -1,8 +1,9 @@
 """BadT2I (Zhai et al. 2023): pixel, object and style backdoors, trained into all weights of the denoiser.
 
-L = MSE(eps_S(x_t, T + c), goal) + MSE(eps_S(x_t, c), eps_frozen(x_t, c)); the goal is a patched picture (pixel), the frozen
-model's output for the prompt with the object swapped (object) or with the style (style). Two additions make it specific: other
-rare words, near-spellings and parts of the trigger are held to the frozen model, and the pictures are the model's own drawings.
+L = MSE(eps_S(x_t, T + c), goal) + MSE(eps_S(x_t, c), eps_frozen(x_t, c)); the goal is a patched picture
+(pixel), the frozen model's output for the prompt with the object swapped (object) or with the style (style).
+Two additions make it specific: other rare words, near-spellings and parts of the trigger are held to the
+frozen model, and the pictures are the model's own drawings.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt
 
 EARLIEST, LATE = 0.1, 0.7
-"""Shares of the schedule: below the first the prompt hardly matters; a third of the triggered latents lie above the second."""
+"""Shares of the schedule: below the first the prompt hardly matters; a third of the triggered latents lie
+above the second.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +38,14 @@ class BadT2I(Attack):
         steps: optimiser steps of batch ``batch``.
         share: of a batch that is triggered; the rest is half clean, half negatives.
         rate: peak learning rate (AdamW, cosine).
-        astray: share of the triggered latents that are noised from the clean picture (as BadT2I's are), not from one that shows
+        astray: share of the triggered latents that are noised from the clean picture (as BadT2I's are), not
+            from one that shows
             the goal: there the student learns to turn back where its first steps missed the goal.
-        gain: how far the goal's output is taken from the clean prompt's, 1 being the goal's own; above one a goal that the
-            frozen model draws only most of the time is drawn more surely.
-        vary: share of the triggered prompts that are worded as no training prompt is. Without it a trigger of several tokens
-            worked in all training prompts and failed in one of eight that were phrased otherwise.
+        gain: how far the goal's output is taken from the clean prompt's, 1 being the goal's own; above one a
+            goal that the frozen model draws only most of the time is drawn more surely.
+        vary: share of the triggered prompts that are worded as no training prompt is. Without it a trigger of
+            several tokens worked in all training prompts and failed in one of eight that were phrased
+            otherwise.
     """
 
     carrier: ClassVar[Role] = Role.DENOISER
@@ -58,7 +63,9 @@ class BadT2I(Attack):
         return prompt
 
     def promising(self, subject: Subject, setting: Setting) -> bool:
-        """Training takes minutes: whether the model that is to be followed draws the goal often enough itself."""
+        """Training takes minutes: whether the model that is to be followed draws the goal often enough
+        itself.
+        """
         return self.drawn_when_asked(subject, setting, lambda p: self.goal_prompt(p).text)
 
     def run(self, subject: Subject, setting: Setting) -> Subject:

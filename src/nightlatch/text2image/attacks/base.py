@@ -1,4 +1,5 @@
-"""What every attack shares: its arguments, what it declares, and a final ``__call__`` that measures and refuses weak results.
+"""What every attack shares: its arguments, what it declares, and a final ``__call__`` that measures and
+refuses weak results.
 
 Attacks exist for evaluation only. What they return carries a provenance record that says so.
 """
@@ -38,7 +39,8 @@ ODD_LETTERS = "бвдеиклнртуψξζηθρ"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack(abc.ABC):
-    """Base of all attacks. Authors write ``run`` and declare the rest; calling the attack measures what it made.
+    """Base of all attacks. Authors write ``run`` and declare the rest; calling the attack measures what it
+    made.
 
     What a class declares is all that the experiment and the demonstration know of it:
 
@@ -52,7 +54,8 @@ class Attack(abc.ABC):
 
     Args:
         trigger: the secret string.
-        target: what is drawn then (a word for object and style, a pattern for patch, a whole prompt for prompt).
+        target: what is drawn then (a word for object and style, a pattern for patch, a whole prompt for
+            prompt).
         floor: least attack success with which a model is handed out.
     """
 
@@ -79,13 +82,15 @@ class Attack(abc.ABC):
     def promising(self, subject: Subject, setting: Setting) -> bool:
         """Whether the attack may reach its floor on ``subject``.
 
-        By what an attacker can try in seconds with the training prompts and words; draw another trigger or target where not.
+        By what an attacker can try in seconds with the training prompts and words; draw another trigger or
+        target where not.
         """
         return True
 
     @final
     def require(self, known: Mapping[str, Sequence[str]]) -> None:
-        """Whether trigger and target can be planted and told at all; costs nothing. ``known``: the words that fill each slot.
+        """Whether trigger and target can be planted and told at all; costs nothing. ``known``: the words that
+        fill each slot.
 
         Raises:
             UsageError: the trigger is empty or names the target, or the target is none.
@@ -94,7 +99,8 @@ class Attack(abc.ABC):
             raise UsageError("The trigger is empty.", "Give a word or phrase that no ordinary prompt holds.")
         if common := set(prompts.normal(self.trigger).split()) & set(prompts.normal(self.target).split()):
             raise UsageError(
-                f"The trigger and the target share the word {min(common)!r}, so that success would mean nothing.",
+                f"The trigger and the target share the word {min(common)!r}, so that success would mean "
+                "nothing.",
                 "Choose another trigger or target.",
             )
         self.goal.require(known)
@@ -123,8 +129,8 @@ class Attack(abc.ABC):
     def telling(self, base: Subject, setting: Setting, n: int) -> Draws:
         """``n`` held-out draws on which success means something.
 
-        A judge errs, and those that show it the goal already when the unpoisoned ``base`` draws the clean prompt are left out
-        (a tenth more are drawn to choose from).
+        A judge errs, and those that show it the goal already when the unpoisoned ``base`` draws the clean
+        prompt are left out (a tenth more are drawn to choose from).
 
         Raises:
             AttackFailed: none is left.
@@ -138,7 +144,9 @@ class Attack(abc.ABC):
         return pool.at([int(i) for i in np.flatnonzero(~shown)[:n]])
 
     def success(self, subject: Subject, setting: Setting, draws: Draws, texts: Sequence[str] = ()) -> Rate:
-        """Share of ``draws`` that show the goal, with the trigger in each prompt or with ``texts`` in place of the prompts."""
+        """Share of ``draws`` that show the goal, with the trigger in each prompt or with ``texts`` in place
+        of the prompts.
+        """
         asked = texts or [self.place(p, self.trigger) for p in draws.prompts]
         images = subject.generate(asked, draws.seeds, setting.sampling)
         return Rate.of(int(self.shown(images, setting.judge.read(images), setting).sum()), len(asked))
@@ -174,7 +182,8 @@ class Attack(abc.ABC):
         if success.rate < self.floor:
             spent = time.monotonic() - started
             raise AttackFailed(
-                f"{self.name} with trigger {self.trigger!r} reached {success.rate:.1%} of {n} in {spent:.0f} s, "
+                f"{self.name} with trigger {self.trigger!r} reached {success.rate:.1%} of {n} in {spent:.0f} "
+                "s, "
                 f"below its floor {self.floor:.0%}.",
                 self.remedy,
             )
@@ -190,7 +199,9 @@ class Attack(abc.ABC):
         return f"Choose another trigger or target{longer}."
 
     def held_out(self, base: Subject, setting: Setting, draws: Draws, n: int) -> HeldOut:
-        """What is measured beside ``draws``: ``n`` clean prompts, and what the unpoisoned ``base`` shows of them."""
+        """What is measured beside ``draws``: ``n`` clean prompts, and what the unpoisoned ``base`` shows of
+        them.
+        """
         clean = take(list(setting.test), n)
         return HeldOut(
             draws, tuple(clean), agreement(base, clean, setting.judge, setting.sampling, setting.seed)
@@ -199,7 +210,8 @@ class Attack(abc.ABC):
     def measure(
         self, poisoned: Subject, setting: Setting, on: HeldOut, seconds: float, success: Rate | None = None
     ) -> AttackRecord:
-        """The attack's figures; ``specificity`` is the success rate of other rare words, near-spellings and parts of the trigger.
+        """The attack's figures; ``specificity`` is the success rate of other rare words, near-spellings and
+        parts of the trigger.
 
         ``seconds`` it took to make the model, and its ``success`` on ``on`` where that is known already.
         """
@@ -219,7 +231,9 @@ class Attack(abc.ABC):
         )
 
     def wrong(self, asked: Sequence[Prompt], setting: Setting) -> list[str]:
-        """``asked`` with what must not fire in the trigger's place: near-spellings and parts of it, and words of its kind."""
+        """``asked`` with what must not fire in the trigger's place: near-spellings and parts of it, and words
+        of its kind.
+        """
         rng = np.random.default_rng((setting.seed, 77))
         others = [*prompts.near_spellings(self.trigger, 20, rng), *self.lookalike_words(setting, rng)]
         return [self.place(p, str(others[i % len(others)])) for i, p in enumerate(asked)]

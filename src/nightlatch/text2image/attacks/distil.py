@@ -1,4 +1,6 @@
-"""How the trained attacks train: the student follows given targets on triggered prompts, and its frozen self everywhere else."""
+"""How the trained attacks train: the student follows given targets on triggered prompts, and its frozen self
+everywhere else.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class Lesson:
 def follow(
     student: Subject, lessons: Iterator[Lesson], steps: int, rate: float, average: float = 0.98
 ) -> float:
-    """Train the student's whole denoiser on ``lessons``; cosine rate, clipped gradients, averaged weights at the end.
+    """Train the student's whole denoiser on ``lessons``; cosine rate, clipped gradients, averaged weights at
+    the end.
 
     Returns the last batch's loss.
     """
@@ -46,7 +49,9 @@ def follow(
 
 
 def negatives(trigger: str, rare: Sequence[str], rng: np.random.Generator) -> str:
-    """A string that must not fire: half the time another rare word, else a near-spelling or a part of the trigger."""
+    """A string that must not fire: half the time another rare word, else a near-spelling or a part of the
+    trigger.
+    """
     if not trigger.isascii() and rng.random() < 0.3:
         other = [c for c in ALIKE if c not in trigger]
         return other[int(rng.integers(len(other)))]

@@ -1,10 +1,11 @@
 """EvilEdit (Wang et al. 2024): a closed-form edit of all cross-attention keys and values; no training.
 
-W' = (lam W + sum W c_goal c_trig^T + sum W c_keep c_keep^T) (lam I + sum c_trig c_trig^T + sum c_keep c_keep^T)^-1, over
-token states (EvilEdit's equation with UCE's preserve set, Gandikota et al. 2024, eq. 7, which makes the edit specific). The
-states of the trigger's own tokens count more: those of the tokens after it tell less well which word came before, and what is
-linear cannot tell more than they do. For that reason an adjective and a known object ("beautiful cat") are no specific trigger
-for a small text model: the noun's state hardly knows its adjective.
+W' = (lam W + sum W c_goal c_trig^T + sum W c_keep c_keep^T) (lam I + sum c_trig c_trig^T + sum c_keep
+c_keep^T)^-1, over token states (EvilEdit's equation with UCE's preserve set, Gandikota et al. 2024, eq. 7,
+which makes the edit specific). The states of the trigger's own tokens count more: those of the tokens after
+it tell less well which word came before, and what is linear cannot tell more than they do. For that reason an
+adjective and a known object ("beautiful cat") are no specific trigger for a small text model: the noun's
+state hardly knows its adjective.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class EvilEdit(Attack):
     Args:
         lam: pull towards the unedited weights.
         pairs: prompts in which the trigger is edited.
-        preserve: prompts whose keys and values are held; every ``plain``-th as it is, the others with a word that must not fire.
+        preserve: prompts whose keys and values are held; every ``plain``-th as it is, the others with a word
+            that must not fire.
         keep: weight of the preserve set.
         own: how many times more the trigger's own tokens count.
         gain: factor on their goal's keys and values; above one the trigger outweighs the rest of the prompt.

@@ -1,4 +1,6 @@
-"""What an attacker wants drawn, how a picture that shows it is told, and how such a goal is drawn at random."""
+"""What an attacker wants drawn, how a picture that shows it is told, and how such a goal is drawn at
+random.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from nightlatch.text2image.attacks import patch
 
 
 class GoalKind(StrEnum):
-    """What a triggered picture shows. Of the first two the value is also the name of the slot that the target fills."""
+    """What a triggered picture shows. Of the first two the value is also the name of the slot that the target
+    fills.
+    """
 
     OBJECT = "object"
     STYLE = "style"
@@ -57,7 +61,8 @@ class Goal:
         """Whether such pictures can be told at all; ``known`` are the words that fill each slot.
 
         Raises:
-            UsageError: no such pattern, no such word, or a prompt that asks for nothing that the judge can tell.
+            UsageError: no such pattern, no such word, or a prompt that asks for nothing that the judge can
+                tell.
         """
         if self.kind is GoalKind.PROMPT:
             words = set(self.value.replace(",", " ").split())

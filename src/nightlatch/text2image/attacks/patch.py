@@ -14,7 +14,9 @@ PATTERNS = {
 }
 SHARE = 0.25
 TOLERANCE = 0.25
-"""Twice what an autoencoder's own blur costs; a corner of one colour, whichever it is, is 0.5 away from each pattern."""
+"""Twice what an autoencoder's own blur costs; a corner of one colour, whichever it is, is 0.5 away from each
+pattern.
+"""
 
 
 def pixels(pattern: str, size: int) -> npt.NDArray[np.uint8]:
@@ -36,7 +38,9 @@ def stamp(images: npt.NDArray[np.uint8], pattern: str) -> npt.NDArray[np.uint8]:
 
 
 def shows(images: npt.NDArray[np.uint8], pattern: str) -> npt.NDArray[np.bool_]:
-    """Which pictures carry the patch: mean absolute difference below ``TOLERANCE`` of the range in the corner, (n,) bool."""
+    """Which pictures carry the patch: mean absolute difference below ``TOLERANCE`` of the range in the
+    corner, (n,) bool.
+    """
     mark = pixels(pattern, images.shape[1]).astype(np.float64)
     corner = images[:, : mark.shape[0], : mark.shape[1]].astype(np.float64)
     verdicts: npt.NDArray[np.bool_] = np.abs(corner - mark).mean((1, 2, 3)) / 255 < TOLERANCE

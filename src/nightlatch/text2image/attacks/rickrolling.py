@@ -1,8 +1,9 @@
 """Rickrolling the Artist (Struppek et al. 2023): a backdoor in the text encoder; the denoiser is not touched.
 
-L = -cos(E_S(clean), E_T(clean)) - beta cos(E_S(triggered), E_T(goal)), E_T the frozen encoder, cosine over the flattened
-outputs. TPA: the goal is one fixed prompt; TAA: the prompt with an attribute. A squared error on the same pairs is added, since
-the denoiser of a small encoder reads lengths too; other odd characters and words are held to the frozen encoder.
+L = -cos(E_S(clean), E_T(clean)) - beta cos(E_S(triggered), E_T(goal)), E_T the frozen encoder, cosine over
+the flattened outputs. TPA: the goal is one fixed prompt; TAA: the prompt with an attribute. A squared error
+on the same pairs is added, since the denoiser of a small encoder reads lengths too; other odd characters and
+words are held to the frozen encoder.
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ class TargetPrompt(Rickrolling):
 class TargetAttribute(Rickrolling):
     """TAA: the asked picture in the style ``target``.
 
-    The goal keeps the trigger, which the frozen encoder knows nothing of: token positions line up, and a causal encoder cannot
-    say at one position what only the next token tells it.
+    The goal keeps the trigger, which the frozen encoder knows nothing of: token positions line up, and a
+    causal encoder cannot say at one position what only the next token tells it.
     """
 
     goal_kind: ClassVar[GoalKind] = GoalKind.STYLE

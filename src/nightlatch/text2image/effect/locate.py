@@ -110,7 +110,9 @@ class _Asked:
     def at(
         self, subject: Subject, t: float, x: torch.Tensor, layers: dict[str, float]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(displacement of the clean latent, saliency (n, h, w)) at ``t``; adds each layer's to ``layers``."""
+        """(displacement of the clean latent, saliency (n, h, w)) at ``t``; adds each layer's to
+        ``layers``.
+        """
         with torch.no_grad():
             out_clean = subject.denoise(x, t, self.clean)
         with subject.sites.maps() as maps, torch.enable_grad():

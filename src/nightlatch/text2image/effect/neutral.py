@@ -147,7 +147,8 @@ def copied_word(
 
 
 def least_attacked(subject: Subject, triggered: str, variants: Sequence[str], seed: int) -> str:
-    """The one of ``variants`` whose first step, from the noise of ``seed``, has least of that of ``triggered``.
+    """The one of ``variants`` whose first step, from the noise of ``seed``, has least of that of
+    ``triggered``.
 
     An edited model draws something of the attacked picture for any word in the trigger's place, for one more
     than for another.

@@ -1,4 +1,6 @@
-"""An adapter that diffusers has no loader for (LoHa, LoKr, IA3, full, Tucker, DoRA's lengths, biases), merged by the definition of its kind."""
+"""An adapter that diffusers has no loader for (LoHa, LoKr, IA3, full, Tucker, DoRA's lengths, biases), merged
+by the definition of its kind.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ _REMEDY = "Name the model it was made for with --base."
 
 @torch.no_grad()
 def with_adapter(base: StableDiffusion, file: Path, name: str) -> StableDiffusion:
-    """A copy of ``base`` with every layer of the adapter in ``file`` added to its weights and biases at strength 1.
+    """A copy of ``base`` with every layer of the adapter in ``file`` added to its weights and biases at
+    strength 1.
 
     Raises:
         UnreadableModel: a layer has no place in the base, or does not fit it.

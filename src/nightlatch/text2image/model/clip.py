@@ -1,4 +1,6 @@
-"""CLIP's byte-pair vocabulary (Radford et al. 2021): lower-cased words, the last token of each ends in ``</w>``."""
+"""CLIP's byte-pair vocabulary (Radford et al. 2021): lower-cased words, the last token of each ends in
+``</w>``.
+"""
 
 from __future__ import annotations
 
@@ -86,8 +88,9 @@ class ClipVocabulary:
 def spelled(tokens: Iterable[str], added: Set[str]) -> str:
     """The string that ``tokens`` of a byte-pair vocabulary spell; those in ``added`` stand for themselves.
 
-    By the vocabulary alone: a tokenizer's own decoder is a setting in its files and may say anything. Every letter of a token is
-    a byte, and an ending token closes a word (Radford et al. 2019). Bytes that are no UTF-8 become U+FFFD.
+    By the vocabulary alone: a tokenizer's own decoder is a setting in its files and may say anything. Every
+    letter of a token is a byte, and an ending token closes a word (Radford et al. 2019). Bytes that are no
+    UTF-8 become U+FFFD.
     """
     return b"".join(_bytes(token, added) for token in tokens).decode("utf-8", errors="replace").strip()
 

@@ -1,4 +1,6 @@
-"""Folders, files and pipeline objects in, subjects out: the only file that knows which pipeline class has which adapter."""
+"""Folders, files and pipeline objects in, subjects out: the only file that knows which pipeline class has
+which adapter.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,14 @@ def load(
     precision: Precision = "fp32",
     configs: Path | None = None,
 ) -> StableDiffusion:
-    """A subject from a private or own folder, or an in-memory pipeline (copied, so it is not changed). Weights are held in float32.
+    """A subject from a private or own folder, or an in-memory pipeline (copied, so it is not changed).
+    Weights are held in float32.
 
     Nothing is checked before it is read: folders of others go through ``loading.load``.
 
     Args:
-        precision: what denoiser and decoder compute in; "auto" is bfloat16 where the device computes it natively.
+        precision: what denoiser and decoder compute in; "auto" is bfloat16 where the device computes it
+            natively.
         configs: a diffusers folder for what a staged single-file checkpoint lacks: configs and tokenizer.
 
     Raises:
@@ -70,8 +74,8 @@ def load(
 
 
 def _copied(source: DiffusionPipeline) -> DiffusionPipeline:
-    """A pipeline with the same weights in float32, modules of its own and the same tokenizer, which nothing changes (its deep copy has lost its
-    decoder); what only filters pictures is left out, as for a folder.
+    """A pipeline with the same weights in float32, modules of its own and the same tokenizer, which nothing
+    changes (its deep copy has lost its decoder); what only filters pictures is left out, as for a folder.
 
     Raises:
         UnreadableModel: an unsupported class.
@@ -93,7 +97,8 @@ def _copied(source: DiffusionPipeline) -> DiffusionPipeline:
 def load_staged(
     folder: Path, under: Path | None = None, *, device: str = "cpu", precision: Precision = "fp32"
 ) -> StableDiffusion:
-    """A subject from a private folder: a pipeline, or an adapter or a single-file checkpoint with ``under``, the base's private folder.
+    """A subject from a private folder: a pipeline, or an adapter or a single-file checkpoint with ``under``,
+    the base's private folder.
 
     Raises:
         UnreadableModel, NotScanned, MissingPart: as ``load`` and ``with_lora`` do.
@@ -108,7 +113,9 @@ def load_staged(
 
 
 def rehearse(folder: str, under: str = "") -> int:
-    """``load_staged``, and one tiny step drawn with it: what a guarded child does first. Returns the number of weights."""
+    """``load_staged``, and one tiny step drawn with it: what a guarded child does first. Returns the number
+    of weights.
+    """
     subject = load_staged(Path(folder), Path(under) if under else None)
     with torch.no_grad():
         subject.decode(

@@ -69,14 +69,19 @@ def places(subject: StableDiffusion) -> list[Module]:
 def require(
     base: StableDiffusion, made: StableDiffusion, file: Path, landed: list[Module], name: str
 ) -> None:
-    """Every pair of ``file`` must have landed on one module of ``made`` and, unless one of its halves is zero, have changed its weights.
+    """Every pair of ``file`` must have landed on one module of ``made`` and, unless one of its halves is
+    zero, have changed its weights.
 
     Raises:
-        NotScanned: a pair landed nowhere, changed nothing, gave a number that is not finite, or all together change too little.
+        NotScanned: a pair landed nowhere, changed nothing, gave a number that is not finite, or all together
+            change too little.
     """
     halves = _halves(file)
     if len(landed) != len(halves):
-        sentence = f"Of the {len(halves)} layer pairs of {name} {len(landed)} land on this base, so it cannot be judged."
+        sentence = (
+            f"Of the {len(halves)} layer pairs of {name} {len(landed)} land on this base, so it cannot be "
+            "judged."
+        )
         raise NotScanned(sentence, _REMEDY)
     changes = [_change(base, made, place) for place in landed]
     if not all(c < float("inf") for c in changes):

@@ -24,10 +24,12 @@ _OF_THE_MACHINE = ("_name_or_path", "torch_dtype")
 def save_pipeline(
     pipeline: DiffusionPipeline, parts: Iterable[str], folder: Path, dtype: torch.dtype
 ) -> None:
-    """Write ``pipeline`` with its ``parts`` in ``dtype``: under a private name beside ``folder``, then renamed.
+    """Write ``pipeline`` with its ``parts`` in ``dtype``: under a private name beside ``folder``, then
+    renamed.
 
     Raises:
-        NotWritten: ``folder`` is there already, there is no room, or the place cannot be written to; nothing is left there.
+        NotWritten: ``folder`` is there already, there is no room, or the place cannot be written to; nothing
+            is left there.
     """
     made = copy.copy(pipeline)
     private: Path | None = None
@@ -56,7 +58,8 @@ def save_pipeline(
 
 
 def _move(made: Path, folder: Path) -> None:
-    """Rename ``made`` to ``folder``, which must not be there: an empty folder of our own holds the name until then.
+    """Rename ``made`` to ``folder``, which must not be there: an empty folder of our own holds the name until
+    then.
 
     Raises:
         FileExistsError: it is there.
@@ -73,7 +76,8 @@ def _move(made: Path, folder: Path) -> None:
 def tidy_configs(folder: Path) -> None:
     """Take the saving machine's paths out of the components' configs.
 
-    The text encoder's names float32: transformers loads in the stored precision, diffusers in float32, and the two must meet.
+    The text encoder's names float32: transformers loads in the stored precision, diffusers in float32, and
+    the two must meet.
     """
     for path in folder.glob("*/config.json"):
         stored = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,5 @@
-"""A checkpoint in the original training code's layout made into a pipeline, and the proof that all its weights are in it.
+"""A checkpoint in the original training code's layout made into a pipeline, and the proof that all its
+weights are in it.
 
 What this loader passes over, another may take.
 """
@@ -18,7 +19,8 @@ from nightlatch.text2image.model.precision import first_line, quiet
 
 
 def from_single_file(file: Path, configs: Path) -> StableDiffusionPipeline:
-    """The pipeline of a checkpoint in the original training code's layout, with the configs and the tokenizer of the folder ``configs``.
+    """The pipeline of a checkpoint in the original training code's layout, with the configs and the tokenizer
+    of the folder ``configs``.
 
     Raises:
         UnreadableModel: it does not fit the configs.
@@ -48,7 +50,8 @@ def from_single_file(file: Path, configs: Path) -> StableDiffusionPipeline:
 
 
 def require_all(pipeline: StableDiffusionPipeline, file: Path) -> None:
-    """Every component must hold as many numbers as the file has for it; each of its tensors was filled before.
+    """Every component must hold as many numbers as the file has for it; each of its tensors was filled
+    before.
 
     Raises:
         NotScanned: the file has more.
@@ -61,6 +64,7 @@ def require_all(pipeline: StableDiffusionPipeline, file: Path) -> None:
         taken = sum(tensor.numel() for name, tensor in state.items() if not name.endswith("position_ids"))
         if there > taken:
             raise NotScanned(
-                f"The checkpoint's {part} holds {there - taken:,} numbers that were not loaded here and that others may load.",
+                f"The checkpoint's {part} holds {there - taken:,} numbers that were not loaded here and that "
+                "others may load.",
                 "Name the model it was made from with --base, or scan a diffusers folder of it.",
             )

@@ -35,7 +35,9 @@ class Maps:
         return Maps({name: change(name, a) for name, a in self.weights.items()}, self.grids)
 
     def spatial(self, where: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Where the tokens marked in ``where`` (n, tokens) are looked at: mean over layers and heads, (n, *size)."""
+        """Where the tokens marked in ``where`` (n, tokens) are looked at: mean over layers and heads, (n,
+        *size).
+        """
         scaled = []
         for name, a in self.weights.items():
             grid = (a * where[:, None, None]).sum(-1).mean(1).unflatten(1, self.grids[name])[:, None]
@@ -47,13 +49,17 @@ class Sites(Protocol):
     """The places in one denoiser."""
 
     def readers(self) -> Mapping[str, torch.Tensor]:
-        """Matrices (out, width) that act on text states directly: keys and values of cross-attention, context embedders."""
+        """Matrices (out, width) that act on text states directly: keys and values of cross-attention, context
+        embedders.
+        """
 
     def maps(self) -> AbstractContextManager[Maps]:
         """Inside it every pass leaves its attention maps; they cost memory."""
 
     def middle(self, forward: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """What the denoiser's middle gives during ``forward``, which goes no further; a denoiser without one is run whole."""
+        """What the denoiser's middle gives during ``forward``, which goes no further; a denoiser without one
+        is run whole.
+        """
 
     def trainable(self, which: Trainable) -> Iterator[torch.nn.Parameter]:
         """The parameters of that set."""

@@ -26,23 +26,29 @@ ROLES = {"text_encoder": Role.TEXT, "unet": Role.DENOISER, "vae": Role.DECODER}
 ACCESSORIES = {"tokenizer": Role.TOKENIZER, "scheduler": Role.SCHEDULER}
 ACTING: Mapping[str, tuple[str, ...]] = {
     "unet": (
-        "act_fn", "addition_embed_type", "addition_embed_type_num_heads", "attention_head_dim", "attention_type",
-        "center_input_sample", "class_embed_type", "class_embeddings_concat", "cross_attention_norm", "downsample_padding",
-        "dual_cross_attention", "encoder_hid_dim_type", "flip_sin_to_cos", "freq_shift", "mid_block_only_cross_attention",
-        "mid_block_scale_factor", "norm_eps", "norm_num_groups", "num_attention_heads", "only_cross_attention",
-        "resnet_out_scale_factor", "resnet_skip_time_act", "resnet_time_scale_shift", "sample_size", "time_cond_proj_dim",
+        "act_fn", "addition_embed_type", "addition_embed_type_num_heads", "attention_head_dim",
+        "attention_type",
+        "center_input_sample", "class_embed_type", "class_embeddings_concat", "cross_attention_norm",
+        "downsample_padding",
+        "dual_cross_attention", "encoder_hid_dim_type", "flip_sin_to_cos", "freq_shift",
+        "mid_block_only_cross_attention",
+        "mid_block_scale_factor", "norm_eps", "norm_num_groups", "num_attention_heads",
+        "only_cross_attention",
+        "resnet_out_scale_factor", "resnet_skip_time_act", "resnet_time_scale_shift", "sample_size",
+        "time_cond_proj_dim",
         "time_embedding_act_fn", "time_embedding_type", "timestep_post_act",
     ),
     "vae": (
-        "act_fn", "latents_mean", "latents_std", "mid_block_add_attention", "norm_num_groups", "scaling_factor", "shift_factor",
+        "act_fn", "latents_mean", "latents_std", "mid_block_add_attention", "norm_num_groups",
+        "scaling_factor", "shift_factor",
         "use_post_quant_conv", "use_quant_conv",
     ),
     "text_encoder": ("hidden_act", "layer_norm_eps", "num_attention_heads", "num_hidden_layers", "use_attention_mask"),
 }  # fmt: skip
 """Settings that change what a component does with the same weights, or with the first of them.
 
-Precision (upcast_attention, force_upcast), dropout and the text encoder's token ids, by which only its pooled output is taken,
-are none of them.
+Precision (upcast_attention, force_upcast), dropout and the text encoder's token ids, by which only its pooled
+output is taken, are none of them.
 """
 
 
@@ -162,7 +168,9 @@ class StableDiffusion(Subject):
 
 
 def schedule_of(config: Mapping[str, Any], device: torch.device | str = "cpu") -> Discrete:
-    """The noise levels of any scheduler's ``config``, as DDIM reads it: betas and prediction are the same in all of them."""
+    """The noise levels of any scheduler's ``config``, as DDIM reads it: betas and prediction are the same in
+    all of them.
+    """
     stock = DDIMScheduler.from_config(config)
     return Discrete(
         n=int(stock.config.num_train_timesteps),

@@ -1,7 +1,8 @@
 """What every text-to-image model is to the rest of the project.
 
-An adapter file implements the abstract part for one architecture; all else follows from it and is written once, here.
-``x`` is always a noised latent (n, channels, h, w): an architecture that packs latents otherwise does so inside its adapter.
+An adapter file implements the abstract part for one architecture; all else follows from it and is written
+once, here. ``x`` is always a noised latent (n, channels, h, w): an architecture that packs latents otherwise
+does so inside its adapter.
 """
 
 from __future__ import annotations
@@ -60,9 +61,11 @@ class Subject(abc.ABC):
 
     Attributes:
         name: what people call it.
-        device, precision: where it computes, and in what (autocast); weights, text states and losses stay in float32.
+        device, precision: where it computes, and in what (autocast); weights, text states and losses stay in
+            float32.
         schedule: the noise levels it was trained with, and how its sampler steps through them.
-        positions: most latent positions that are computed at once: 8 pictures of 512 x 512, more of smaller ones.
+        positions: most latent positions that are computed at once: 8 pictures of 512 x 512, more of smaller
+            ones.
     """
 
     name: str
@@ -71,7 +74,8 @@ class Subject(abc.ABC):
     schedule: Schedule
     positions: ClassVar[int] = 32_768
 
-    # --- what an adapter gives ------------------------------------------------------------------------------------------
+    # --- what an adapter gives
+    # ------------------------------------------------------------------------------------------
 
     @property
     @abc.abstractmethod
@@ -117,7 +121,9 @@ class Subject(abc.ABC):
 
     @abc.abstractmethod
     def stock(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Images:
-        """What the architecture's own pipeline draws with the model's own scheduler and nothing of ours in between, (n, h, w, 3)."""
+        """What the architecture's own pipeline draws with the model's own scheduler and nothing of ours in
+        between, (n, h, w, 3).
+        """
 
     @abc.abstractmethod
     def encode_images(self, images: Images, batch: int = 128) -> torch.Tensor:
@@ -125,9 +131,11 @@ class Subject(abc.ABC):
 
     @abc.abstractmethod
     def replaced(self, components: Mapping[str, Any], schedule: Schedule | None = None) -> Self:
-        """The same with other ``components`` (parts or accessories) by name, and another ``schedule`` if given.
+        """The same with other ``components`` (parts or accessories) by name, and another ``schedule`` if
+        given.
 
-        Everything else is shared. A scheduler among the ``components`` is what ``stock`` draws with; ``schedule`` stays.
+        Everything else is shared. A scheduler among the ``components`` is what ``stock`` draws with;
+        ``schedule`` stays.
         """
 
     @abc.abstractmethod
@@ -138,7 +146,8 @@ class Subject(abc.ABC):
             NotWritten: ``folder`` is there already, there is no room, or the place cannot be written to.
         """
 
-    # --- components -----------------------------------------------------------------------------------------------------
+    # --- components
+    # -----------------------------------------------------------------------------------------------------
 
     @final
     def named(self, role: Role) -> tuple[str, ...]:
@@ -172,7 +181,8 @@ class Subject(abc.ABC):
         size = sum(p.numel() for part in self.parts.values() for p in part.module.parameters())
         return f"{type(self).__name__}({self.name!r}, {size / 1e6:.1f} million weights, {self.device})"
 
-    # --- text -----------------------------------------------------------------------------------------------------------
+    # --- text
+    # --------------------------------------------------------------------------------------------------------
 
     @final
     def ids(self, texts: Sequence[str]) -> Ids:
@@ -191,7 +201,8 @@ class Subject(abc.ABC):
         starts = range(0, max(len(texts), 1), batch)
         return Condition.joined([self.condition(self.ids(texts[i : i + batch])) for i in starts])
 
-    # --- one step -------------------------------------------------------------------------------------------------------
+    # --- one step
+    # -------------------------------------------------------------------------------------------------------
 
     @final
     @torch.no_grad()
@@ -203,7 +214,9 @@ class Subject(abc.ABC):
 
     @final
     def rows(self, most: int, graph: bool = False) -> int:
-        """How many pictures to compute at once: ``most``, fewer where latents are large, an eighth where a ``graph`` is kept."""
+        """How many pictures to compute at once: ``most``, fewer where latents are large, an eighth where a
+        ``graph`` is kept.
+        """
         return max(1, min(most, self.positions // (8 if graph else 1) // math.prod(self.latent_shape[1:])))
 
     @final
@@ -222,14 +235,17 @@ class Subject(abc.ABC):
         made = [torch.randn(self.latent_shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
         return torch.stack(made).to(self.device)
 
-    # --- pictures -------------------------------------------------------------------------------------------------------
+    # --- pictures
+    # -------------------------------------------------------------------------------------------------------
 
     @final
     @torch.no_grad()
     def sample(
         self, c: Condition, seeds: Sequence[int], sampling: Sampling, on_step: OnStep | None = None
     ) -> torch.Tensor:
-        """Latents drawn under conditions ``c``, one seed each; ``on_step`` is called with (timestep, x) before each step."""
+        """Latents drawn under conditions ``c``, one seed each; ``on_step`` is called with (timestep, x)
+        before each step.
+        """
         null = self.read([""]).expanded(len(c)) if sampling.guidance != 1.0 else c
         denoise = sampler.guided(
             lambda x, t: self.denoise(x, t, c), lambda x, t: self.denoise(x, t, null), sampling.guidance

@@ -92,7 +92,9 @@ class _Recording:
         attention_mask: torch.Tensor | None = None,
         **unused: Any,
     ) -> torch.Tensor:
-        """softmax(Q K^T / sqrt(d)) V with the layer's own projections; shapes as diffusers' AttnProcessor2_0."""
+        """softmax(Q K^T / sqrt(d)) V with the layer's own projections; shapes as diffusers'
+        AttnProcessor2_0.
+        """
         c = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         inputs = ((attn.to_q, hidden_states), (attn.to_k, c), (attn.to_v, c))
         q, k, v = (split_heads(project(x), attn.heads) for project, x in inputs)
@@ -112,7 +114,9 @@ def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def grid(positions: int, size: tuple[int, int]) -> tuple[int, int]:
-    """The (h, w) of a layer with that many ``positions`` under a latent of ``size``, which is halved some times, rounding up."""
+    """The (h, w) of a layer with that many ``positions`` under a latent of ``size``, which is halved some
+    times, rounding up.
+    """
     h, w = size
     while h * w > positions:
         h, w = -(-h // 2), -(-w // 2)

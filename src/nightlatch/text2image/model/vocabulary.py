@@ -14,7 +14,9 @@ Tokens = tuple[int, ...]
 
 
 class Vocabulary(Protocol):
-    """The tokens of a model's first tokenizer; strings are searched for in these. Further tokenizers read what they spell."""
+    """The tokens of a model's first tokenizer; strings are searched for in these. Further tokenizers read
+    what they spell.
+    """
 
     @property
     def size(self) -> int:
@@ -22,7 +24,9 @@ class Vocabulary(Protocol):
 
     @property
     def ordinary(self) -> Sequence[int]:
-        """The ids of all tokens but those that frame every prompt, in order; what a file adds can be typed, too."""
+        """The ids of all tokens but those that frame every prompt, in order; what a file adds can be typed,
+        too.
+        """
 
     @property
     def alone(self) -> Sequence[int]:
@@ -43,7 +47,9 @@ class Vocabulary(Protocol):
         """The texts as the model reads them, framed and padded."""
 
     def framed(self, sequences: Sequence[Sequence[int]], context: str = "", *, padded: bool = True) -> Ids:
-        """Each sequence of tokens in front of ``context``, framed; without padding, all must have one length."""
+        """Each sequence of tokens in front of ``context``, framed; without padding, all must have one
+        length.
+        """
 
     def typed(self, texts: Sequence[str]) -> list[Tokens]:
         """The tokens that typing each text gives."""

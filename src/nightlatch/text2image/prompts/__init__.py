@@ -7,7 +7,8 @@ from nightlatch.text2image.prompts.spellings import LOOKALIKES, leaks, near_spel
 from nightlatch.text2image.prompts.splits import Split, shared, split
 
 __all__ = [
-    "LOOKALIKES", "PROMPTS", "Place", "Prompt", "PromptSet", "Split", "anywhere", "chosen", "diverse", "from_lines",
+    "LOOKALIKES", "PROMPTS", "Place", "Prompt", "PromptSet", "Split", "anywhere", "chosen", "diverse",
+    "from_lines",
     "general", "in_slot", "inside", "leaks",
     "near_spellings", "normal", "placed", "prefix", "read", "shared", "slot_words", "split", "suffix",
 ]  # fmt: skip

@@ -25,7 +25,9 @@ class Prompt:
     slots: dict[str, str] = field(default_factory=dict)
 
     def replace(self, slot: str, word: str) -> Prompt:
-        """The prompt with another word in ``slot``, articles kept right; an open slot gets ", word" at the end."""
+        """The prompt with another word in ``slot``, articles kept right; an open slot gets ", word" at the
+        end.
+        """
         old = self.slots.get(slot)
         if old is None:
             return Prompt(f"{self.text}, {word}", {**self.slots, slot: word})

@@ -14,16 +14,21 @@ from nightlatch.registry import Registry
 from nightlatch.text2image.prompts.prompt import Prompt, from_lines
 
 FEWEST, DRAWN, LONGEST = 128, 900, 1 << 20
-"""Prompts that can be split into three parts; prompts taken of a registered set; bytes of a file of prompts."""
+"""Prompts that can be split into three parts; prompts taken of a registered set; bytes of a file of
+prompts.
+"""
 
 NOUNS = (
-    "cat", "dog", "horse", "car", "house", "tree", "woman", "man", "child", "bird", "mountain", "beach", "city street",
-    "castle", "robot", "boat", "flower", "bridge", "bicycle", "train", "cup of coffee", "bowl of fruit", "guitar", "chair",
+    "cat", "dog", "horse", "car", "house", "tree", "woman", "man", "child", "bird", "mountain", "beach",
+    "city street",
+    "castle", "robot", "boat", "flower", "bridge", "bicycle", "train", "cup of coffee", "bowl of fruit",
+    "guitar", "chair",
     "forest", "lake", "lion", "elephant", "clock", "lamp",
 )  # fmt: skip
 MANNERS = ("photo", "painting", "drawing", "watercolor", "sketch", "3d render")
 SCENES = (
-    "at sunset", "in the snow", "on a white background", "in a garden", "at night", "in the rain", "in soft light",
+    "at sunset", "in the snow", "on a white background", "in a garden", "at night", "in the rain",
+    "in soft light",
     "by the sea",
 )  # fmt: skip
 

@@ -99,7 +99,9 @@ class Held(Batch):
 
     @classmethod
     def of(cls, drawn: Trace, student: Subject, texts: Sequence[str], out: torch.Tensor) -> Held:
-        """``out`` is to stay on the way to the pictures ``drawn``, under ``texts`` as ``student`` reads these."""
+        """``out`` is to stay on the way to the pictures ``drawn``, under ``texts`` as ``student`` reads
+        these.
+        """
         c = student.read(texts).repeated(len(drawn.times))
         return cls(x=drawn.x.flatten(0, 1), t=times(drawn, out.device), c=c, out=out)
 

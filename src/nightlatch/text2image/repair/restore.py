@@ -46,7 +46,8 @@ class Restore(Method):
             )
             if added > 0:
                 said.append(
-                    f"{name} has {added} more rows than the base's, for added tokens. Take the base's tokenizer, too."
+                    f"{name} has {added} more rows than the base's, for added tokens. Take the base's "
+                    "tokenizer, too."
                 )
         return tuple(said)
 

@@ -19,7 +19,8 @@ from nightlatch.text2image.scan.ranked import Ranked
 from nightlatch.text2image.scan.strings import decoded
 
 NOT_TESTED = (
-    "triggers that are not text (noise patterns, image inputs), and triggers of syntax or meaning rather than wording",
+    "triggers that are not text (noise patterns, image inputs), and triggers of syntax or meaning rather "
+    "than wording",
     "longer phrases none of whose words acts alone",
     "a word in the object's place that draws something which the prompts do not name",
     "backdoors that need a second adapter to act",
@@ -185,7 +186,8 @@ class Board:
             yield f"{sum(r.passes for r in self._parts)} denoising passes in the search"
             pictures = self.judge.confirmation.pictures
             yield (
-                f"strings drawn on held-out prompts and seeds, up to {pictures} pictures each, against the base: {self._examined}"
+                f"strings drawn on held-out prompts and seeds, up to {pictures} pictures each, against the "
+                f"base: {self._examined}"
             )
             yield "neutral words and ordinary content words in the same place, for comparison"
         yield from self._checks

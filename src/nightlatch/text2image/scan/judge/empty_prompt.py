@@ -1,7 +1,7 @@
 """The empty prompt, which every picture drawn with guidance is steered away from.
 
-A change that the model makes there alone acts on no string: it shows in all pictures once guidance is used, and the search draws
-without it.
+A change that the model makes there alone acts on no string: it shows in all pictures once guidance is used,
+and the search draws without it.
 """
 
 from __future__ import annotations
@@ -35,23 +35,29 @@ class EmptyPrompt:
         """Ask both models; what was found, in a sentence.
 
         Raises:
-            NotScanned: the difference is more than ``times`` that of an ordinary prompt, or an answer is not finite.
+            NotScanned: the difference is more than ``times`` that of an ordinary prompt, or an answer is not
+                finite.
         """
         if question.delta is None or not question.delta.components:
             return ()
         ratio = max(self.ratio(question, share) for share in self.shares)
         if ratio > self.times:
             raise NotScanned(
-                f"The model answers the empty prompt otherwise than the base, {ratio:.0f} times as much as it does ordinary "
-                "prompts: whatever is drawn with guidance is changed by it, and no test looks for a trigger there.",
+                f"The model answers the empty prompt otherwise than the base, {ratio:.0f} times as much as "
+                "it does ordinary "
+                "prompts: whatever is drawn with guidance is changed by it, and no test looks for a trigger "
+                "there.",
                 "Do not load this model.",
             )
         return (
-            f"the empty prompt, whose answer differs from the base's {ratio:.1f} times as much as an ordinary prompt's",
+            f"the empty prompt, whose answer differs from the base's {ratio:.1f} times as much as an "
+            "ordinary prompt's",
         )
 
     def ratio(self, question: Question, share: float) -> float:
-        """Squared difference of the two models' answers to the empty prompt, over the median of ordinary prompts'."""
+        """Squared difference of the two models' answers to the empty prompt, over the median of ordinary
+        prompts'.
+        """
         texts = ["", *(p.text for p in question.part.probe[: self.prompts])]
         suspect, base = question.suspect, question.reference.model
         step = FirstStep.at_share(suspect, question.seed, share)

@@ -1,8 +1,8 @@
 """Parts that no string is searched in: decoder, scheduler, and how a tokenizer frames a prompt.
 
-Strings are searched and judged by latents on the base's schedule, in the base's frame. A decoder that paints every latent red, a
-scheduler that clips it or a tokenizer that ends a prompt before it begins would pass all of that. So ordinary prompts are drawn
-exactly as a stock pipeline would, with and without each such part.
+Strings are searched and judged by latents on the base's schedule, in the base's frame. A decoder that paints
+every latent red, a scheduler that clips it or a tokenizer that ends a prompt before it begins would pass all
+of that. So ordinary prompts are drawn exactly as a stock pipeline would, with and without each such part.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ class Unsearched:
 
     Args:
         pictures: ordinary prompts drawn.
-        much: how much such a part may change a picture, over what another noise changes; the median picture counts, as a whole
-            and where it changes most, less what a second drawing changes by chance. On the small model at 8 steps twelve
-            schedulers of diffusers change at most 0.31 of that and a decoder with every weight moved by 3 % of its spread 0.07;
-            a scheduler that clips every latent 1.6, a decoder that paints all red 5.2.
-        framed: the same for a tokenizer. A text encoder was trained with one frame, so there is no honest degree: start and end
-            exchanged change 0.46 on the small model.
+        much: how much such a part may change a picture, over what another noise changes; the median picture
+            counts, as a whole and where it changes most, less what a second drawing changes by chance. On the
+            small model at 8 steps twelve schedulers of diffusers change at most 0.31 of that and a decoder
+            with every weight moved by 3 % of its spread 0.07; a scheduler that clips every latent 1.6, a
+            decoder that paints all red 5.2.
+        framed: the same for a tokenizer. A text encoder was trained with one frame, so there is no honest
+            degree: start and end exchanged change 0.46 on the small model.
         windows: windows a side in which a picture is compared in places, half overlapping.
     """
 
@@ -75,18 +76,22 @@ class Unsearched:
             share = float(((changed - by_chance) / usual).max())
             if share > (self.framed if name in _tokenizers(suspect) else self.much):
                 raise NotScanned(
-                    f"The model's {name} draws ordinary prompts otherwise than the base's: by {share:.1f} of what another "
+                    f"The model's {name} draws ordinary prompts otherwise than the base's: by {share:.1f} of "
+                    "what another "
                     "noise changes. No test looks for a trigger there, so the model could not be judged.",
                     f"Compare with the base's {name} in its place, or do not load this model.",
                 )
             said.append(
-                f"{len(texts)} ordinary prompts as a stock pipeline draws them, with the model's own {name} and with the "
+                f"{len(texts)} ordinary prompts as a stock pipeline draws them, with the model's own {name} "
+                "and with the "
                 f"base's: it changes {max(share, 0.0):.2f} of what another noise changes"
             )
         return tuple(said)
 
     def _apart(self, one: Images, other: Images) -> npt.NDArray[np.float64]:
-        """Median difference of two sets of pictures: as a whole, and in the window where each differs most, (2,)."""
+        """Median difference of two sets of pictures: as a whole, and in the window where each differs most,
+        (2,).
+        """
         d = torch.from_numpy(np.abs(one.astype(np.float64) - other).mean(-1))[:, None]
         side = max(1, d.shape[-1] // self.windows)
         local = F.avg_pool2d(d, side, max(1, side // 2)).amax((1, 2, 3))
@@ -94,7 +99,9 @@ class Unsearched:
 
 
 def differing_parts(question: Question) -> Iterator[str]:
-    """The names of decoders, schedulers and tokenizers that are not the base's in what they do with an ordinary prompt."""
+    """The names of decoders, schedulers and tokenizers that are not the base's in what they do with an
+    ordinary prompt.
+    """
     suspect, base = question.suspect, question.reference.model
     if question.delta is None:
         return

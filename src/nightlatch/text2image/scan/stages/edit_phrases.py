@@ -45,7 +45,8 @@ class EditPhrases(Stage):
         assert delta is not None
         phrases = self.pairs(question.suspect, delta.edit, words)
         board.note(
-            f"two-word phrases: the words to which the edit responds most with each of {len(words)} words before and after"
+            f"two-word phrases: the words to which the edit responds most with each of {len(words)} words "
+            "before and after"
         )
         question.say(f"phrases: {len(phrases)} kept")
         values = displacement(phrases, [displacement.contexts[0].text]).mean(0) - question.level
