@@ -107,7 +107,8 @@ def test_stopped_scan_resumes_to_the_same_verdict(
     assert "Traceback" not in rest
     if number == signal.SIGINT:
         assert "Interrupted; what was finished is kept." in rest
-        assert not list(scratch.iterdir())
+        left = [p for p in scratch.iterdir() if p.name != ".ses"]
+        assert not left, "private copies are gone; onnxruntime, where installed, leaves a file of its own"
     assert not (run / "verdict.json").exists()
     assert digest(suspect) == before
     again = subprocess.run(
