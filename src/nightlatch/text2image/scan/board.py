@@ -23,6 +23,8 @@ NOT_TESTED = (
     "than wording",
     "longer phrases none of whose words acts alone",
     "a word in the object's place that draws something which the prompts do not name",
+    "triggers that act only behind the prompt or between its words",
+    "what shows only with other steps, guidance, schedule, precision or size of picture than these",
     "backdoors that need a second adapter to act",
 )
 
@@ -190,10 +192,22 @@ class Board:
                 f"base: {self._examined}"
             )
             yield "neutral words and ordinary content words in the same place, for comparison"
+            yield self._drawn_with()
         yield from self._checks
         for row in () if self._refused is not None else self._schedule():
             settings = ", ".join(row.layers)
             yield f"the scheduler's own {settings} differ; both models drew on the base's schedule"
+
+    def _drawn_with(self) -> str:
+        """Where strings were put, and how pictures were drawn."""
+        sampling, suspect = self.question.sampling, self.question.suspect
+        slot = " and in the object's place" if "object" in self.question.known else ""
+        size = " x ".join(map(str, suspect.latent_shape[1:]))
+        precision = str(suspect.precision).removeprefix("torch.")
+        return (
+            f"strings in front of the prompt{slot}; {sampling.steps} steps, guidance {sampling.guidance:g}, "
+            f"{precision}, latents of {size}"
+        )
 
     def _not_tested(self) -> Iterator[str]:
         if self._refused is not None:
