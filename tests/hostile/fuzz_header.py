@@ -21,7 +21,8 @@ from pathlib import Path
 
 from nightlatch import safetext
 from nightlatch.intake.files import header, jsonread
-from nightlatch.intake.rules import RULES, Findings
+from nightlatch.intake.findings import Findings
+from nightlatch.intake.rules import RULES
 from nightlatch.intake.tokenizer import bpe, normalizer, settings, window
 from nightlatch.safetext import show, unshow
 

@@ -11,7 +11,7 @@ from nightlatch.intake import carriers, check, leftovers
 from nightlatch.intake.adapters import lora
 from nightlatch.intake.case import Case
 from nightlatch.intake.files.inventory import walk
-from nightlatch.intake.rules import MAX_PER_RULE, Findings
+from nightlatch.intake.findings import MAX_PER_RULE, Findings
 from nightlatch.intake.tokenizer import mapping, settings
 from nightlatch.records import Hint, Manifest
 from nightlatch.safetext import show, unshow

@@ -16,7 +16,7 @@ from nightlatch.exits import of_files
 from nightlatch.intake import RULES, Refused, check, stage
 from nightlatch.intake.files import values
 from nightlatch.intake.files.header import Tensor
-from nightlatch.intake.rules import MAX_PER_RULE, Findings
+from nightlatch.intake.findings import MAX_PER_RULE, Findings
 from nightlatch.intake.staging import private as staging
 from nightlatch.records import Finding, Manifest
 

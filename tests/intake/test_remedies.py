@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from nightlatch.cli import app
-from nightlatch.intake import RULES, folders, layouts, lone
+from nightlatch.intake import RULES, folders, layout_table, layouts, lone
 from nightlatch.intake.adapters import lora, relatives
 from nightlatch.intake.configs import foreign, index, optional
 from nightlatch.intake.files import described, weights
@@ -44,7 +44,7 @@ def remedies() -> Iterator[tuple[str, str]]:
     """
     for name, rule in RULES.items():
         yield name, rule.remedy
-    for layout in layouts.TABLE:
+    for layout in layout_table.TABLE:
         yield layout.words, layout.remedy
     for module in MODULES:
         for text in COMMAND.findall(inspect.getsource(module)):
@@ -77,7 +77,7 @@ def test_whoever_must_act_is_told_how() -> None:
 
 def test_what_is_only_not_supported_is_not_blamed() -> None:
     """No word of refusing, deleting or comparing by hand about a file of another kind."""
-    for layout in layouts.TABLE:
+    for layout in layout_table.TABLE:
         assert not re.search(r"(?i)refus|delet|remove|do not load|compare", layout.remedy), layout.words
     for name in UNTOLD:
         assert RULES[name].severity == "note"

@@ -72,7 +72,11 @@ def test_without_a_base_it_says_what_is_missing(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("change", "rule", "code"),
     [
-        (lambda t: [t.pop(k) for k in list(t) if k.startswith("first_stage_model.")], "unsupported-layout", 2),
+        (
+            lambda t: [t.pop(k) for k in list(t) if k.startswith("first_stage_model.")],
+            "unsupported-layout",
+            2,
+        ),
         (lambda t: t.update({"model_ema.decay": torch.ones(1)}), "second-variant", 1),
         (lambda t: t.update({"state": torch.ones(1)}), "extra-keys", 1),
         (

@@ -11,7 +11,7 @@ from typing import Any
 from nightlatch.intake.files import described, header, jsonread
 from nightlatch.intake.files.header import Header
 from nightlatch.intake.files.inventory import Entry, Inventory
-from nightlatch.intake.rules import Findings
+from nightlatch.intake.findings import Findings
 
 MAX_TOKENIZER_BYTES = 16 << 20
 SHORTEST = 8

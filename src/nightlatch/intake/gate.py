@@ -19,7 +19,7 @@ from nightlatch.intake.configs.fields import Fields
 from nightlatch.intake.files import inventory, values, weights
 from nightlatch.intake.files.header import Header, Tensor
 from nightlatch.intake.files.inventory import Entry, Inventory
-from nightlatch.intake.rules import Findings
+from nightlatch.intake.findings import Findings
 from nightlatch.intake.tokenizer import mapping
 from nightlatch.records import FileEntry, Manifest
 from nightlatch.safetext import display_path, show

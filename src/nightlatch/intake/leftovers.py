@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from nightlatch.intake import layouts
+from nightlatch.intake import layout_table, layouts
 from nightlatch.intake.adapters import lora
 from nightlatch.intake.carriers import hint, unread
 from nightlatch.intake.case import Case
@@ -133,6 +133,6 @@ def _what(case: Case, entry: Entry) -> tuple[str, Hint]:
         return words, hint(
             HintKind.EMBEDDING, entry.path, (*([token] if token else ()), PurePosixPath(entry.name).stem)
         )
-    found = layouts.recognise(names, layouts.TABLE)
+    found = layouts.recognise(names, layout_table.TABLE)
     words = found.words[0].upper() + found.words[1:] if found else "A further set of weights"
     return words, usual

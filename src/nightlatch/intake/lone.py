@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nightlatch.intake import layouts, neighbours, single
+from nightlatch.intake import layout_table, layouts, neighbours, single
 from nightlatch.intake.adapters import lora
 from nightlatch.intake.case import Case
 from nightlatch.intake.configs import crosscheck
 from nightlatch.intake.files import described, inventory, kinds, weights
 from nightlatch.intake.files.header import Header
 from nightlatch.intake.files.inventory import Entry
-from nightlatch.intake.rules import Findings
+from nightlatch.intake.findings import Findings
 
 TARGET = "pytorch_lora_weights.safetensors"
 """What a LoRA is called in the private folder."""
@@ -59,7 +59,7 @@ def safetensors(case: Case, name: str) -> None:
     if header is None:
         return
     tensors = header.tensors
-    beside = layouts.recognise(tensors, layouts.BESIDE)
+    beside = layouts.recognise(tensors, layout_table.BESIDE)
     if beside is None and lora.looks_like_lora(tensors):
         if single.looks_like_checkpoint(tensors):
             sentence = "It is a whole checkpoint with a LoRA in it; programs load one or the other."
@@ -70,11 +70,11 @@ def safetensors(case: Case, name: str) -> None:
     elif (
         beside is None
         and single.looks_like_checkpoint(tensors)
-        and layouts.recognise(tensors, layouts.CHECKPOINTS) is None
+        and layouts.recognise(tensors, layout_table.CHECKPOINTS) is None
     ):
         single.check(case, name, header)
     else:
-        _other_kind(case, name, header, beside or layouts.recognise(tensors, layouts.TABLE))
+        _other_kind(case, name, header, beside or layouts.recognise(tensors, layout_table.TABLE))
 
 
 def static(case: Case, name: str, header: Header) -> None:

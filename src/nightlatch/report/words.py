@@ -292,13 +292,10 @@ def _the_trigger(report: Report) -> str:
 
 
 def _before_after(pair: Pair | None) -> str:
-    if pair is None:
-        return ""
-    before, after = pair.before, pair.after
+    before, after = (pair.before, pair.after) if pair else (None, None)
     if isinstance(before, Rate) and isinstance(after, Rate) and before.n and after.n:
         return (
             f"Before the repair the attack worked on {before.hits} of {before.n} held-out pictures "
-            f"({rate(before)}), "
-            f"after it on {after.hits} of {after.n} ({rate(after)}; 95 % interval {interval(after)})."
+            f"({rate(before)}), after it on {after.hits} of {after.n} ({rate(after)}; 95 % interval {interval(after)})."
         )
     return ""

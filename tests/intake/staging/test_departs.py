@@ -15,7 +15,7 @@ from nightlatch.cli import app
 from nightlatch.errors import NotScanned
 from nightlatch.exits import of_report
 from nightlatch.intake import Departs, check, require_alone, stage
-from nightlatch.intake.rules import Findings
+from nightlatch.intake.findings import Findings
 from nightlatch.plan import Options
 from nightlatch.records import Environment, Finding, Manifest, Report, Verdict
 from nightlatch.report import jsonview, sarif

@@ -10,7 +10,7 @@ import pytest
 from intake_fixtures import work
 
 from nightlatch.intake.files import collisions
-from nightlatch.intake.rules import Findings
+from nightlatch.intake.findings import Findings
 from nightlatch.intake.tokenizer import bpe
 
 LEARNED = [

@@ -9,7 +9,7 @@ from math import prod
 from nightlatch.intake.configs.expected import PROMISES, Named
 from nightlatch.intake.configs.fields import ConfigProblem, Fields
 from nightlatch.intake.files.header import Tensor
-from nightlatch.intake.rules import Findings
+from nightlatch.intake.findings import Findings
 from nightlatch.safetext import show
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})

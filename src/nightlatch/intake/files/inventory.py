@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from nightlatch.intake.files import collisions, kinds
-from nightlatch.intake.rules import Findings
+from nightlatch.intake.findings import Findings
 from nightlatch.safetext import show, steers
 
 MAX_ENTRIES = 5_000

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from nightlatch.intake.files.header import Header, Tensor
 from nightlatch.intake.files.inventory import Entry
-from nightlatch.intake.rules import Findings
+from nightlatch.intake.findings import Findings
 from nightlatch.safetext import show
 
 CHUNK = 4 << 20

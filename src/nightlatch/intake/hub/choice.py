@@ -15,8 +15,8 @@ from nightlatch.intake.configs.index import INDEX
 from nightlatch.intake.files import kinds, weights
 from nightlatch.intake.files.collisions import ambiguous
 from nightlatch.intake.files.inventory import MAX_DEPTH, MAX_ENTRIES, MAX_NAME
+from nightlatch.intake.findings import Findings
 from nightlatch.intake.folders import LORA_NAMES
-from nightlatch.intake.rules import Findings
 from nightlatch.safetext import is_plain, show
 from nightlatch.terms import HintKind
 

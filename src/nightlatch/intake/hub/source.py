@@ -13,17 +13,18 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from nightlatch.errors import UnreadableModel
 from nightlatch.intake.configs.classes import SUPPORTED
 from nightlatch.intake.configs.index import INDEX
 from nightlatch.intake.files import jsonread
+from nightlatch.intake.findings import Findings, in_order
 from nightlatch.intake.folders import LORA_NAMES
 from nightlatch.intake.gate import MAX_PLANNED
-from nightlatch.intake.hub import choice, transfer
+from nightlatch.intake.hub import choice, problems, transfer
 from nightlatch.intake.hub.choice import Listed, Selection
-from nightlatch.intake.rules import Findings, in_order
+from nightlatch.intake.hub.problems import DEFAULT_REVISION, HubName, Unreachable, words_of
 from nightlatch.records import Finding, Manifest
 from nightlatch.safetext import show
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
 TIMEOUT = 15.0
-DEFAULT_REVISION = "main"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME = re.compile(rf"({_PART}/{_PART})(?:@([A-Za-z0-9][A-Za-z0-9._/+-]{{0,150}}))?")
 _FILE_ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".json", ".zip", ".gguf")
@@ -40,13 +40,6 @@ _CACHE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _SLACK = 16 << 20
 MAX_LISTING = 4 << 20
 """Bytes of the hub's answer about a repository."""
-
-
-class HubName(NamedTuple):
-    """``org/name`` and the branch, tag or commit asked for."""
-
-    repository: str
-    revision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +64,6 @@ class Located:
         return manifest.model_copy(
             update={"source": source, "findings": in_order([*manifest.findings, *self.findings])}
         )
-
-
-class _Unreachable(UnreadableModel):
-    """The hub does not answer; the cache may still have the model."""
 
 
 def locate(
@@ -116,10 +105,10 @@ def locate(
         return _from_cache(name, repository, "The hub is not asked because offline mode is set")
     try:
         commit, listed = _resolve(name, endpoint)
-    except _Unreachable as e:
+    except Unreachable as e:
         return _from_cache(name, repository, e.sentence.removesuffix("."))
     findings = Findings()
-    findings.add("hub-commit", "", f"{_words(name)} is the commit {commit}.")
+    findings.add("hub-commit", "", f"{words_of(name)} is the commit {commit}.")
     selection = choice.choose(listed, findings)
     _confirm_room(selection, name, repository, max_bytes)
     _fetch(selection, name, commit, repository, endpoint, everything=not findings.has("error"))
@@ -155,7 +144,7 @@ def _from_cache(name: HubName, repository: Path, why: str) -> Located:
     snapshot = repository / "snapshots" / commit
     if not _COMMIT.fullmatch(commit) or not snapshot.is_dir():
         raise UnreadableModel(
-            f"{why}, and {_words(name)} is neither a folder here nor in the cache.",
+            f"{why}, and {words_of(name)} is neither a folder here nor in the cache.",
             "Fetch it once while online, or give the path of a folder.",
         )
     findings = Findings()
@@ -201,15 +190,15 @@ def _resolve(name: HubName, endpoint: str | None) -> tuple[str, tuple[Listed, ..
             MAX_LISTING,
         )
     except transfer.TooSlow as e:
-        raise _Unreachable(e.sentence, e.remedy) from e
+        raise Unreachable(e.sentence, e.remedy) from e
     except UnreadableModel:
         raise
     except Exception as e:
-        raise _explained(e, name) from e
+        raise problems.explained(e, name) from e
     commit, rows = info.sha, info.siblings
     asked = name.revision if _COMMIT.fullmatch(name.revision) else commit
     if type(commit) is not str or not _COMMIT.fullmatch(commit) or commit != asked or rows is None:
-        raise _contradiction(name)
+        raise problems.contradiction(name)
     return commit, choice.listing((row.rfilename, row.size) for row in rows)
 
 
@@ -217,7 +206,7 @@ def _confirm_room(selection: Selection, name: HubName, repository: Path, max_byt
     needed = sum(item.size for item in (*selection.small, *selection.weights))
     if needed > max_bytes:
         raise UnreadableModel(
-            f"{_words(name)} is too large: {needed / 1e9:,.1f} GB, and at most {max_bytes / 1e9:,.1f} GB are "
+            f"{words_of(name)} is too large: {needed / 1e9:,.1f} GB, and at most {max_bytes / 1e9:,.1f} GB are "
             "fetched.",
             "Download its files by other means and give their folder.",
         )
@@ -230,7 +219,7 @@ def _confirm_room(selection: Selection, name: HubName, repository: Path, max_byt
         ) from e
     if free < needed + _SLACK:
         raise UnreadableModel(
-            f"{_words(name)} is too large for the disk of the hub cache: {needed / 1e9:,.1f} GB are needed.",
+            f"{words_of(name)} is too large for the disk of the hub cache: {needed / 1e9:,.1f} GB are needed.",
             "Free that much, or set HF_HOME to a larger disk.",
         )
 
@@ -267,14 +256,14 @@ def _download(item: Listed, name: HubName, commit: str, repository: Path, endpoi
                 or not _CACHE_KEY.fullmatch(seen.etag or "")
                 or seen.size not in (None, item.size)
             ):
-                raise _contradiction(name)
+                raise problems.contradiction(name)
         found = transfer.within(fetch, item.size, repository / "blobs")
         if Path(found).resolve() != target.resolve(strict=True) or target.stat().st_size != item.size:
-            raise _contradiction(name)
+            raise problems.contradiction(name)
     except UnreadableModel:
         raise
     except Exception as e:
-        raise _explained(e, name) from e
+        raise problems.explained(e, name) from e
 
 
 def _can_be_loaded(snapshot: Path) -> bool:
@@ -304,51 +293,3 @@ def _remember(repository: Path, revision: str, commit: str) -> None:
         os.replace(partial, path)
     except OSError:
         return
-
-
-def _words(name: HubName) -> str:
-    return (
-        f"'{name.repository}'"
-        if name.revision == DEFAULT_REVISION
-        else f"'{name.repository}@{name.revision}'"
-    )
-
-
-def _contradiction(name: HubName) -> UnreadableModel:
-    return UnreadableModel(
-        f"The hub contradicts itself about {_words(name)}: commit, size or cache key do not fit together.",
-        "Check HF_ENDPOINT and any proxy, then try again.",
-    )
-
-
-def _explained(error: Exception, name: HubName) -> UnreadableModel:
-    """An error of huggingface_hub in one sentence with a remedy."""
-    from huggingface_hub import errors
-
-    words, status = _words(name), getattr(getattr(error, "response", None), "status_code", 0)
-    by_class: tuple[tuple[Any, str, str], ...] = (
-        (errors.GatedRepoError, f"{words} is gated on the hub.", "Ask for access on its page, then log in with 'hf auth login'."),
-        (errors.DisabledRepoError, f"{words} is disabled on the hub.", "Do not load copies of it."),
-        (errors.RevisionNotFoundError, f"{words}: the hub has no such revision.", "Name a branch, tag or commit behind '@'."),
-        (errors.RemoteEntryNotFoundError, f"{words}: the hub lists a file and does not have it.", "Try again later."),
-        (errors.RepositoryNotFoundError, f"{words} is neither a folder here nor a model on the hub that you may read.",
-         "Check the spelling; for a private model log in with 'hf auth login'."),
-    )  # fmt: skip
-    for cls, sentence, remedy in by_class:
-        if isinstance(error, cls):
-            return UnreadableModel(sentence, remedy)
-    if status in (401, 403):
-        return UnreadableModel(
-            f"The hub does not let you read {words}.", "Log in with 'hf auth login', or ask for access."
-        )
-    offline = isinstance(error, (ConnectionError, errors.LocalEntryNotFoundError))
-    if isinstance(error, (OSError, ValueError)) and not status and not offline:
-        return UnreadableModel(
-            f"{words} cannot be fetched ({type(error).__name__}).", "Check the disk, HF_HOME and HF_ENDPOINT."
-        )
-    if isinstance(error, (KeyError, TypeError, AttributeError)):
-        return _contradiction(name)
-    reason = f"status {status}" if status else type(error).__name__
-    return _Unreachable(
-        f"The hub cannot be reached ({reason}).", "Check the network and HF_ENDPOINT, then try again."
-    )

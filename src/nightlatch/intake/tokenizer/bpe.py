@@ -11,7 +11,7 @@ from itertools import chain, pairwise, repeat
 from typing import Any, NamedTuple, TypeAlias, overload
 
 from nightlatch.intake.carriers import WORD_END, hint
-from nightlatch.intake.rules import Findings
+from nightlatch.intake.findings import Findings
 from nightlatch.safetext import show
 from nightlatch.terms import HintKind
 

@@ -15,7 +15,7 @@ from nightlatch.intake.carriers import hint
 from nightlatch.intake.case import Case
 from nightlatch.intake.configs.classes import FAST_TOKENIZERS, STANDARD_TOKENIZERS
 from nightlatch.intake.configs.components import check_common
-from nightlatch.intake.rules import Findings
+from nightlatch.intake.findings import Findings
 from nightlatch.intake.tokenizer.bpe import END_TOKEN, STANDARD_SPECIAL, START_TOKEN
 from nightlatch.safetext import show
 from nightlatch.terms import HintKind

@@ -1,6 +1,4 @@
-"""The vocabulary of the whole project: frozen, JSON-serialisable records. Every verb writes them, every later
-verb reads them.
-"""
+"""What scan, clean and verify concluded, with the numbers that it rests on."""
 
 from __future__ import annotations
 
@@ -10,76 +8,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from nightlatch import stats
-from nightlatch.schema import SCHEMA_VERSION, Sentence, Sentences, Some, Text, Texts, Value
-from nightlatch.schema import Record as Record
-from nightlatch.terms import ChangePattern, Effect, HintKind, PairKind, PlacementKind, Role
+from nightlatch.schema import Record, Sentence, Sentences, Some, Text, Texts, Value
+from nightlatch.terms import ChangePattern, Effect, PairKind, PlacementKind, Role
 
-Severity = Literal["error", "warning", "note"]
 VerdictWord = Literal["backdoor found", "suspicious", "nothing found by these tests", "not scanned"]
 ScorecardWord = Literal["removed", "not removed", "harmed", "not verified"]
-
-
-class Hint(Record):
-    """Something that lies in the source and that a scan should try beside the weights as they are staged."""
-
-    kind: HintKind
-    file: Text = Field(
-        default="",
-        description="path inside the source; '' when several are meant or the name is not to be kept",
-    )
-    texts: Texts = Field(
-        default=(), description="strings to try as triggers, as they really are; show them escaped only"
-    )
-    untried: Sentence = Field(default="", description="why a scan cannot try it, '' where it can")
-
-
-class Finding(Record):
-    """Something a static rule saw. ``severity`` error: refused; warning: suspicious; note: worth knowing."""
-
-    rule: Text = Field(description="stable rule id, such as 'shard-path'")
-    severity: Severity
-    file: Text = Field(description="path inside the source, '' for the source as a whole")
-    sentence: Sentence
-    remedy: Sentence = ""
-    payload: Hint | None = Field(default=None, description="what a scan should try because of it")
-    unsupported: bool = Field(
-        default=False, description="the source is of a kind that is not scanned; nobody is to blame"
-    )
-
-
-class FileEntry(Record):
-    """One file of the source and what became of it."""
-
-    path: Text
-    size: int = Field(description="bytes")
-    sha256: Text = Field(default="", description="'' when the file was not read whole")
-    kind: Text = Field(description="safetensors, json, text, pickle, zip, link, ... by content")
-    staged: bool = False
-
-
-class Manifest(Record):
-    """What a source consists of: written by intake, the only thing later stages know about the files."""
-
-    source: Text
-    pipeline_class: Text = ""
-    files: tuple[FileEntry, ...] = Field(default=(), max_length=100_000)
-    findings: tuple[Finding, ...] = Field(default=(), max_length=20_000)
-    seconds: float = 0.0
-
-    @property
-    def refused(self) -> bool:
-        """Whether any rule says that this source must not be loaded."""
-        return any(f.severity == "error" for f in self.findings)
-
-    @property
-    def unsupported(self) -> bool:
-        """Whether it is of a kind that is not scanned, so that nothing is known about it."""
-        return any(f.unsupported for f in self.findings)
-
-    @property
-    def hints(self) -> tuple[Hint, ...]:
-        """What the findings give a scan to try, in their order, each once."""
-        return tuple(dict.fromkeys(f.payload for f in self.findings if f.payload is not None))
 
 
 class Rate(Record):
@@ -277,53 +210,3 @@ def acted(pairs: Iterable[Pair]) -> bool:
     """
     before = [p.before for p in pairs if p.kind is PairKind.SUCCESS]
     return all(rate.low95 >= 0.5 for rate in before if isinstance(rate, Rate))
-
-
-class Images(Record):
-    """One row of an image grid: files inside the run folder, same prompt and seed across the columns."""
-
-    prompt: Text
-    seed: int
-    trigger: PlacedTrigger | None = None
-    asked: Text = Field(default="", description="the prompt with the trigger, as it was drawn")
-    clean: Text = ""
-    triggered: Text = ""
-    repaired: Text = ""
-    overlay: Text = Field(default="", description="where the trigger acts, over the triggered picture")
-
-
-class Computed(Record):
-    """What the last verb computed on."""
-
-    device: Text = "cpu"
-    dtype: Text = "float32"
-
-
-class Environment(Record):
-    """Enough to run it again."""
-
-    command: Sentence
-    then: Sentences = Field(default=(), description="later commands into the same run folder")
-    versions: dict[Text, Text] = Field(max_length=100)
-    device: Text
-    dtype: Text
-    started: Text = Field(description="ISO 8601, UTC")
-    run: Text = Field(default="", description="the run folder, as it was named")
-    seed: int | None = Field(default=None, description="of the run; what --seed must be given to repeat it")
-
-
-class Report(Record):
-    """The one schema; html, json, sarif, junit and card are views of it."""
-
-    schema_version: Literal[2] = SCHEMA_VERSION
-    scope: Literal["files", "model"] = Field(
-        default="model", description="whether only the files were asked about, or behaviour too"
-    )
-    source: Text
-    environment: Environment
-    manifest: Manifest | None = None
-    verdict: Verdict | None = None
-    repair: Repair | None = None
-    scorecard: Scorecard | None = None
-    images: tuple[Images, ...] = Field(default=(), max_length=1_000)
-    hashes: dict[Text, Text] = Field(default={}, max_length=100)

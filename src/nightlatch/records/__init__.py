@@ -1,0 +1,58 @@
+"""The vocabulary of the whole project: frozen, JSON-serialisable records.
+
+Every verb writes them, every later verb reads them.
+"""
+
+from nightlatch.records.files import FileEntry, Finding, Hint, Manifest, Severity
+from nightlatch.records.reports import Computed, Environment, Images, Report
+from nightlatch.records.results import (
+    Candidate,
+    Carrier,
+    ComponentChange,
+    Leak,
+    Pair,
+    Part,
+    PlacedTrigger,
+    Placement,
+    Ran,
+    Rate,
+    Repair,
+    Scorecard,
+    ScorecardWord,
+    Trigger,
+    Verdict,
+    VerdictWord,
+    acted,
+)
+from nightlatch.schema import SCHEMA_VERSION, Record
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Candidate",
+    "Carrier",
+    "ComponentChange",
+    "Computed",
+    "Environment",
+    "FileEntry",
+    "Finding",
+    "Hint",
+    "Images",
+    "Leak",
+    "Manifest",
+    "Pair",
+    "Part",
+    "PlacedTrigger",
+    "Placement",
+    "Ran",
+    "Rate",
+    "Record",
+    "Repair",
+    "Report",
+    "Scorecard",
+    "ScorecardWord",
+    "Severity",
+    "Trigger",
+    "Verdict",
+    "VerdictWord",
+    "acted",
+]
