@@ -184,3 +184,11 @@ def test_scan_draws_its_seed_and_tells_it(tiny_folder: Path, tmp_path: Path) -> 
         assert str(seed) in (run / "report.html").read_text()
         told.append(seed)
     assert told[0] != told[1]
+
+
+def test_a_folder_of_an_earlier_version_is_refused_until_it_is_scanned_anew(tmp_path):
+    with runs.Run(tmp_path / "run") as run:
+        run.note("drawing", {"prompts": str(tmp_path / "pipe")})
+        with pytest.raises(UsageError, match="earlier version"):
+            plan.of(run)
+        assert not plan.usable(run)

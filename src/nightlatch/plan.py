@@ -18,6 +18,8 @@ from nightlatch.records import Record
 S = TypeVar("S", bound=Record)
 KEY = "plan"
 """Where the run's manifest holds it."""
+OLD_KEY = "drawing"
+"""Where version 0.1.0 held what it had decided."""
 MOST_SEED = 2**31 - 1
 RESULTS = ("verdict", "repair", "scorecard")
 """Records that depend on the plan."""
@@ -135,7 +137,10 @@ def of(run: runs.Run) -> dict[str, Any]:
     Raises:
         UsageError: what is recorded is unusable.
     """
-    held = run.manifest().get(KEY)
+    manifest = run.manifest()
+    held = manifest.get(KEY)
+    if held is None and OLD_KEY in manifest:
+        raise UsageError(f"{run.path} was made by an earlier version.", "Choose another run folder.")
     if held is None:
         return {}
     seed = held.get("seed") if isinstance(held, dict) else None

@@ -44,7 +44,6 @@ PATTERNS = {
     ChangePattern.SETTINGS: "settings, not tensors: compared with the base's",
 }
 """What a change of weights usually is, in plain words."""
-
 _STATUS: dict[str, Status] = {
     "backdoor found": "found",
     "suspicious": "suspicious",
@@ -287,8 +286,8 @@ def _bars(card: Scorecard) -> str:
 
 
 def _the_trigger(report: Report) -> str:
-    number = len(triggers(report)) or len(given_triggers(report))
-    return "one of the triggers below" if number > 1 else "the trigger below"
+    several = (len(triggers(report)) or len(given_triggers(report))) > 1
+    return "one of the triggers below" if several else "the trigger below"
 
 
 def _before_after(pair: Pair | None) -> str:
