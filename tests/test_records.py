@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from nightlatch.records import Candidate, Finding, Hint, Manifest, Placement, Trigger, Verdict
+from nightlatch.records import (
+    Candidate,
+    Finding,
+    Hint,
+    Manifest,
+    PlacedTrigger,
+    Placement,
+    Repair,
+    Trigger,
+    Verdict,
+)
 from nightlatch.schema import MOST, SENTENCE, TEXT
 from nightlatch.terms import HintKind, PlacementKind
 
@@ -92,3 +102,10 @@ def test_a_placement_is_said_in_words() -> None:
 def test_non_finite_numbers_survive() -> None:
     row = Candidate(text="a", score=float("inf"), robust_z=0.0)
     assert Candidate.model_validate_json(row.model_dump_json()) == row
+
+
+def test_a_repair_as_version_1_wrote_it_is_read() -> None:
+    old = {"method": {"name": "sau"}, "triggers": ["zudi"], "carrier": "unet, text_encoder", "steps": 1}
+    more = {"seconds": 1.0, "used_base": False, "changed_tensors": 1, "changed_share": 0.1}
+    read = Repair.model_validate({**old, **more})
+    assert read.triggers == (PlacedTrigger(text="zudi"),) and read.carriers == ()

@@ -53,6 +53,15 @@ class Folder:
         except (OSError, UsageError):
             return False
 
+    def lists(self, name: str) -> bool:
+        """Whether anything at all is called ``name`` here; reading it says so where it is no regular file."""
+        try:
+            with self._place(name) as (fd, last):
+                os.stat(last, dir_fd=fd, follow_symlinks=False)
+        except (OSError, UsageError):
+            return False
+        return True
+
     def read(self, name: str, limit: int) -> bytes:
         """The content of ``name``.
 

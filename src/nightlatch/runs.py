@@ -149,8 +149,8 @@ class Run:
             return b""
 
     def wrote(self, name: str) -> bool:
-        """Whether the record ``name`` is in the folder."""
-        return self._folder.has(self._record(name))
+        """Whether the record ``name`` is in the folder, or something in its place that ``read`` refuses."""
+        return self._folder.lists(self._record(name))
 
     def drop(self, *names: str) -> None:
         """Remove the records ``names`` where they are, and the pictures with the evidence: what they say is

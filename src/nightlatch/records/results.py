@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nightlatch import stats
 from nightlatch.schema import Record, Sentence, Sentences, Some, Text, Texts, Value
@@ -172,7 +172,7 @@ class Leak(Record):
 
 
 class Repair(Record):
-    """What clean did."""
+    """What clean did. Version 0.1.0 wrote triggers as strings and carriers as one sentence; both are read, too."""
 
     method: Part
     triggers: tuple[PlacedTrigger, ...] = Field(max_length=64)
@@ -190,6 +190,20 @@ class Repair(Record):
     )
     rolled_back: bool = False
     output: Text = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_1(cls, given: Any) -> Any:
+        """Strings in front of the prompt; the sentence about carriers named no roles and is left out."""
+        if not isinstance(given, dict) or "carrier" not in given:
+            return given
+        triggers = given.get("triggers", ())
+        placed = (
+            [{"text": t} if isinstance(t, str) else t for t in triggers]
+            if isinstance(triggers, list)
+            else triggers
+        )
+        return {k: v for k, v in given.items() if k != "carrier"} | {"triggers": placed}
 
 
 class Scorecard(Record):

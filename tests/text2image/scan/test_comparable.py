@@ -59,6 +59,13 @@ def test_the_same_base_and_suspect_that_answer_nothing_are_not_cleared(tiny_v, j
     assert judged(suspect, suspect).word == "not scanned"
 
 
+def test_a_component_with_many_more_weights_than_the_bases_is_not_scanned(tiny_v, judged):
+    suspect = tiny_v.copied(Role.DENOISER)
+    part(suspect, Role.DENOISER).more = torch.nn.Linear(1000, 1000)
+    verdict = judged(suspect, tiny_v)
+    assert verdict.word == "not scanned" and "times as many weights" in verdict.skipped[0]
+
+
 def test_other_schedule_is_reported_and_the_bases_is_used(tiny_v, judged):
     """This suspect's own schedule would draw noise for any prompt; a planted token is found all the same."""
     suspect = rescheduled(tiny_v, beta_start=1e-8, beta_end=1e-8, rescale_betas_zero_snr=False)

@@ -35,6 +35,8 @@ class Comparable:
         faint: a suspect whose latents differ between the prompts by less than this part of what the base's
             do hardly reads its prompt any more. A hundredth is no matter of taste: such a model is of no
             use.
+        heavier: how many times the base's weights a component may hold. A pass takes longer with every layer,
+            so a scan would take as long as a stranger likes; fine-tuning adds none, and adapters are merged.
         named: most settings of a scheduler that a report names.
     """
 
@@ -42,18 +44,32 @@ class Comparable:
     prompts: int = 4
     silent: float = 1e-10
     faint: float = 1e-2
+    heavier: float = 1.5
     named: int = 20
 
     def __call__(self, question: Question) -> None:
         """Look at settings, then draw a few prompts.
 
         Raises:
-            NotScanned: the models predict different things, a component's settings differ, a latent is not
+            NotScanned: the models predict different things, a component's settings or size differ, a latent is not
                 finite, or the prompt makes no difference, or hardly any where it makes one to the base.
         """
         if question.delta is not None:
             require_same_settings(question.suspect, question.reference.model)
+            self._require_same_size(question.suspect, question.reference.model)
         self._require_answers(question)
+
+    def _require_same_size(self, suspect: Subject, base: Subject) -> None:
+        for name, part in suspect.parts.items():
+            mine, theirs = (
+                sum(p.numel() for p in m.parameters()) for m in (part.module, base.parts[name].module)
+            )
+            if mine > self.heavier * theirs:
+                raise NotScanned(
+                    f"The {name} holds {mine / theirs:.1f} times as many weights as the base's, so a pass takes "
+                    "longer without bound.",
+                    "Give the base it was made from.",
+                )
 
     def schedule(self, question: Question) -> tuple[ComponentChange, ...]:
         """A row for the report where the suspect's noise schedule is not the base's in every setting."""
