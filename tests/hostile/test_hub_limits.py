@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,6 @@ from nightlatch.intake.hub import source as hub
 from nightlatch.intake.hub import transfer
 
 FILES = {"model_index.json": b'{"_class_name": "StableDiffusionPipeline"}', "unet/config.json": b'{"x": 1}'}
-SOON = 20.0
 
 
 @pytest.fixture
@@ -33,11 +31,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def refused(server: Hub, tmp_path: Path) -> str:
-    """The sentence; said soon, with nothing finished in the cache."""
-    started = time.monotonic()
+    """The sentence, with nothing finished in the cache."""
     with pytest.raises(UnreadableModel) as caught:
         hub.locate("org/name", cache=tmp_path, endpoint=server.endpoint)
-    assert time.monotonic() - started < SOON
     assert caught.value.remedy.endswith(".")
     assert not [p for p in tmp_path.rglob("*.json") if p.is_file()]
     return caught.value.sentence
@@ -115,18 +111,19 @@ def test_what_the_work_raises_or_returns_comes_through() -> None:
 def test_a_file_that_grows_past_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the bytes do not come through the client that is watched."""
     monkeypatch.setattr(transfer, "SLACK", 1_000)
-    stop = time.monotonic() + 5
+    written: list[int] = []
 
     def grow() -> None:
         with (tmp_path / "x.incomplete").open("wb") as f:
-            for _ in itertools.takewhile(lambda _: time.monotonic() < stop, itertools.count()):
+            for _ in range(250):
                 f.write(bytes(500))
                 f.flush()
                 time.sleep(0.02)
+                written.append(500)
 
     with pytest.raises(transfer.TooMuch):
         transfer.within(grow, 100, tmp_path)
-    assert time.monotonic() < stop
+    assert len(written) < 250, "it was stopped on the way, not at its end"
 
 
 def test_a_token_goes_to_the_host_that_was_asked_only(server: Hub) -> None:
