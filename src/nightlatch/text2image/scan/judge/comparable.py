@@ -73,18 +73,14 @@ class Comparable:
 
     def schedule(self, question: Question) -> tuple[ComponentChange, ...]:
         """A row for the report where the suspect's noise schedule is not the base's in every setting."""
-        mine, theirs = (
-            dict(s.settings.get(SCHEDULER, {})) for s in (question.suspect, question.reference.model)
-        )
-        known = sorted((mine.keys() | theirs.keys()) - {"class"})
-        odd = differing(mine, theirs, ["class", *known])
+        odd, known = scheduler_differences(question)
         if not odd:
             return ()
         return (
             ComponentChange(
                 component=SCHEDULER,
                 role=Role.SCHEDULER,
-                tensors=len(known),
+                tensors=known,
                 changed=len(odd),
                 relative_norm=0.0,
                 median_rank=0.0,
@@ -106,6 +102,13 @@ class Comparable:
         texts = [p.text for p in question.part.probe[: self.prompts]]
         x = finite(draw(texts, seeds(1, question.seed) * len(texts), question.sampling), model)
         return float((x - x[:1]).pow(2).mean()) / max(float(x.pow(2).mean()), 1e-30)
+
+
+def scheduler_differences(question: Question) -> tuple[tuple[str, ...], int]:
+    """(the scheduler's settings in which suspect and base differ, "class" first; how many there are beside it)."""
+    mine, theirs = (dict(s.settings.get(SCHEDULER, {})) for s in (question.suspect, question.reference.model))
+    known = sorted((mine.keys() | theirs.keys()) - {"class"})
+    return differing(mine, theirs, ["class", *known]), len(known)
 
 
 def require_same_settings(suspect: Subject, base: Subject) -> None:

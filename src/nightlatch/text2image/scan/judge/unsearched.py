@@ -21,7 +21,7 @@ from nightlatch.terms import Role
 from nightlatch.text2image.measure import seeds
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.model.subject import Images
-from nightlatch.text2image.scan.judge.comparable import SCHEDULER, differing
+from nightlatch.text2image.scan.judge.comparable import SCHEDULER, scheduler_differences
 from nightlatch.text2image.scan.question import Question
 
 OTHER_SEEDS = 1
@@ -36,10 +36,9 @@ class Unsearched:
         pictures: ordinary prompts drawn.
         much: how much such a part may change a picture, over what another noise changes; the median picture
             counts, as a whole and where it changes most, less what a second drawing changes by chance. On the
-            small model at 8 steps ten
-            deterministic schedulers of diffusers change at most 0.31 of that, DDPM 0.17, and a decoder
-            with every weight moved by 3 % of its spread 0.07; a scheduler that clips every latent 1.6, a
-            decoder that paints all red 5.2.
+            small model at 8 steps ten deterministic schedulers of diffusers change at most 0.31 of that, DDPM
+            0.17, and a decoder with every weight moved by 3 % of its spread 0.07; a scheduler that clips
+            every latent 1.6, a decoder that paints all red 5.2.
         framed: the same for a tokenizer. A text encoder was trained with one frame, so there is no honest
             degree: start and end exchanged change 0.46 on the small model.
         windows: windows a side in which a picture is compared in places, half overlapping.
@@ -108,8 +107,7 @@ def differing_parts(question: Question) -> Iterator[str]:
         return
     changed = set(question.delta.components)
     yield from (name for name in suspect.named(Role.DECODER) if name in changed)
-    mine, theirs = (s.settings.get(SCHEDULER, {}) for s in (suspect, base))
-    if differing(mine, theirs, [*mine, *theirs]):
+    if scheduler_differences(question)[0]:
         yield SCHEDULER
     texts = [p.text for p in question.part.probe]
     if _framed(suspect, texts) != _framed(base, texts):
