@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
+from intake_fixtures import work
 from pydantic import ValidationError
 
+from nightlatch.errors import UsageError
 from nightlatch.records import Report
 from nightlatch.report import card, html, jsonview, junit, sarif
 from nightlatch.safetext import hidden
@@ -194,3 +196,28 @@ def test_the_longest_texts_that_a_record_holds_are_cut(tmp_path: Path) -> None:
     assert "characters)" in html.render(report, reader(tmp_path))
     assert len(sarif.render(report)) < 1_000_000
     assert len(junit.render(report)) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    "text", [card.BEGIN + "\n", "```json nightlatch\n", "```\n", card.END + "\n", "\n", "\r"]
+)
+def test_a_card_is_read_once_however_often_a_mark_stands_in_it(text: str, tame: Report) -> None:
+    """Megabytes of one mark without the other: as many calls as lines at most, and no line is looked at again."""
+    section = card.render(tame)
+    large = text * (2_000_000 // len(text))
+    calls = {}
+    for held in (text * 100, large):
+        calls[held] = work(lambda held=held: card.insert(held, section))
+        if "```json" not in text:
+            with pytest.raises(UsageError):
+                card.parse(held)
+    assert calls[large] <= calls[text * 100] + 10
+    assert card.insert(large, section).endswith(section)
+
+
+def test_the_first_section_that_ends_is_replaced(tame: Report) -> None:
+    section = card.render(tame)
+    text = f"{card.BEGIN}\nold\n{card.BEGIN}\n{card.END}\nrest\n{card.END}"
+    assert card.insert(text, section) == f"{section}rest\n{card.END}"
+    assert card.insert(f"a\n{section}", section) == f"a\n{section}"
+    assert card.insert(f"{card.BEGIN}\nnever ended\n", section) == f"{card.BEGIN}\nnever ended\n\n{section}"

@@ -5,7 +5,6 @@ markers.
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from nightlatch.errors import UsageError
@@ -15,8 +14,7 @@ from nightlatch.report.words import attack_success, given_triggers, headline, tr
 from nightlatch.safetext import visible
 
 BEGIN, END = "<!-- nightlatch:begin -->", "<!-- nightlatch:end -->"
-_SECTION = re.compile(rf"^{re.escape(BEGIN)}\n.*?^{re.escape(END)}\n?", re.DOTALL | re.MULTILINE)
-_BLOCK = re.compile(r"^```json nightlatch\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FENCE, _FENCE_END = "```json nightlatch", "```"
 
 
 def render(report: Report) -> str:
@@ -28,9 +26,9 @@ def render(report: Report) -> str:
         *_summary(report),
         "",
         *_tests(report),
-        "```json nightlatch",
+        _FENCE,
         _machine(report),
-        "```",
+        _FENCE_END,
         END,
     ]
     return "\n".join(parts) + "\n"
@@ -38,8 +36,11 @@ def render(report: Report) -> str:
 
 def insert(card: str, section: str) -> str:
     """The model card with its section replaced, or with the section added at its end."""
-    if _SECTION.search(card):
-        return _SECTION.sub(lambda _: section, card, count=1)
+    lines = card.split("\n")
+    if span := _span(lines, BEGIN, END):
+        first, last = span
+        before = "".join(f"{line}\n" for line in lines[:first])
+        return before + section + "\n".join(lines[last + 1 :])
     return f"{card.rstrip()}\n\n{section}" if card.strip() else section
 
 
@@ -49,11 +50,22 @@ def parse(card: str) -> dict[str, Any]:
     Raises:
         UsageError: there is none.
     """
-    found = _BLOCK.search(card)
-    if found is None:
+    lines = card.split("\n")
+    span = _span(lines, _FENCE, _FENCE_END)
+    if span is None:
         raise UsageError("This model card holds no nightlatch block.", "Write one with `nightlatch report`.")
-    block: dict[str, Any] = json.loads(found.group(1))
+    block: dict[str, Any] = json.loads("\n".join(lines[span[0] + 1 : span[1]]))
     return block
+
+
+def _span(lines: list[str], begin: str, end: str) -> tuple[int, int] | None:
+    """The first line that is ``begin`` and the first after it that is ``end``; a card is a stranger's, so it is
+    read once from its start, however often either stands in it.
+    """
+    if begin not in lines:
+        return None
+    first = lines.index(begin)
+    return (first, lines.index(end, first)) if end in lines[first:] else None
 
 
 def _summary(report: Report) -> list[str]:
