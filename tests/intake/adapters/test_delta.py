@@ -13,7 +13,10 @@ import numpy.typing as npt
 import peft
 import pytest
 import torch
+from lycoris.modules.boft import ButterflyOFTModule
+from lycoris.modules.diag_oft import DiagOFTModule
 from lycoris.modules.full import FullModule
+from lycoris.modules.glora import GLoRAModule
 from lycoris.modules.ia3 import IA3Module
 from lycoris.modules.locon import LoConModule
 from lycoris.modules.loha import LohaModule
@@ -22,12 +25,13 @@ from lycoris.modules.norms import NormModule
 from safetensors.torch import save_file
 
 from nightlatch.intake.adapters import merge, parts
-from nightlatch.intake.adapters.delta import NoFit, delta
+from nightlatch.intake.adapters.delta import delta
+from nightlatch.intake.adapters.fit import NoFit
 
 Array = npt.NDArray[np.float32]
 LAYERS = {
-    "linear": lambda: torch.nn.Linear(24, 16), "convolution": lambda: torch.nn.Conv2d(8, 12, 3),
-    "pointwise": lambda: torch.nn.Conv2d(8, 12, 1),
+    "linear": lambda: torch.nn.Linear(24, 16), "convolution": lambda: torch.nn.Conv2d(8, 16, 3),
+    "pointwise": lambda: torch.nn.Conv2d(8, 16, 1),
 }  # fmt: skip
 INPUTS = {"linear": (3, 24), "convolution": (2, 8, 5, 5), "pointwise": (2, 8, 5, 5)}
 ADAPTERS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -42,6 +46,12 @@ ADAPTERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ia3": (IA3Module, {}),
     "ia3 on inputs": (IA3Module, {"train_on_input": True}),
     "full": (FullModule, {}),
+    "oft": (DiagOFTModule, {"lora_dim": 4}),
+    "oft rescaled": (DiagOFTModule, {"lora_dim": 4, "rescaled": True}),
+    "oft within its bound": (DiagOFTModule, {"lora_dim": 4, "constraint": 100.0}),
+    "boft": (ButterflyOFTModule, {"lora_dim": 4}),
+    "boft rescaled": (ButterflyOFTModule, {"lora_dim": 4, "rescaled": True}),
+    "glora": (GLoRAModule, {"lora_dim": 3, "alpha": 2.0}),
     "dora of outputs": (LoConModule, {"lora_dim": 4, "alpha": 2.0, "weight_decompose": True, "wd_on_out": True}),
     "dora of inputs": (LoConModule, {"lora_dim": 4, "alpha": 2.0, "weight_decompose": True, "wd_on_out": False}),
 }  # fmt: skip
@@ -139,13 +149,49 @@ def test_definitions_written_out() -> None:
         assert got[i, j] == pytest.approx(1.5 * (a[i] @ b[:, j]) * (c[i] @ d[:, j]), abs=1e-5)
 
 
+def test_orthogonal_blocks_turn_outputs() -> None:
+    """Lengths and angles of the outputs stay; blocks of two turn by twice the angle whose tangent they hold."""
+    chance = np.random.default_rng(0)
+    weight = chance.standard_normal((4, 5)).astype(np.float32)
+    blocks = np.zeros((2, 2, 2), np.float32)
+    blocks[:, 0, 1] = tangents = np.float32([0.3, -1.2])
+    found = delta({"oft_blocks": blocks}, weight).weight
+    for k, angle in enumerate(2 * np.arctan(tangents)):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        assert found is not None
+        assert np.allclose(
+            weight[2 * k : 2 * k + 2] + found[2 * k : 2 * k + 2], turn @ weight[2 * k : 2 * k + 2], atol=1e-6
+        )
+    stages = chance.standard_normal((2, 2, 2, 2)).astype(np.float32)
+    turned = delta({"oft_blocks": stages, "alpha": np.float32(0)}, weight).weight
+    assert turned is not None
+    assert np.allclose((weight + turned).T @ (weight + turned), weight.T @ weight, atol=1e-5)
+
+
+def test_a_bound_that_programs_read_differently_is_not_guessed() -> None:
+    blocks = np.full((2, 2, 2), 0.5, np.float32)
+    blocks[:, 0, 1] = 2.0
+    weight = np.eye(4, dtype=np.float32)
+    with pytest.raises(NoFit, match="bound"):
+        delta({"oft_blocks": blocks, "alpha": np.float32(1.0)}, weight)
+    held = [delta({"oft_blocks": blocks, "alpha": np.float32(a)}, weight).weight for a in (0.0, 5.0)]
+    assert np.array_equal(held[0], held[1])
+    with pytest.raises(NoFit, match="strength"):
+        delta({"oft_blocks": blocks}, weight, 0.5)
+
+
 @pytest.mark.parametrize(
     "held",
     [
         {"up": (4, 2), "down": (3, 5)}, {"up": (4, 2), "down": (2, 6)}, {"diff": (4, 4)},
         {"ia3": (3,), "on_input": (1,)},
         {"lokr_w1_a": (2, 1), "lokr_w1_b": (1, 1), "lokr_w2_a": (2, 2), "lokr_w2_b": (2, 5)}, {"up": (4, 2)},
-        {"oft": (2, 2)},
+        {"oft": (2, 2)}, {"oft_blocks": (2, 2)}, {"oft_blocks": (2, 3, 3)}, {"oft_blocks": (3, 2, 2, 2)},
+        {"oft_blocks": (2, 2, 2), "rescale": (3,)}, {"oft_blocks": (1, 4, 1, 1)},
+        {"glora_a1": (5, 2), "glora_a2": (2, 5), "glora_b1": (4, 2), "glora_b2": (2, 4)},
+        {"glora_a1": (2, 5), "glora_a2": (5, 2), "glora_b1": (2, 4), "glora_b2": (5, 2)},
+        {"glora_a1": (5,), "glora_a2": (5,), "glora_b1": (4,), "glora_b2": (5,)},
+        {"glora_a1": (5, 5), "glora_a2": (5, 5), "glora_b1": (4, 5), "glora_b2": (5, 5)},
         {"up": (4, 2), "down": (2, 5), "dora": (7,)}, {"up": (4, 2), "down": (2, 5), "diff_b": (3,)},
     ],
     ids=str,
@@ -185,7 +231,8 @@ def test_every_layer_of_a_file_lands_on_its_module(tmp_path: Path, writer: str) 
         (("lora_unet_down_1_attn1_to_q.diff",), "no place"),
         (("unet.down.0.attn1.to_q.diff", "lora_unet_down_0_attn1_to_q.diff"), "same weight"),
         (("unet.down.0.attn1.to_q.diff", "junk"), "no layer"),
-        (("unet.down.0.attn1.to_q.oft_blocks",), "no kind"),
+        (("unet.down.0.attn1.to_q.oft_R.weight",), "no kind"),
+        (("unet.down.0.attn1.to_q.oft_blocks",), "no square"),
     ],
 )  # fmt: skip
 def test_a_file_that_does_not_land_whole_is_not_merged(

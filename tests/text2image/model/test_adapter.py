@@ -33,7 +33,7 @@ def saved(subject: StableDiffusion, path: Path, algo: str) -> tuple[Path, dict[s
     return path, {k: v.detach().clone() for k, v in unet.state_dict().items() if "lycoris" not in k}
 
 
-@pytest.mark.parametrize("algo", ["loha", "lokr", "full"])
+@pytest.mark.parametrize("algo", ["loha", "lokr", "full", "diag-oft", "boft", "glora"])
 def test_an_adapter_from_the_file_to_the_subject(
     tiny_v: StableDiffusion, tiny_folder: Path, tmp_path: Path, algo: str
 ) -> None:

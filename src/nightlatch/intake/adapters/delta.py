@@ -1,7 +1,7 @@
 """What an adapter adds to a weight, by the definition of its kind; numpy only, strict about every shape.
 
 LoRA (Hu et al. 2021), Tucker form and LoCon, LoHa (Hyeon-Woo et al. 2021), LoKr (Edalati et al. 2022; Yeh et
-al. 2023, LyCORIS), IA3 (Liu et al. 2022), DoRA (Liu et al. 2024).
+al. 2023, LyCORIS), IA3 (Liu et al. 2022), DoRA (Liu et al. 2024); those that multiply are in ``orthogonal``.
 """
 
 from __future__ import annotations
@@ -10,15 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from nightlatch.intake.adapters import orthogonal
 from nightlatch.intake.adapters import parts as known
-
-Array = npt.NDArray[np.floating]
-
-
-class NoFit(ValueError):
-    """The parts of a layer do not fit each other or the weight that they go on; the sentence says how."""
+from nightlatch.intake.adapters.fit import Array, NoFit
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +37,8 @@ def delta(parts: Mapping[str, Array], weight: Array, strength: float = 1.0) -> D
     if made not in _CHANGES:
         raise NoFit(f"The parts {', '.join(sorted(parts))} make no kind of adapter that is merged.")
     change = _CHANGES[made](parts, weight)
+    if made == "OFT" and strength != 1.0:
+        raise NoFit("OFT at another strength than 1 has no single definition.")
     if change is not None:
         if change.size != weight.size:
             raise NoFit(f"The change has the shape {change.shape}, and the weight {weight.shape}.")
@@ -52,14 +49,16 @@ def delta(parts: Mapping[str, Array], weight: Array, strength: float = 1.0) -> D
 
 
 def scale(parts: Mapping[str, Array]) -> float:
-    """alpha over rank; 1 without alpha, and where nothing has a rank (LyCORIS: full matrices, IA3, norms)."""
+    """alpha over rank; 1 without alpha, and where nothing has a rank (LyCORIS: full matrices, IA3, norms; OFT,
+    whose alpha is a bound).
+    """
     rank = rank_of(parts)
     return float(parts["alpha"].reshape(-1)[0]) / rank if rank and "alpha" in parts else 1.0
 
 
 def rank_of(parts: Mapping[str, Array]) -> int:
     """The rank that alpha is divided by; 0 where there is none."""
-    for name in ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b"):
+    for name in ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b", "glora_a2"):
         if name in parts:
             return int(parts[name].shape[0])
     return 0
@@ -131,6 +130,8 @@ _CHANGES = {
     "IA3": _ia3,
     "full": _full,
     "norm": _norm,
+    "OFT": orthogonal.oft,
+    "GLoRA": orthogonal.glora,
 }
 
 

@@ -11,13 +11,23 @@ from typing import NamedTuple
 import numpy as np
 
 from nightlatch.intake.adapters import parts
-from nightlatch.intake.adapters.delta import Array, Delta, NoFit, delta
+from nightlatch.intake.adapters.delta import Delta, delta
+from nightlatch.intake.adapters.fit import Array, NoFit
 from nightlatch.intake.files import header
 from nightlatch.intake.files.header import Header, Tensor
 from nightlatch.safetext import show
 
 PREFIXES = {
-    "unet": ("lora_unet_", "lycoris_unet_", "unet.", "lycoris_", "base_model.model.", "diffusion_model.", ""),
+    "unet": (
+        "lora_unet_",
+        "oft_unet_",
+        "lycoris_unet_",
+        "unet.",
+        "lycoris_",
+        "base_model.model.",
+        "diffusion_model.",
+        "",
+    ),
     "text_encoder": ("lora_te_", "lora_te1_", "lycoris_te_", "text_encoder.", ""),
 }
 """What writers put before a module's name, by the component that it belongs to."""

@@ -16,9 +16,9 @@ ENDINGS: tuple[tuple[str, str], ...] = (
     *((f".lokr_{p}", f"lokr_{p}") for p in ("w1_a", "w1_b", "w2_a", "w2_b", "w1", "w2", "t1", "t2")),
     (".diff", "diff"), (".diff_b", "diff_b"), (".w_norm", "w_norm"), (".b_norm", "b_norm"),
     (".on_input", "on_input"),
-    (".oft_blocks", "oft"), (".oft_diag", "oft"), (".oft_R.weight", "oft"), (".oft_r", "oft"),
-    (".boft_R", "oft"), (".rescale", "oft"),
-    (".a1.weight", "glora"), (".a2.weight", "glora"), (".b1.weight", "glora"), (".b2.weight", "glora"),
+    (".oft_blocks", "oft_blocks"), (".rescale", "rescale"), (".oft_diag", "oft"), (".oft_R.weight", "oft"), (".oft_r", "oft"),
+    (".boft_R", "oft"), (".boft_s", "oft"),
+    *((f".{p}.weight", f"glora_{p}") for p in ("a1", "a2", "b1", "b2")),
     (".set_weight", "whole"), (".reshape_weight", "whole"), (".vera_lambda_b", "vera"),
     (".vera_lambda_d", "vera"),
 )  # fmt: skip
@@ -28,8 +28,7 @@ _UP = re.compile(r"[._](?:lora_B|lora_up|lora\.up|up)(?:\.default)?\.weight$")
 BUNDLED = "bundle_emb."
 """How the names of embeddings begin that trainers bundle with a LoRA."""
 UNMERGED = {
-    "oft": "an OFT or BOFT adapter",
-    "glora": "a GLoRA adapter",
+    "oft": "an OFT or BOFT adapter whose settings stand elsewhere (peft)",
     "whole": "an adapter that replaces whole weights",
     "vera": "a VeRA adapter",
 }
@@ -49,8 +48,8 @@ class Parts:
     twice: tuple[str, ...]
 
     def kinds(self) -> dict[str, str]:
-        """The kind of each layer: 'LoRA', 'Tucker', 'LoHa', 'LoKr', 'IA3', 'full', 'norm', one of
-        ``UNMERGED``, or '' when parts are missing.
+        """The kind of each layer: 'LoRA', 'Tucker', 'LoHa', 'LoKr', 'IA3', 'full', 'norm', 'OFT', 'GLoRA',
+        one of ``UNMERGED``, or '' when parts are missing.
         """
         return {layer: kind(parts.keys()) for layer, parts in self.layers.items()}
 
@@ -124,5 +123,8 @@ _KINDS: dict[frozenset[str], str] = {
     frozenset({"w_norm"}): "norm",
     frozenset({"w_norm", "b_norm"}): "norm",
     frozenset({"b_norm"}): "norm",
+    frozenset({"oft_blocks"}): "OFT",
+    frozenset({"oft_blocks", "rescale"}): "OFT",
+    frozenset({"glora_a1", "glora_a2", "glora_b1", "glora_b2"}): "GLoRA",
     **_lokr(),
 }

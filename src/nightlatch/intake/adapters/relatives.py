@@ -20,6 +20,7 @@ WORDS = {
     "LoRA": "LoRA", "Tucker": "LoCon in Tucker form (lora_mid)", "LoHa": "LoHa (LyCORIS)",
     "LoKr": "LoKr (LyCORIS)", "IA3": "IA3 (LyCORIS)",
     "full": "full differences (LyCORIS)", "norm": "trained norms (LyCORIS)",
+    "OFT": "OFT or BOFT (turned outputs)", "GLoRA": "GLoRA (LyCORIS)",
 }  # fmt: skip
 _PLAIN = frozenset({"down", "up", "alpha", "dora"})
 _APART = (
@@ -105,7 +106,8 @@ def _check_layers(case: Case, path: str, header: Header, split: Parts, kinds: di
                 tensor = header.tensors[held["alpha"]]
                 value = numbers.read(handle, header, tensor) if prod(tensor.shape) == 1 else None
                 rank = max(1, _rank(header, held))
-                if value is None or not metadata.sane(value[0], rank):
+                unbounded = kinds[layer] == "OFT" and value is not None and value[0] == 0
+                if value is None or not (unbounded or metadata.sane(value[0], rank)):
                     case.findings.add(
                         "lora-alpha", path, f"The alpha of '{show(layer, 80)}' is not a sane scale."
                     )
@@ -119,7 +121,7 @@ def _rank(header: Header, held: dict[str, str] | object) -> int:
     shape = next(
         (
             header.tensors[names[p]].shape
-            for p in ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b")
+            for p in ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b", "glora_a2")
             if p in names
         ),
         (),

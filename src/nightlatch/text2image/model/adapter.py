@@ -1,4 +1,5 @@
-"""An adapter that diffusers has no loader for (LoHa, LoKr, IA3, full, Tucker, DoRA's lengths, biases), merged
+"""An adapter that diffusers has no loader for (LoHa, LoKr, IA3, full, Tucker, OFT, BOFT, GLoRA, DoRA's
+lengths, biases), merged
 by the definition of its kind.
 """
 
@@ -11,7 +12,7 @@ import torch
 
 from nightlatch.errors import NotScanned, UnreadableModel
 from nightlatch.intake.adapters import merge
-from nightlatch.intake.adapters.delta import Array, NoFit
+from nightlatch.intake.adapters.fit import Array, NoFit
 from nightlatch.terms import Role
 from nightlatch.text2image.model.lora import TOO_LITTLE
 from nightlatch.text2image.model.stable_diffusion import StableDiffusion
