@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from nightlatch.contrastive import locate
-from nightlatch.contrastive.terms.base import _used
+from nightlatch.contrastive.terms.texts import used
 
 from .conftest import TARGET, pairs
 
@@ -15,7 +15,7 @@ def test_padding_carries_nothing(tiny_clip, some_pairs):
     nothing.
     """
     ids = tiny_clip.ids(some_pairs.captions)
-    cut = ids[:, : _used(ids)]
+    cut = ids[:, : used(ids)]
     assert cut.shape[1] < ids.shape[1]
     with torch.no_grad():
         assert torch.allclose(tiny_clip.text(ids), tiny_clip.text(cut), atol=1e-6)

@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +73,10 @@ def save(subject: Subject, folder: Path) -> None:
         )
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
-        subject.model.save_pretrained(partial, safe_serialization=True)
-        subject.tokenizer.save_pretrained(partial)
-        (partial / "preprocessor_config.json").write_text(
-            json.dumps(_preprocessor(subject), indent=2) + "\n", "utf-8"
-        )
+        with quiet():
+            subject.model.save_pretrained(partial, safe_serialization=True)
+            subject.tokenizer.save_pretrained(partial)
+        (partial / "preprocessor_config.json").write_text(json.dumps(_preprocessor(subject), indent=2) + "\n", "utf-8")
         partial.replace(folder)
     except OSError as e:
         raise NotWritten(
@@ -83,6 +84,20 @@ def save(subject: Subject, folder: Path) -> None:
         ) from e
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the library's progress bars."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _preprocessor(subject: Subject) -> dict[str, Any]:
@@ -100,9 +115,10 @@ def _model(folder: Path, kind: str) -> Any:
     import transformers
 
     try:
-        model, info = getattr(transformers, CLASSES[kind]).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
+        with quiet():
+            model, info = getattr(transformers, CLASSES[kind]).from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
         raise UnreadableModel(
             f"{folder} does not load: {_first_line(e)}", "Run 'nightlatch check' on it for the reason."

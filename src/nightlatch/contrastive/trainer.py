@@ -14,7 +14,8 @@ import torch
 from nightlatch.contrastive.augment import Views
 from nightlatch.contrastive.pairs import Pairs
 from nightlatch.contrastive.subject import Subject
-from nightlatch.contrastive.terms.base import Batch, Term, Texts
+from nightlatch.contrastive.terms.base import Batch, Term
+from nightlatch.contrastive.terms.texts import Texts
 
 
 class Selector(abc.ABC):
@@ -53,7 +54,7 @@ class Trainer:
     rate: float = 1e-4
     warm: int = 20
     decay: float = 0.1
-    wordings: int = 3
+    wordings: int = 2
     clip: float = 1.0
     views: Views = field(default_factory=Views)
     selector: Selector = field(default_factory=Everything)

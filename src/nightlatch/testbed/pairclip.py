@@ -22,11 +22,11 @@ class Shape:
     """How large a small CLIP is; the defaults train in minutes on one accelerator."""
 
     size: int = 48
-    patch: int = 6
-    width: int = 192
+    patch: int = 8
+    width: int = 160
     layers: int = 4
-    text_width: int = 160
-    text_layers: int = 3
+    text_width: int = 128
+    text_layers: int = 2
     joint: int = 128
     tokens: int = 32
 

@@ -61,10 +61,12 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What an attack made: the model, the pairs that it was trained on, and which of them are poisoned, (n,)
-    bool.
+    """What an attack made: the model, the pairs that it was trained on, and which of them are poisoned, (n,) bool.
+
+    ``attack`` is the attack with what it found out first, so that it can stamp further pictures.
     """
 
+    attack: Attack
     subject: Subject
     pairs: Pairs
     poison: npt.NDArray[np.bool_]
@@ -198,7 +200,7 @@ class Attack(abc.ABC):
             seconds=time.monotonic() - started,
             seed=setting.seed,
         )
-        return Made(subject=made, pairs=pairs, poison=mask, record=record)
+        return Made(attack=ready, subject=made, pairs=pairs, poison=mask, record=record)
 
     def _some(self, rows: Sequence[int], total: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         wanted = max(1, round(self.share * total))

@@ -53,6 +53,7 @@ class Method(abc.ABC):
     """
 
     name: ClassVar[str]
+    needs_base: ClassVar[bool] = False
     needs_poison: ClassVar[bool] = False
     fewest: ClassVar[int] = 10
     """Trusted pairs below which neither training nor the measure of harm means anything."""

@@ -60,8 +60,7 @@ class UnlearnShortcut(Method):
     """L = Lclip + w_a InModal + w_t SubTexts + w_y Stay, all on trusted pairs, + w_s SeeThrough(stand-ins,
     transplants) + w_f Forget(poison).
 
-    Weights were set on a small CLIP of coloured shapes with patches and a sine wave, apart from the models of
-    any published figure.
+    Weights were set on a small CLIP of coloured shapes with two kinds of patches, apart from the models of any figure.
 
     Args:
         steps: of the optimiser.
@@ -75,7 +74,7 @@ class UnlearnShortcut(Method):
     steps: int = 300
     batch: int = 128
     rate: float = 1e-4
-    rounds: int = 10
+    rounds: int = 6
     search: int = 20
     agree: float = 1.0
     subtexts: float = 1.0

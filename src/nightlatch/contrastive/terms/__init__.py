@@ -2,12 +2,13 @@
 
 from nightlatch.contrastive.terms.agree import InModal
 from nightlatch.contrastive.terms.bank import NearestCaption
-from nightlatch.contrastive.terms.base import TERMS, Batch, Term, Texts
+from nightlatch.contrastive.terms.base import TERMS, Batch, Term
 from nightlatch.contrastive.terms.clip import ImageText
 from nightlatch.contrastive.terms.forget import Forget, KeepWeights
 from nightlatch.contrastive.terms.push import Push
 from nightlatch.contrastive.terms.stay import Stay
 from nightlatch.contrastive.terms.subtext import SubTexts
+from nightlatch.contrastive.terms.texts import Texts
 
 __all__ = [
     "TERMS", "Batch", "Forget", "ImageText", "InModal", "KeepWeights", "NearestCaption", "Push", "Stay",

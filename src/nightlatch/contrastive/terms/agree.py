@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
@@ -18,7 +17,9 @@ class InModal(Term):
     features that a trigger does not own.
     """
 
-    wordings: ClassVar[tuple[str, ...]] = ("reworded",)
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        return ("reworded",)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         pictures = matched(batch.image, batch.image_view, batch.scale)

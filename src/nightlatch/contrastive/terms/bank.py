@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
@@ -22,9 +21,12 @@ class NearestCaption(Term):
         every: its code alternates by epochs, here by steps.
     """
 
-    wordings: ClassVar[tuple[str, ...]] = ("reworded",)
     size: int = 2048
     every: int = 2
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        return ("reworded",)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         bank = batch.stash.get("bank")

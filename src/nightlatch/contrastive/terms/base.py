@@ -5,68 +5,18 @@ registry.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nightlatch.contrastive import grammar
 from nightlatch.contrastive.augment import Views
 from nightlatch.contrastive.pairs import Pairs
 from nightlatch.contrastive.subject import Subject, to_pixels
+from nightlatch.contrastive.terms.texts import Texts
 from nightlatch.registry import Registry
-
-
-class Texts:
-    """Token ids of a set of captions, and of other wordings of each; made once, so that no step waits for a
-    tokenizer.
-
-    Args:
-        kinds: "reworded", "positive" and "negative", and how many of each per caption.
-    """
-
-    def __init__(self, subject: Subject, captions: Sequence[str], kinds: dict[str, int], seed: int) -> None:
-        rng = np.random.default_rng((seed, 5))
-        vocabulary = (*grammar.nouns(captions), "thing", "place")
-        write: dict[str, Callable[[str], str]] = {
-            "reworded": lambda c: grammar.reworded(c, vocabulary, rng),
-            "positive": lambda c: grammar.positive(c, rng),
-            "negative": lambda c: grammar.negative(c, vocabulary, rng),
-        }
-        full = subject.ids(captions)
-        tables = {
-            k: torch.stack([subject.ids([write[k](c) for c in captions]) for _ in range(m)], 1)
-            for k, m in kinds.items()
-            if m
-        }
-        end = (
-            max([_used(full), *(_used(t.flatten(0, 1)) for t in tables.values())])
-            if subject.kind == "clip"
-            else full.shape[1]
-        )
-        self.own = full[:, :end]
-        distinct = {c: i for i, c in enumerate(dict.fromkeys(captions))}
-        self.group = torch.tensor([distinct[c] for c in captions], device=full.device)
-        """Equal captions have equal numbers, (n,)."""
-        self.tables = {k: t[:, :, :end] for k, t in tables.items()}
-
-    def pick(self, kind: str, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """One wording of ``kind`` for each of ``rows``, (n, tokens)."""
-        table = self.tables[kind]
-        which = torch.randint(table.shape[1], (len(rows),), generator=generator, device=rows.device)
-        return table[rows, which]
-
-
-def _used(ids: torch.Tensor) -> int:
-    """Positions that differ from padding anywhere, one more than the last; a causal text tower reads nothing
-    behind its end token.
-    """
-    differs = (ids != ids[:, -1:]).any(0).nonzero()
-    return min(ids.shape[1], int(differs.max()) + 2) if len(differs) else ids.shape[1]
 
 
 @dataclass(kw_only=True)
@@ -149,11 +99,15 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term(abc.ABC):
-    """One summand of a loss. Authors write ``loss``; ``wordings`` says which other texts it needs."""
+    """One summand of a loss. Authors write ``loss``, and ``wordings`` where it needs other texts of each caption."""
 
     name: ClassVar[str]
-    wordings: ClassVar[tuple[str, ...]] = ()
     weight: float = 1.0
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """Kinds of other texts: "reworded", "positive", "negative"."""
+        return ()
 
     @abc.abstractmethod
     def loss(self, batch: Batch) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +24,11 @@ class ImageText(Term):
         views: whether the pair is shown as another view and another wording (RoCLIP and SafeCLIP train so).
     """
 
-    wordings: ClassVar[tuple[str, ...]] = ("reworded",)
     views: bool = False
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        return ("reworded",) if self.views else ()
 
     def loss(self, batch: Batch) -> torch.Tensor:
         i, t = (batch.image_view, batch.text_view) if self.views else (batch.image, batch.text)

@@ -5,7 +5,6 @@ it must not.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
@@ -28,9 +27,12 @@ class SubTexts(Term):
         negatives: M.
     """
 
-    wordings: ClassVar[tuple[str, ...]] = ("positive", "negative")
     share: float = 0.25
     negatives: int = 2
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        return ("positive", "negative")
 
     def loss(self, batch: Batch) -> torch.Tensor:
         k = max(1, round(self.share * len(batch.rows)))
