@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from nightlatch.errors import UsageError
 from nightlatch.plan import Plan
-from nightlatch.records import Computed, Hint, Manifest, PlacedTrigger, Record, Repair, Scorecard, Verdict
+from nightlatch.records import Computed, Hint, Manifest, PlacedTrigger, Ranking, Record, Repair, Scorecard, Verdict
 from nightlatch.registry import Registry
 from nightlatch.terms import Role
 
@@ -49,6 +49,7 @@ class Job:
         carriers: what the components do that act; () when nobody knows.
         base: a trusted model, if there is one.
         method: name of the repair, with its ``parameters``.
+        inputs: files that the user names beside the model, by the option's name; they are read anew by each verb and recorded nowhere.
         n: triggered inputs per trigger.
         regrowth_steps: of honest training, after which the trigger is tried again.
     """
@@ -59,6 +60,7 @@ class Job:
     base: Any = None
     method: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Path] = field(default_factory=dict)
     n: int = 300
     regrowth_steps: int = 200
 
@@ -67,6 +69,8 @@ class Family(Protocol):
     """One kind of models. ``Any`` stands for the family's own model class, which has a ``name``."""
 
     name: str
+    usual: str
+    """The repair that is taken when none is named."""
     Settings: type[Record]
     repairs: Registry[Any]
     registries: Mapping[str, Registry[Any]]
@@ -133,6 +137,19 @@ class Family(Protocol):
         """Pictures for the report. ``other`` is the repaired model, or None before a repair."""
 
 
+@runtime_checkable
+class Ranks(Protocol):
+    """A family that can also rank the items of a data set by how poisoned they look."""
+
+    def rank(self, model: Any, source: Path, finder: str, most: int, plan: Plan, say: Say) -> Ranking:
+        """The ``most`` suspicious items of ``source``; ``finder`` "" is the family's usual one.
+
+        Raises:
+            UsageError: there is no such finder, or too few items.
+            UnreadableModel: ``source`` is no data set of this family.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A family, the module that holds it, and the classes that a model's files name when they are of it."""
@@ -142,7 +159,12 @@ class Entry:
     reads: Callable[[Manifest], bool]
 
 
-TABLE: Sequence[Entry] = (Entry("text2image", "nightlatch.text2image.family", lambda manifest: True),)
+PAIRED = frozenset({"CLIPModel", "SiglipModel"})
+"""Classes of image-text models."""
+TABLE: Sequence[Entry] = (
+    Entry("contrastive", "nightlatch.contrastive.family", lambda manifest: manifest.pipeline_class in PAIRED),
+    Entry("text2image", "nightlatch.text2image.family", lambda manifest: True),
+)
 """Asked in order; the last one takes what no other does."""
 
 

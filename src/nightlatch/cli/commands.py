@@ -19,6 +19,8 @@ from nightlatch.cli.common import (
     Device,
     FailOn,
     Guidance,
+    PairsOption,
+    Poison,
     Precision,
     Prompts,
     RunFolder,
@@ -26,9 +28,11 @@ from nightlatch.cli.common import (
     Source,
     Steps,
     TriggerText,
+    Trusted,
     app,
     echo,
     fail,
+    inputs,
     number,
     opened,
     options,
@@ -132,8 +136,11 @@ def clean(
     out: Annotated[Path, typer.Option("--out", "-o", help="the repaired folder")],
     run: RunFolder = None,
     trigger: TriggerText = None,
-    method: Annotated[str, typer.Option(help="see 'nightlatch ls repairs'")] = "sau",
+    method: Annotated[str, typer.Option(help="see 'nightlatch ls repairs'; by default the usual one of the kind of model")] = "",
     base: Base = None,
+    trusted: Trusted = None,
+    pairs: PairsOption = None,
+    poison: Poison = None,
     prompts: Prompts = None,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -147,8 +154,9 @@ def clean(
     with reported():
         asked = options(prompts, steps, guidance, seed, device, precision)
         with opened(run, source) as folder:
+            named = inputs(trusted=trusted, pairs=pairs, poison=poison)
             record = verbs.clean(
-                folder, source, out, asked, say, triggers=trigger or (), method=method, base=base
+                folder, source, out, asked, say, triggers=trigger or (), method=method, base=base, inputs=named
             )
             verbs.report(folder)
             echo(
@@ -169,6 +177,9 @@ def verify(
     run: RunFolder = None,
     trigger: TriggerText = None,
     base: Base = None,
+    trusted: Trusted = None,
+    pairs: PairsOption = None,
+    poison: Poison = None,
     n: Annotated[int, typer.Option("-n", min=24, max=100_000, help="triggered pictures")] = 300,
     regrowth_steps: Annotated[
         int,
@@ -194,10 +205,11 @@ def verify(
             fail("verify must know which prompts the repair has seen.", remedy)
         asked = options(prompts, steps, guidance, seed, device, precision)
         with opened(run, repaired) as folder:
-            more = {"n": n, "regrowth_steps": regrowth_steps}
+            named = inputs(trusted=trusted, pairs=pairs, poison=poison)
             card = verbs.verify(
-                folder, against, repaired, asked, say, triggers=trigger or (), base=base, **more
-            )
+                folder, against, repaired, asked, say,
+                triggers=trigger or (), base=base, n=n, regrowth_steps=regrowth_steps, inputs=named,
+            )  # fmt: skip
             verbs.report(folder)
             echo(f"verdict: {card.verdict}")
             for p in card.pairs:

@@ -96,6 +96,12 @@ FailOn = Annotated[
 TriggerText = Annotated[
     list[str] | None, typer.Option("--trigger", help="a trigger string; may be given several times")
 ]
+TriggerText = Annotated[list[str] | None, typer.Option("--trigger", help="a trigger string; may be given several times")]
+Trusted = Annotated[
+    Path | None, typer.Option(help="image-text models: pairs that are believed clean, as a folder with a table, a table, or .tar shards")
+]
+PairsOption = Annotated[Path | None, typer.Option("--pairs", help="image-text models: pairs that the model may have been poisoned by")]
+Poison = Annotated[Path | None, typer.Option(help="which of --pairs are poisoned, as 'data scan' lists them; found anew by default")]
 
 
 def say(line: str) -> None:
@@ -211,6 +217,11 @@ def options(
     loading.usable(device)
     named = {"prompts": prompts, "steps": steps, "guidance": guidance, "precision": precision}
     return Options(settings={k: v for k, v in named.items() if v is not None}, seed=seed, device=device)
+
+
+def inputs(**files: Path | None) -> dict[str, Path]:
+    """The files that are given, by the option's name."""
+    return {name: path for name, path in files.items() if path is not None}
 
 
 def number(value: object) -> str:

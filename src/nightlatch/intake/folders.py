@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from nightlatch.intake import lone, neighbours, single
+from nightlatch.intake import lone, neighbours, single, towers
 from nightlatch.intake.adapters import lora
 from nightlatch.intake.case import Case
 from nightlatch.intake.configs.index import INDEX
@@ -100,6 +100,9 @@ def judge(case: Case) -> bool:
         for e in case.inventory.files("")
         if e.name.lower().endswith(".safetensors") and not kinds.is_apple_double(e.name, e.kind)
     ]
+    if cls := towers.kind(case):
+        towers.check(case, cls)
+        return True
     if any(n in held for n in COMPONENT_CONFIGS):
         _component(case, top)
     elif len(top) == 1 and not _SHARD.search(top[0].name):

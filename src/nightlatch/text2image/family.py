@@ -75,6 +75,7 @@ class TextToImage:
     """The family of ``StableDiffusionPipeline`` folders, single-file checkpoints and LoRAs."""
 
     name: ClassVar[str] = "text2image"
+    usual: ClassVar[str] = "sau"
     Settings: ClassVar[type[Record]] = DrawingSettings
     repairs: ClassVar[Registry[Any]] = repair.METHODS
     registries: ClassVar[Mapping[str, Registry[Any]]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nightlatch import loading, runs
@@ -23,11 +23,16 @@ def clean(
     say: Say,
     *,
     triggers: Sequence[str] = (),
-    method: str = "sau",
+    method: str = "",
     base: Path | None = None,
+    inputs: Mapping[str, Path] | None = None,
 ) -> Repair:
     """Remove ``triggers`` (default: what scan found) from ``source``; writes the folder ``out`` and
     repair.json.
+
+    Args:
+        method: name of a repair; by default the usual one of the model's family.
+        inputs: files beside the model, by the option's name, for families whose repairs work on these instead of triggers.
 
     Raises:
         UsageError: nothing to remove, ``out`` is there already, no such method, it needs a ``base``, or
@@ -36,7 +41,7 @@ def clean(
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} is there already.", "Choose another output folder; nothing is overwritten.")
     verdict = maybe(run, "verdict", Verdict)
-    wanted = asked(verdict, triggers)
+    wanted = () if inputs else asked(verdict, triggers)
     roles = [c.role for c in verdict.carriers] if verdict else []
     if roles and all(role is Role.TOKENIZER for role in roles):
         raise UsageError(
@@ -44,14 +49,14 @@ def clean(
             "Put the base's tokenizer folder in its place.",
         )
     with loading.ready(source, base) as made:
-        repair = made.family.repairs.create(method)
+        repair = made.family.repairs.create(method or made.family.usual)
         if repair.needs_base and base is None:
-            raise UsageError(f"{method} needs a trusted base.", "Give one with --base.")
+            raise UsageError(f"{repair.name} needs a trusted base.", "Give one with --base.")
         require_same(run, made.manifest)
         plan = plans.settle(run, made.family, options)
         suspect, manifest, family = made.load(plan), made.manifest, made.family
     trusted = loading.load(base, plan) if base and repair.needs_base else None
-    job = Job(plan=plan, triggers=wanted, carriers=roles, base=trusted, method=method)
+    job = Job(plan=plan, triggers=wanted, carriers=roles, base=trusted, method=repair.name, inputs=inputs or {})
     repaired, record = family.clean(suspect, job, say)
     if record.changed_tensors:
         family.save(repaired, out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nightlatch import loading, runs
@@ -25,17 +25,20 @@ def verify(
     base: Path | None = None,
     n: int = 300,
     regrowth_steps: int = 200,
+    inputs: Mapping[str, Path] | None = None,
 ) -> Scorecard:
     """Measure ``repaired`` against ``source``; writes the pictures, evidence.json and scorecard.json.
 
     Args:
         triggers: by default those that the repair in ``run`` worked on, else those that scan found.
+        inputs: files beside the model, as for clean.
 
     Raises:
         UsageError: no trigger is known, or ``run`` is about another model than ``source``.
     """
     done = maybe(run, "repair", Repair)
-    wanted = done.triggers if done and not triggers else asked(maybe(run, "verdict", Verdict), triggers)
+    known = bool(inputs) or (done is not None and not triggers)
+    wanted = (done.triggers if done else ()) if known else asked(maybe(run, "verdict", Verdict), triggers)
     with loading.ready(source, base) as made:
         require_same(run, made.manifest)
         plan = plans.settle(run, made.family, options)
@@ -45,10 +48,10 @@ def verify(
         before, manifest, family = made.load(plan), made.manifest, made.family
     after = loading.load(repaired, plan)
     run.drop("scorecard")
-    job = Job(plan=plan, triggers=wanted, n=n, regrowth_steps=regrowth_steps)
+    job = Job(plan=plan, triggers=wanted, n=n, regrowth_steps=regrowth_steps, inputs=inputs or {})
     card = family.verify(before, after, job, say)
     say("drawing evidence")
-    draw(run, family, before, after, Job(plan=plan, triggers=wanted[:1]))
+    draw(run, family, before, after, Job(plan=plan, triggers=wanted[:1], inputs=inputs or {}))
     run.write("computed", family.computed(after))
     run.write("manifest", manifest)
     run.write("scorecard", card)

@@ -3,6 +3,6 @@ alike, and what single words do.
 """
 
 from nightlatch.contrastive.scan.collapse import Collapse, smallest
-from nightlatch.contrastive.scan.words import sweep
+from nightlatch.contrastive.scan.words import Pull, sweep
 
-__all__ = ["Collapse", "smallest", "sweep"]
+__all__ = ["Collapse", "Pull", "smallest", "sweep"]
