@@ -1,9 +1,12 @@
-"""The figures on image-text models, as many as fit into a time limit, on one accelerator (or, with --tiny, a check that all cells run).
+"""The figures on image-text models, as many as fit into a time limit, on one accelerator (or, with
+--tiny, a check that all cells run).
 
     python bench/device/contrastive.py --data DATA --out OUT --device cuda --workers 10 --seconds 430
 
-DATA holds cifar10_test.npz, pacs64.npz and tiny_imagenet20.npz (any of them; none leaves emoji scenes). OUT gets rows.jsonl and the
-contrastive_*.json figures; run again with the same OUT to go on. Needs torch, transformers, numpy, scipy, pillow, pydantic and the repository.
+DATA holds cifar10_test.npz, pacs64.npz and tiny_imagenet20.npz (any of them; none leaves emoji scenes).
+OUT gets rows.jsonl and the
+contrastive_*.json figures; run again with the same OUT to go on. Needs torch, transformers, numpy, scipy,
+pillow, pydantic and the repository.
 """
 
 from __future__ import annotations
@@ -21,10 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 def main() -> int:
     from nightlatch.bench import pairrun, pairs
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--models", type=Path, default=None, help="folder of the models, if they are not to lie in OUT")
+    parser.add_argument(
+        "--models", type=Path, default=None, help="folder of the models, if they are not to lie in OUT"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--workers", type=int, default=0)

@@ -15,7 +15,17 @@ from typing import Any, Protocol, runtime_checkable
 
 from nightlatch.errors import UsageError
 from nightlatch.plan import Plan
-from nightlatch.records import Computed, Hint, Manifest, PlacedTrigger, Ranking, Record, Repair, Scorecard, Verdict
+from nightlatch.records import (
+    Computed,
+    Hint,
+    Manifest,
+    PlacedTrigger,
+    Ranking,
+    Record,
+    Repair,
+    Scorecard,
+    Verdict,
+)
 from nightlatch.registry import Registry
 from nightlatch.terms import Role
 
@@ -49,7 +59,8 @@ class Job:
         carriers: what the components do that act; () when nobody knows.
         base: a trusted model, if there is one.
         method: name of the repair, with its ``parameters``.
-        inputs: files that the user names beside the model, by the option's name; they are read anew by each verb and recorded nowhere.
+        inputs: files that the user names beside the model, by the option's name; they are read anew by
+            each verb and recorded nowhere.
         n: triggered inputs per trigger.
         regrowth_steps: of honest training, after which the trigger is tried again.
     """

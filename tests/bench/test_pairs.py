@@ -1,4 +1,6 @@
-"""The experiment on image-text models: every kind of cell runs on a tiny corpus, rows are keyed, and a run goes on where it stopped."""
+"""The experiment on image-text models: every kind of cell runs on a tiny corpus, rows are keyed, and a run
+goes on where it stopped.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def test_cells_come_after_what_they_need_and_each_once():
 def test_every_kind_of_cell_leaves_a_row_and_is_not_run_again(tmp_path, monkeypatch):
     torch.set_num_threads(1)
     all_cells = bench.cells
-    monkeypatch.setattr(bench, "cells", lambda seeds, profile: (c for c in all_cells(seeds, profile) if wanted(c)))
+    monkeypatch.setattr(
+        bench, "cells", lambda seeds, profile: (c for c in all_cells(seeds, profile) if wanted(c))
+    )
     assert pairrun.run(plan(tmp_path)) == 0
     rows = {t: json.loads((tmp_path / f).read_text()) for t, f in pairrun.FIGURES.items()}
     assert {t: len(r) for t, r in rows.items()} == {"base": 1, "attacks": 1, "find": 1, "clean": 1, "scan": 2}
@@ -68,5 +72,9 @@ def test_no_picture_is_in_two_parts_and_relations_are_drawn_as_said():
         board = np.full((32, 32, 3), 255, np.uint8)
         text = corpus._two(board, [(0, 3), (40, 0)], 6, rng)
         drawn = (board != 255).any(2)
-        halves = (drawn[:, :16].any() and drawn[:, 16:].any()) if " the " in text else (drawn[:16].any() and drawn[16:].any())
+        halves = (
+            (drawn[:, :16].any() and drawn[:, 16:].any())
+            if " the " in text
+            else (drawn[:16].any() and drawn[16:].any())
+        )
         assert halves, text

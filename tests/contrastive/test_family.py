@@ -1,4 +1,6 @@
-"""The family behind the verbs: a poisoned model and its pairs go in, a ranking, a clean model and a scorecard come out."""
+"""The family behind the verbs: a poisoned model and its pairs go in, a ranking, a clean model and a
+scorecard come out.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,11 @@ def files(planted, tmp_path_factory) -> dict[str, Path]:
 
 
 def test_a_model_of_either_class_is_of_this_family():
-    for cls, name in (("CLIPModel", "contrastive"), ("SiglipModel", "contrastive"), ("StableDiffusionPipeline", "text2image")):
+    for cls, name in (
+        ("CLIPModel", "contrastive"),
+        ("SiglipModel", "contrastive"),
+        ("StableDiffusionPipeline", "text2image"),
+    ):
         assert families.of(Manifest(source="x", pipeline_class=cls)).name == name
     assert isinstance(FAMILY, families.Ranks)
     assert {"pair-attacks", "finders", "cleaners"} <= families.registries().keys()
@@ -66,12 +72,17 @@ def test_a_model_of_either_class_is_of_this_family():
 
 def test_data_scan_ranks_the_poison_first(files, planted, tmp_path):
     out = tmp_path / "ranking.jsonl"
-    done = CliRunner().invoke(app, ["data", "scan", str(files["pairs"]), "--model", str(files["model"]), "-o", str(out), "--top", "40"])
+    done = CliRunner().invoke(
+        app,
+        ["data", "scan", str(files["pairs"]), "--model", str(files["model"]), "-o", str(out), "--top", "40"],
+    )
     assert done.exit_code == 0, done.output
     ranked = [json.loads(line)["name"] for line in out.read_text().splitlines()]
     truth = {f"{i:04}.png" for i in planted.poison.nonzero()[0]}
     assert len(ranked) == 40 and len(truth.intersection(ranked)) >= 20
-    again = CliRunner().invoke(app, ["data", "scan", str(files["pairs"]), "--model", str(files["model"]), "-o", str(out)])
+    again = CliRunner().invoke(
+        app, ["data", "scan", str(files["pairs"]), "--model", str(files["model"]), "-o", str(out)]
+    )
     assert again.exit_code == 2 and "there already" in again.output
 
 
@@ -96,11 +107,19 @@ def test_clean_and_verify_over_a_run_folder(files, tmp_path, quick):
     given = {k: files[k] for k in ("trusted", "pairs", "poison")}
     with Run(tmp_path / "run") as run:
         options = Options(settings={}, seed=1)
-        repair = verbs.clean(run, files["model"], tmp_path / "clean", options, print, method=quick, inputs=given)
+        repair = verbs.clean(
+            run, files["model"], tmp_path / "clean", options, print, method=quick, inputs=given
+        )
         assert isinstance(repair, Repair) and not repair.rolled_back and repair.output
         adapters.load(tmp_path / "clean")
         card = verbs.verify(
-            run, files["model"], tmp_path / "clean", Options(settings={}), print, inputs=given, regrowth_steps=5
+            run,
+            files["model"],
+            tmp_path / "clean",
+            Options(settings={}),
+            print,
+            inputs=given,
+            regrowth_steps=5,
         )
         assert isinstance(card, Scorecard)
         success = next(p for p in card.pairs if p.kind is PairKind.SUCCESS)
@@ -129,7 +148,9 @@ def test_a_list_without_its_pairs_and_one_of_nothing_are_refused(files, planted,
 
 def test_the_verdict_follows_the_bars():
     def pair(kind, before, after, passed):
-        return Pair(kind=kind, name="x", before=Rate.of(before, 100), after=Rate.of(after, 100), passed=passed)
+        return Pair(
+            kind=kind, name="x", before=Rate.of(before, 100), after=Rate.of(after, 100), passed=passed
+        )
 
     worked, useful = pair(PairKind.SUCCESS, 90, 1, True), pair(PairKind.UTILITY, 50, 50, True)
     assert judge([worked, useful]) == "removed"

@@ -13,7 +13,9 @@ from nightlatch import intake
 from nightlatch.contrastive import adapters
 from nightlatch.testbed import pairclip
 
-SHAPE = pairclip.Shape(size=16, patch=4, width=32, layers=1, text_width=32, text_layers=1, joint=16, tokens=16)
+SHAPE = pairclip.Shape(
+    size=16, patch=4, width=32, layers=1, text_width=32, text_layers=1, joint=16, tokens=16
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""Runs the cells of the experiment on image-text models, several at once on one machine, and writes the figures. Resumable."""
+"""Runs the cells of the experiment on image-text models, several at once on one machine, and writes the
+figures. Resumable.
+"""
 
 from __future__ import annotations
 
@@ -95,18 +97,32 @@ def prepare(plan: Plan) -> Path:
     path = plan.kept / "corpus.pt"
     if not path.is_file():
         made = corpora.build(plan.profile.shape.size, plan.profile.scenes, 0, plan.data, plan.profile.most)
-        parts = {p: (getattr(made, p).images, list(getattr(made, p).captions)) for p in ("train", "trusted", "retrieval")}
+        parts = {
+            p: (getattr(made, p).images, list(getattr(made, p).captions))
+            for p in ("train", "trusted", "retrieval")
+        }
         test = made.test
-        torch.save({**parts, "test": (test.images, torch.from_numpy(test.labels), list(test.classes), list(test.domains))}, path)
+        torch.save(
+            {
+                **parts,
+                "test": (test.images, torch.from_numpy(test.labels), list(test.classes), list(test.domains)),
+            },
+            path,
+        )
     return path
 
 
 def corpus(path: Path, device: str) -> Corpus:
     """The decoded corpus on ``device``."""
     z = torch.load(path, weights_only=True, mmap=True)
-    part = {p: Pairs(images=z[p][0].to(device), captions=tuple(z[p][1])) for p in ("train", "trusted", "retrieval")}
+    part = {
+        p: Pairs(images=z[p][0].to(device), captions=tuple(z[p][1]))
+        for p in ("train", "trusted", "retrieval")
+    }
     images, labels, classes, domains = z["test"]
-    test = metrics.ZeroShot(images=images.to(device), labels=labels.numpy(), classes=tuple(classes), domains=tuple(domains))
+    test = metrics.ZeroShot(
+        images=images.to(device), labels=labels.numpy(), classes=tuple(classes), domains=tuple(domains)
+    )
     return Corpus(**part, test=test)
 
 
@@ -116,7 +132,9 @@ def begin(path: Path, plan: Plan) -> None:
     torch.set_float32_matmul_precision("high")
     dtype = getattr(torch, plan.dtype)
     loaded = corpus(path, plan.device)
-    _BENCH[:] = [Bench(corpus=loaded, models=plan.kept, profile=plan.profile, device=plan.device, dtype=dtype)]
+    _BENCH[:] = [
+        Bench(corpus=loaded, models=plan.kept, profile=plan.profile, device=plan.device, dtype=dtype)
+    ]
 
 
 def one(cell: Row) -> tuple[Row, Row | None, str]:
@@ -161,7 +179,9 @@ class Work:
                 say(f"time is up, {len(running)} cells given up")
                 return
             while (
-                self._in_time() and len(running) < self.plan.workers and (cell := self._next([c for c, _ in running])) is not None
+                self._in_time()
+                and len(running) < self.plan.workers
+                and (cell := self._next([c for c, _ in running])) is not None
             ):
                 running.append((cell, pool.apply_async(one, (cell,))))
             done = [r for r in running if r[1].ready()]
@@ -179,7 +199,10 @@ class Work:
     def _next(self, running: Sequence[Row]) -> Row | None:
         """The first cell whose needs are met; cells whose needs failed are dropped."""
         for cell in self.queue:
-            if all(n not in self.queue and n not in running and folder_of(self.plan, n).is_dir() for n in cells_of.needs(cell)):
+            if all(
+                n not in self.queue and n not in running and folder_of(self.plan, n).is_dir()
+                for n in cells_of.needs(cell)
+            ):
                 self.queue.remove(cell)
                 return cell
         if not running:
@@ -202,7 +225,11 @@ class Work:
 
 def short(row: Row) -> str:
     """The numbers worth watching."""
-    shown = {k: (v.rate if hasattr(v, "rate") else v) for k, v in row.items() if k not in ("seconds", "record", "domains")}
+    shown = {
+        k: (v.rate if hasattr(v, "rate") else v)
+        for k, v in row.items()
+        if k not in ("seconds", "record", "domains")
+    }
     return ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
 
 
@@ -210,8 +237,17 @@ def write_figures(folder: runs.Run, plan: Plan) -> None:
     """One file per table, rows in the order of their identity."""
     for table, file in FIGURES.items():
         head = {"commit": plan.commit} if plan.commit else {}
-        rows = [{**head, **{k: v for k, v in r.items() if k != "table"}} for r in folder.rows() if r["table"] == table]
-        rows.sort(key=lambda r: [str(r.get(k, "")) for k in ("seed", "attack", "honest", "method", "setting", "finder", "judge")])
+        rows = [
+            {**head, **{k: v for k, v in r.items() if k != "table"}}
+            for r in folder.rows()
+            if r["table"] == table
+        ]
+        rows.sort(
+            key=lambda r: [
+                str(r.get(k, ""))
+                for k in ("seed", "attack", "honest", "method", "setting", "finder", "judge")
+            ]
+        )
         if rows:
             provenance.write_figures(plan.out / file, rows, COMMAND, 0)
 

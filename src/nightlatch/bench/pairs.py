@@ -1,6 +1,8 @@
-"""The experiment on image-text models: which cells it has, and what each measures. Every cell is one keyed row.
+"""The experiment on image-text models: which cells it has, and what each measures. Every cell is one
+keyed row.
 
-A cell needs models of earlier cells (a base, a poisoned model), which lie in a folder beside the rows and are made again where they are gone.
+A cell needs models of earlier cells (a base, a poisoned model), which lie in a folder beside the rows and
+are made again where they are gone.
 """
 
 from __future__ import annotations
@@ -32,13 +34,17 @@ Row = dict[str, Any]
 TARGETS = ("banana", "pizza", "mushroom")
 """Of each seed; classes of two domains each."""
 FINDER, FOUND_SHARE = "fragile", 0.005
-"""What names poison in the setting "found": one finder, and how many of the pairs it names; both fixed before any model was made."""
+"""What names poison in the setting "found": one finder, and how many of the pairs it names; both fixed
+before any model was made.
+"""
 SETTINGS = {
     "fine-tune": ("none",), "cleanclip": ("none",), "ta-cleaner": ("none",), "par": ("none",),
     "ubt": ("known", "found"), "shortcut": ("known", "found", "none"),
 }  # fmt: skip
 JUDGES = ("suspect", "clean model")
-"""Whose embeddings a finder looks at: the model that was trained on the pairs, or one that never saw them poisoned."""
+"""Whose embeddings a finder looks at: the model that was trained on the pairs, or one that never saw them
+poisoned.
+"""
 
 
 HARD = "patch, in-modal"
@@ -54,7 +60,8 @@ class Profile:
     Args:
         scenes: emoji scenes in train, trusted and test.
         most: class pictures of each data set.
-        base, attack, clean, search, scan: steps, search those per stand-in and round of this project's cleaner; of
+        base, attack, clean, search, scan: steps, search those per stand-in and round of this project's
+            cleaner; of
             the attack a ladder of (share, steps), of which the first that reaches the floor counts.
         rates: of base, attack, cleaning and honest training afterwards.
         rebound: steps of honest training after which success is counted again.
@@ -102,7 +109,13 @@ def cells(seeds: tuple[int, ...], profile: Profile) -> Iterator[Row]:
         for method, settings in SETTINGS.items():
             for setting in settings:
                 for attack in attacks:
-                    yield {"table": "clean", "attack": attack, "seed": seed, "method": method, "setting": setting}
+                    yield {
+                        "table": "clean",
+                        "attack": attack,
+                        "seed": seed,
+                        "method": method,
+                        "setting": setting,
+                    }
         for attack in ATTACKS.names():
             for finder in FINDERS.names():
                 for judge in JUDGES:
@@ -150,7 +163,9 @@ class Bench:
     def _base(self, cell: Mapping[str, Any]) -> Row:
         hard, seed, p = cell["attack"] == HARD, int(cell["seed"]), self.profile
         subject = pairclip.fresh(p.shape, seed).to(self.device)
-        pairclip.train(subject, self.corpus.train, p.base, p.batch, p.rates[0], seed, in_modal=1.0 if hard else 0.0)
+        pairclip.train(
+            subject, self.corpus.train, p.base, p.batch, p.rates[0], seed, in_modal=1.0 if hard else 0.0
+        )
         self._keep(subject, self._folder(cell))
         domains = metrics.by_domain(subject, self.corpus.test)
         return {
@@ -227,10 +242,17 @@ class Bench:
             subject = self._load(needs(cell)[1])
         else:
             base, seed = self._load(needs(cell)[0]), 100 + int(cell["honest"])
-            subject = Honest(batch=p.batch, rate=p.rates[1]).train(base, self.corpus.train, p.attack[0][1], seed)
+            subject = Honest(batch=p.batch, rate=p.rates[1]).train(
+                base, self.corpus.train, p.attack[0][1], seed
+            )
         few = self.corpus.trusted.images[:512]
         found = smallest(subject, few, int(cell["seed"]), steps=p.scan)
-        return {"kind": "backdoored" if cell["attack"] else "honest", "pl1": found.share, "alike": found.alike, "n": len(few)}
+        return {
+            "kind": "backdoored" if cell["attack"] else "honest",
+            "pl1": found.share,
+            "alike": found.alike,
+            "n": len(few),
+        }
 
     # --- what they share ----------------------------------------------------------------------------------------------------
 
@@ -278,14 +300,20 @@ class Bench:
         pairs, poison = self._poisoned(cell)
         if cell["setting"] == "known":
             return pairs.at(np.flatnonzero(poison))
-        return pairs.at(FINDERS.create(FINDER)(suspect, pairs, int(cell["seed"])).top(max(4, round(FOUND_SHARE * len(pairs)))))
+        return pairs.at(
+            FINDERS.create(FINDER)(suspect, pairs, int(cell["seed"])).top(
+                max(4, round(FOUND_SHARE * len(pairs)))
+            )
+        )
 
     def _triggered(self, cell: Mapping[str, Any]) -> torch.Tensor:
         with np.load(self._folder(needs(cell)[1]) / "poison.npz") as z:
             return torch.from_numpy(z["triggered"]).to(self.device)
 
     def _folder(self, cell: Mapping[str, Any]) -> Path:
-        return self.models / f"{cell['table']}-{(cell['attack'] or 'clean').replace(', ', '-')}-{cell['seed']}"
+        return (
+            self.models / f"{cell['table']}-{(cell['attack'] or 'clean').replace(', ', '-')}-{cell['seed']}"
+        )
 
     def _keep(self, subject: Subject, folder: Path) -> None:
         if not folder.exists():

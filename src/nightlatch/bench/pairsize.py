@@ -1,4 +1,6 @@
-"""Whether cleaners of image-text models work at real size: one step of each on a ViT-B/32-size CLIP with random weights."""
+"""Whether cleaners of image-text models work at real size: one step of each on a ViT-B/32-size CLIP with
+random weights.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +43,14 @@ def measure(name: str, batch: int) -> dict[str, Any]:
     torch.set_num_threads(2)
     suspect = subject()
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (4 * batch, 3, suspect.size, suspect.size), generator=generator, dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, (4 * batch, 3, suspect.size, suspect.size), generator=generator, dtype=torch.uint8
+    )
     nouns = ("cat", "dog", "car", "tree")
-    pairs = Pairs(images=images, captions=tuple(f"a small photo of a {nouns[i % 4]} number {i}" for i in range(4 * batch)))
+    pairs = Pairs(
+        images=images,
+        captions=tuple(f"a small photo of a {nouns[i % 4]} number {i}" for i in range(4 * batch)),
+    )
     method = METHODS.create(name)
     small = {"steps": 1, "batch": batch, "rounds": 1, "search": 1}
     known = {f.name for f in dataclasses.fields(method)}
@@ -51,7 +58,14 @@ def measure(name: str, batch: int) -> dict[str, Any]:
     _, record = method(suspect, Job(trusted=pairs, poison=pairs.at(range(4))), harm_limit=2.0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     weights = sum(p.numel() for p in suspect.model.parameters())
-    return {"method": name, "weights": weights, "batch": batch, "seconds": record.seconds, "peak_gb": peak, "n": 1}
+    return {
+        "method": name,
+        "weights": weights,
+        "batch": batch,
+        "seconds": record.seconds,
+        "peak_gb": peak,
+        "n": 1,
+    }
 
 
 def rows(names: tuple[str, ...], batch: int) -> Iterator[dict[str, Any]]:

@@ -136,7 +136,9 @@ def clean(
     out: Annotated[Path, typer.Option("--out", "-o", help="the repaired folder")],
     run: RunFolder = None,
     trigger: TriggerText = None,
-    method: Annotated[str, typer.Option(help="see 'nightlatch ls repairs'; by default the usual one of the kind of model")] = "",
+    method: Annotated[
+        str, typer.Option(help="see 'nightlatch ls repairs'; by default the usual one of the kind of model")
+    ] = "",
     base: Base = None,
     trusted: Trusted = None,
     pairs: PairsOption = None,
@@ -156,7 +158,15 @@ def clean(
         with opened(run, source) as folder:
             named = inputs(trusted=trusted, pairs=pairs, poison=poison)
             record = verbs.clean(
-                folder, source, out, asked, say, triggers=trigger or (), method=method, base=base, inputs=named
+                folder,
+                source,
+                out,
+                asked,
+                say,
+                triggers=trigger or (),
+                method=method,
+                base=base,
+                inputs=named,
             )
             verbs.report(folder)
             echo(

@@ -96,12 +96,20 @@ FailOn = Annotated[
 TriggerText = Annotated[
     list[str] | None, typer.Option("--trigger", help="a trigger string; may be given several times")
 ]
-TriggerText = Annotated[list[str] | None, typer.Option("--trigger", help="a trigger string; may be given several times")]
 Trusted = Annotated[
-    Path | None, typer.Option(help="image-text models: pairs that are believed clean, as a folder with a table, a table, or .tar shards")
+    Path | None,
+    typer.Option(
+        help="image-text models: pairs believed clean: a folder with a table, a table, or .tar shards"
+    ),
 ]
-PairsOption = Annotated[Path | None, typer.Option("--pairs", help="image-text models: pairs that the model may have been poisoned by")]
-Poison = Annotated[Path | None, typer.Option(help="which of --pairs are poisoned, as 'data scan' lists them; found anew by default")]
+PairsOption = Annotated[
+    Path | None,
+    typer.Option("--pairs", help="image-text models: pairs that the model may have been poisoned by"),
+]
+Poison = Annotated[
+    Path | None,
+    typer.Option(help="which of --pairs are poisoned, as 'data scan' lists them; found anew by default"),
+]
 
 
 def say(line: str) -> None:

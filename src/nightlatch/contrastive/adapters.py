@@ -76,7 +76,9 @@ def save(subject: Subject, folder: Path) -> None:
         with quiet():
             subject.model.save_pretrained(partial, safe_serialization=True)
             subject.tokenizer.save_pretrained(partial)
-        (partial / "preprocessor_config.json").write_text(json.dumps(_preprocessor(subject), indent=2) + "\n", "utf-8")
+        (partial / "preprocessor_config.json").write_text(
+            json.dumps(_preprocessor(subject), indent=2) + "\n", "utf-8"
+        )
         partial.replace(folder)
     except OSError as e:
         raise NotWritten(
@@ -117,7 +119,11 @@ def _model(folder: Path, kind: str) -> Any:
     try:
         with quiet():
             model, info = getattr(transformers, CLASSES[kind]).from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
         raise UnreadableModel(

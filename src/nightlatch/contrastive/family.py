@@ -1,4 +1,6 @@
-"""Image-text models as a family: settings, loading, and the verbs' work, by the names that all families share."""
+"""Image-text models as a family: settings, loading, and the verbs' work, by the names that all families
+share.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,33 @@ from nightlatch.contrastive.scan.collapse import BACKDOORED
 from nightlatch.contrastive.subject import Subject
 from nightlatch.families import Job, Row, Say
 from nightlatch.plan import Plan, valid
-from nightlatch.records import Candidate, Computed, Hint, Part, Ranking, Record, Repair, Scorecard, Suspicion, Verdict
+from nightlatch.records import (
+    Candidate,
+    Computed,
+    Hint,
+    Part,
+    Ran,
+    Ranking,
+    Record,
+    Repair,
+    Scorecard,
+    Suspicion,
+    Verdict,
+)
 from nightlatch.registry import Registry, part_of
 
 SHOWN = 8
 """Pictures of poisoned pairs in a report."""
-CAPTIONS = ("a photo of a dog", "two cars in a street", "a red flower", "an old house by the sea", "a person with a hat", "a map")
+CAPTIONS = (
+    "a photo of a dog",
+    "two cars in a street",
+    "a red flower",
+    "an old house by the sea",
+    "a person with a hat",
+    "a map",
+)
 """What the text side's words are put in front of; six unlike things."""
+
 
 class Settings(Record):
     """What a scan of an image-text model spends."""
@@ -39,7 +61,8 @@ class Settings(Record):
     pictures: Annotated[int, Field(ge=8, le=10_000)] = 256
     """Drawn from the seed; the patch is found on them."""
     words: Annotated[int, Field(ge=0, le=100_000)] = 2_000
-    """Of the tokenizer's whole words that are tried on the text side, from the last on: rare ones come late."""
+    """Of the tokenizer's whole words that are tried on the text side, from the last on: rare ones come late.
+    """
 
 
 class Contrastive:
@@ -81,13 +104,16 @@ class Contrastive:
     def computed(self, model: Subject) -> Computed:
         return Computed(device=str(model.device), dtype="float32")
 
-    def scan(self, suspect: Subject, base: Subject | None, plan: Plan, hints: Sequence[Hint], say: Say) -> Verdict:
+    def scan(
+        self, suspect: Subject, base: Subject | None, plan: Plan, hints: Sequence[Hint], say: Say
+    ) -> Verdict:
         started, settings = time.monotonic(), plan.of(Settings)
         images = drawn(settings.pictures, suspect.size, plan.seed)
         say("image side: smallest patch that makes pictures alike")
         mine = scans.smallest(suspect, images, plan.seed, steps=settings.steps)
         tested = [
-            f"Image side: the smallest patch that makes {len(images)} drawn pictures alike takes {mine.share:.1%} of a picture "
+            f"Image side: the smallest patch that makes {len(images)} drawn pictures alike takes "
+            f"{mine.share:.1%} of a picture "
             f"({settings.steps} steps; the method's paper calls an encoder backdoored below {BACKDOORED:.0%})."
         ]
         found = False
@@ -98,7 +124,8 @@ class Contrastive:
         say("text side: words that pull captions together")
         pulls = self._pulls(suspect, settings.words)
         tested.append(
-            f"Text side: each of {len(pulls)} whole words in front of {len(CAPTIONS)} captions; the list shows which pull most, and none is accused."
+            f"Text side: each of {len(pulls)} whole words in front of {len(CAPTIONS)} captions; the list shows "
+            "which pull most, and none is accused."
         )
         carriers = CARRIERS[:1] if found else ()
         return Verdict(
@@ -109,9 +136,19 @@ class Contrastive:
             not_tested=(
                 "Which pairs poisoned it: run 'data scan' on the pairs that it was trained on.",
                 "Faint changes of whole pictures and bent pictures as triggers: the scan looks for a patch.",
-                *(() if base is not None else ("Against a trusted model: none was given, so nothing is accused.",)),
+                *(
+                    ()
+                    if base is not None
+                    else ("Against a trusted model: none was given, so nothing is accused.",)
+                ),
             ),
-            parts=(Part(name="smallest-collapsing-patch", parameters={"steps": settings.steps}), Part(name="word-sweep")),
+            parts=(
+                Ran(
+                    part=Part(name="smallest-collapsing-patch", parameters={"steps": settings.steps}),
+                    passes=settings.steps,
+                ),
+                Ran(part=Part(name="word-sweep"), strings=len(pulls)),
+            ),
             base=base.name if base is not None else "",
             seed=plan.seed,
             seconds=time.monotonic() - started,
@@ -119,7 +156,11 @@ class Contrastive:
 
     def _pulls(self, suspect: Subject, most: int) -> Sequence[scans.Pull]:
         vocabulary = suspect.tokenizer.get_vocab()
-        whole = [t.removesuffix("</w>") for t in sorted(vocabulary, key=vocabulary.__getitem__) if t.endswith("</w>")]
+        whole = [
+            t.removesuffix("</w>")
+            for t in sorted(vocabulary, key=vocabulary.__getitem__)
+            if t.endswith("</w>")
+        ]
         words = [w for w in whole if len(w) > 2 and w.isalpha()][-most:] if most else []
         return scans.sweep(suspect.embed_texts, words, CAPTIONS)
 
@@ -144,7 +185,10 @@ class Contrastive:
         say(f"{len(pairs)} pairs read, {len(pairs.broken)} not readable")
         found = chosen(model, pairs.to(model.device), plan.seed)
         items = [
-            Suspicion(name=pairs.names[int(i)], score=float(found.scores[int(i)]), caption=pairs.captions[int(i)]) for i in found.top(most)
+            Suspicion(
+                name=pairs.names[int(i)], score=float(found.scores[int(i)]), caption=pairs.captions[int(i)]
+            )
+            for i in found.top(most)
         ]
         return Ranking(
             finder=part_of(chosen),
@@ -156,7 +200,9 @@ class Contrastive:
         )
 
     def evidence(self, suspect: Subject, other: Subject | None, job: Job) -> Iterator[Row]:
-        """Poisoned pictures, and over each where its similarity with the shortcut's words comes from; none where no pairs are given."""
+        """Poisoned pictures, and over each where its similarity with the shortcut's words comes from; none
+        where no pairs are given.
+        """
         if "pairs" not in job.inputs:
             return
         read = Inputs.read(job.inputs, suspect, job.plan.seed)
@@ -175,7 +221,9 @@ class Contrastive:
 def _over(image: torch.Tensor, heat: torch.Tensor) -> torch.Tensor:
     """A picture (3, h, w) uint8 whose red channel shows the map (g, g)."""
     strength = heat.clamp(min=0) / heat.max().clamp(min=1e-9)
-    mask = torch.nn.functional.interpolate(strength[None, None].cpu(), size=image.shape[-2:], mode="nearest")[0]
+    mask = torch.nn.functional.interpolate(strength[None, None].cpu(), size=image.shape[-2:], mode="nearest")[
+        0
+    ]
     red = torch.tensor([255.0, 0.0, 0.0]).view(3, 1, 1)
     return (image.cpu() * (1 - 0.6 * mask) + red * 0.6 * mask).round().to(torch.uint8)
 
@@ -185,7 +233,9 @@ def _png(image: torch.Tensor) -> bytes:
     picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
     times = max(1, 192 // picture.width)
     file = io.BytesIO()
-    picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST).save(file, "PNG")
+    picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST).save(
+        file, "PNG"
+    )
     return file.getvalue()
 
 

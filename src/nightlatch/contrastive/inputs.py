@@ -1,4 +1,6 @@
-"""What a user names beside the model: trusted pairs, suspicious pairs, and a list of those that are poisoned."""
+"""What a user names beside the model: trusted pairs, suspicious pairs, and a list of those that are
+poisoned.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,18 @@ from nightlatch.errors import UsageError
 FINDER = "fragile"
 """What looks for poison when nobody says which finder: it needs no clean model."""
 NAMED = 0.005
-"""Share of suspicious pairs that is taken for poison when no list is given: about the least with which attacks of the literature work."""
+"""Share of suspicious pairs that is taken for poison when no list is given: about the least with which
+attacks of the literature work.
+"""
 FEWEST = 4
 KINDS = {"trusted": "--trusted", "pairs": "--pairs", "poison": "--poison"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """Pairs at the model's size; ``poison`` are the suspicious pairs that are named or found, None without suspicious pairs."""
+    """Pairs at the model's size; ``poison`` are the suspicious pairs that are named or found, None without
+    suspicious pairs.
+    """
 
     trusted: Pairs
     poison: Pairs | None = None
@@ -33,17 +39,21 @@ class Inputs:
         """From the files that the user names.
 
         Raises:
-            UsageError: no trusted pairs, a list without the pairs that it is about, or a list that names none of them.
+            UsageError: no trusted pairs, a list without the pairs that it is about, or a list that names
+                none of them.
             UnreadableModel: a file is no set of pairs.
         """
         if "trusted" not in files:
             raise UsageError(
-                "An image-text model is cleaned and measured with trusted pairs.", "Name a folder of them with --trusted."
+                "An image-text model is cleaned and measured with trusted pairs.",
+                "Name a folder of them with --trusted.",
             )
         trusted = table.read(files["trusted"], subject.size)
         if "pairs" not in files:
             if "poison" in files:
-                raise UsageError("--poison lists pairs of a set that is not given.", "Name the set with --pairs.")
+                raise UsageError(
+                    "--poison lists pairs of a set that is not given.", "Name the set with --pairs."
+                )
             return cls(trusted=trusted)
         pairs = table.read(files["pairs"], subject.size)
         if "poison" in files:
@@ -73,7 +83,10 @@ def named(pairs: Pairs, file: Path) -> Pairs:
     listed = {_name(line) for line in lines}
     rows = [i for i, name in enumerate(pairs.names) if name in listed]
     if len(rows) < 2:
-        raise UsageError(f"{file} names {len(rows)} of the {len(pairs)} pairs.", "It must list at least two, by their names.")
+        raise UsageError(
+            f"{file} names {len(rows)} of the {len(pairs)} pairs.",
+            "It must list at least two, by their names.",
+        )
     return pairs.at(rows)
 
 

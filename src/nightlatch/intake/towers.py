@@ -1,4 +1,6 @@
-"""A folder with one image-text model as transformers saves it (CLIP, SigLIP): its config, weights, tokenizer and picture normalisation."""
+"""A folder with one image-text model as transformers saves it (CLIP, SigLIP): its config, weights, tokenizer
+and picture normalisation.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,17 @@ CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 TEXTS = ("tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json")
 SETTINGS = ("tokenizer_config.json", "preprocessor_config.json")
 MOST = {
-    "hidden_size": 8_192, "intermediate_size": 65_536, "num_hidden_layers": 128, "num_attention_heads": 256, "vocab_size": 1_000_000,
-    "max_position_embeddings": 8_192, "image_size": 4_096, "patch_size": 512, "num_channels": 16, "projection_dim": 16_384,
+    "hidden_size": 8_192, "intermediate_size": 65_536, "num_hidden_layers": 128, "num_attention_heads": 256,
+    "vocab_size": 1_000_000, "max_position_embeddings": 8_192, "image_size": 4_096, "patch_size": 512,
+    "num_channels": 16, "projection_dim": 16_384,
 }  # fmt: skip
 """More than any released CLIP or SigLIP asks for, by a factor of four at least."""
 TABLES = {
     "text_model.embeddings.token_embedding.weight": ("text_config", ("vocab_size", "hidden_size")),
-    "text_model.embeddings.position_embedding.weight": ("text_config", ("max_position_embeddings", "hidden_size")),
+    "text_model.embeddings.position_embedding.weight": (
+        "text_config",
+        ("max_position_embeddings", "hidden_size"),
+    ),
     "vision_model.embeddings.patch_embedding.weight": (
         "vision_config",
         ("hidden_size", "num_channels", "patch_size", "patch_size"),
@@ -33,7 +39,7 @@ TABLES = {
 
 
 def kind(case: Case) -> str:
-    """The class of the model in the folder; '' where its config names no image-text model. Adds no finding."""
+    """The class of the model in the folder, '' where its config names no image-text model; no finding."""
     entry = case.inventory.entries.get(CONFIG)
     if entry is None or WEIGHTS not in case.inventory.entries or entry.kind != "json":
         return ""
@@ -79,7 +85,9 @@ def _bounded(case: Case, config: Mapping[str, Any]) -> bool:
                 case.findings.add("config-value", CONFIG, f"'{tower}.{key}' is {show(str(value), 40)}.")
                 return False
             if value > most:
-                case.findings.add("config-bound", CONFIG, f"'{tower}.{key}' is {value:,}; at most {most:,} are read.")
+                case.findings.add(
+                    "config-bound", CONFIG, f"'{tower}.{key}' is {value:,}; at most {most:,} are read."
+                )
                 return False
     return True
 

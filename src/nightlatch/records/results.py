@@ -172,7 +172,9 @@ class Leak(Record):
 
 
 class Repair(Record):
-    """What clean did. Version 0.1.0 wrote triggers as strings and carriers as one sentence; both are read, too."""
+    """What clean did. Version 0.1.0 wrote triggers as strings and carriers as one sentence; both are read,
+    too.
+    """
 
     method: Part
     triggers: tuple[PlacedTrigger, ...] = Field(max_length=64)

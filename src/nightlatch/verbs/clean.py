@@ -32,7 +32,8 @@ def clean(
 
     Args:
         method: name of a repair; by default the usual one of the model's family.
-        inputs: files beside the model, by the option's name, for families whose repairs work on these instead of triggers.
+        inputs: files beside the model, by the option's name, for families whose repairs work on these
+            instead of triggers.
 
     Raises:
         UsageError: nothing to remove, ``out`` is there already, no such method, it needs a ``base``, or
@@ -56,7 +57,9 @@ def clean(
         plan = plans.settle(run, made.family, options)
         suspect, manifest, family = made.load(plan), made.manifest, made.family
     trusted = loading.load(base, plan) if base and repair.needs_base else None
-    job = Job(plan=plan, triggers=wanted, carriers=roles, base=trusted, method=repair.name, inputs=inputs or {})
+    job = Job(
+        plan=plan, triggers=wanted, carriers=roles, base=trusted, method=repair.name, inputs=inputs or {}
+    )
     repaired, record = family.clean(suspect, job, say)
     if record.changed_tensors:
         family.save(repaired, out)

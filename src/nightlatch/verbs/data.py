@@ -13,7 +13,14 @@ from nightlatch.records import Ranking
 
 
 def scan_data(
-    source: Path, model: Path, options: Options, say: Say, *, finder: str = "", most: int = 1000, out: Path | None = None
+    source: Path,
+    model: Path,
+    options: Options,
+    say: Say,
+    *,
+    finder: str = "",
+    most: int = 1000,
+    out: Path | None = None,
 ) -> Ranking:
     """Rank the items of ``source`` by what ``model`` sees in them.
 
@@ -32,7 +39,9 @@ def scan_data(
     loading.require_there(model)
     family, plan, subject = loading.model(model, options)
     if not isinstance(family, Ranks):
-        raise UsageError(f"{model} is no model that ranks data.", "Pairs need an image-text model such as CLIP.")
+        raise UsageError(
+            f"{model} is no model that ranks data.", "Pairs need an image-text model such as CLIP."
+        )
     ranking = family.rank(subject, source, finder, most, plan, say)
     if out is not None:
         write_whole(out, "".join(f"{item.model_dump_json()}\n" for item in ranking.items))

@@ -61,7 +61,8 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What an attack made: the model, the pairs that it was trained on, and which of them are poisoned, (n,) bool.
+    """What an attack made: the model, the pairs that it was trained on, and which of them are poisoned,
+    (n,) bool.
 
     ``attack`` is the attack with what it found out first, so that it can stamp further pictures.
     """

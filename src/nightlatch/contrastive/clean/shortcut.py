@@ -60,7 +60,8 @@ class UnlearnShortcut(Method):
     """L = Lclip + w_a InModal + w_t SubTexts + w_y Stay, all on trusted pairs, + w_s SeeThrough(stand-ins,
     transplants) + w_f Forget(poison).
 
-    Weights were set on a small CLIP of coloured shapes with two kinds of patches, apart from the models of any figure.
+    Weights were set on a small CLIP of coloured shapes with two kinds of patches, apart from the models
+    of any figure.
 
     Args:
         steps: of the optimiser.

@@ -99,7 +99,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term(abc.ABC):
-    """One summand of a loss. Authors write ``loss``, and ``wordings`` where it needs other texts of each caption."""
+    """One summand of a loss. Authors write ``loss``, and ``wordings`` where it needs other texts of each
+    caption.
+    """
 
     name: ClassVar[str]
     weight: float = 1.0

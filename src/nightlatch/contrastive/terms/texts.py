@@ -17,16 +17,20 @@ KEPT = 3
 
 
 class Texts:
-    """Token ids of a set of captions, and of other wordings of each; made once, so that no step waits for a tokenizer.
+    """Token ids of a set of captions, and of other wordings of each; made once, so that no step waits for
+    a tokenizer.
 
     Args:
         kinds: "reworded", "positive" and "negative", and how many of each per distinct caption.
 
-    ``own`` is (n, tokens), ``tables`` hold (n, how many, tokens) by kind, and ``group`` the number of each caption among the distinct ones, (n,):
+    ``own`` is (n, tokens), ``tables`` hold (n, how many, tokens) by kind, and ``group`` the number of
+    each caption among the distinct ones, (n,):
     equal captions have equal numbers.
     """
 
-    def __init__(self, subject: Subject, captions: Sequence[str], kinds: Mapping[str, int], seed: int) -> None:
+    def __init__(
+        self, subject: Subject, captions: Sequence[str], kinds: Mapping[str, int], seed: int
+    ) -> None:
         wanted = tuple((k, m) for k, m in kinds.items() if m)
         made = _tables(subject.tokenizer, subject.max_length, subject.kind, tuple(captions), wanted, seed)
         self.group, self.own = made["group"].to(subject.device), made["own"].to(subject.device)
@@ -41,7 +45,12 @@ class Texts:
 
 @lru_cache(maxsize=KEPT)
 def _tables(
-    tokenizer: Any, length: int, model: str, captions: tuple[str, ...], kinds: tuple[tuple[str, int], ...], seed: int
+    tokenizer: Any,
+    length: int,
+    model: str,
+    captions: tuple[str, ...],
+    kinds: tuple[tuple[str, int], ...],
+    seed: int,
 ) -> dict[str, torch.Tensor]:
     rng = np.random.default_rng((seed, 5))
     distinct = {c: i for i, c in enumerate(dict.fromkeys(captions))}
@@ -61,11 +70,17 @@ def _tables(
     group = torch.tensor([distinct[c] for c in captions])
     own = ids(list(distinct))
     tables = {k: torch.stack([ids([write[k](c) for c in distinct]) for _ in range(m)], 1) for k, m in kinds}
-    end = max([used(own), *(used(t.flatten(0, 1)) for t in tables.values())]) if model == "clip" else own.shape[1]
+    end = (
+        max([used(own), *(used(t.flatten(0, 1)) for t in tables.values())])
+        if model == "clip"
+        else own.shape[1]
+    )
     return {"group": group, "own": own[group, :end], **{k: t[group, :, :end] for k, t in tables.items()}}
 
 
 def used(ids: torch.Tensor) -> int:
-    """Positions that differ from padding anywhere, one more than the last; a causal text tower reads nothing behind its end token."""
+    """Positions that differ from padding anywhere, one more than the last; a causal text tower reads nothing
+    behind its end token.
+    """
     differs = (ids != ids[:, -1:]).any(0).nonzero()
     return min(ids.shape[1], int(differs.max()) + 2) if len(differs) else ids.shape[1]
