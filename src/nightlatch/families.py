@@ -126,6 +126,9 @@ class Family(Protocol):
     def computed(self, model: Any) -> Computed:
         """What ``model`` computes on and in."""
 
+    def takes(self, model: object) -> bool:
+        """Whether ``adopt`` makes a model of such an object in memory."""
+
     def adopt(self, model: object, plan: Plan) -> Any:
         """A model of this family from an object in memory, which is copied; None where it is not of this
         family.

@@ -143,9 +143,9 @@ def model(source: object, options: Options, base: Path | str | None = None) -> t
             return made.family, plan, made.load(plan)
     for entry in families.TABLE:
         family = families.named(entry.name)
-        plan = plan_of(family, options, seed)
-        if (adopted := family.adopt(source, plan)) is not None:
-            return family, plan, adopted
+        if family.takes(source):
+            plan = plan_of(family, options, seed)
+            return family, plan, family.adopt(source, plan)
     raise UsageError(
         f"A {type(source).__name__} is no model that is supported.", "Give a path, a hub name or a pipeline."
     )

@@ -95,6 +95,9 @@ class Contrastive:
     def load(self, staged: Path, under: Path | None, plan: Plan) -> Subject:
         return adapters.load(staged, device=plan.device)
 
+    def takes(self, model: object) -> bool:
+        return isinstance(model, Subject)
+
     def adopt(self, model: object, plan: Plan) -> Subject | None:
         return model.copy() if isinstance(model, Subject) else None
 

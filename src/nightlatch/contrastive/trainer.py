@@ -8,11 +8,13 @@ import abc
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from nightlatch.contrastive.augment import Views
 from nightlatch.contrastive.pairs import Pairs
+from nightlatch.contrastive.recorded import Step
 from nightlatch.contrastive.subject import Subject
 from nightlatch.contrastive.terms.base import Batch, Term
 from nightlatch.contrastive.terms.texts import Texts
@@ -78,32 +80,41 @@ class Trainer:
         device = student.device
         pairs = pairs.to(device)
         poison = poison.to(device) if poison is not None else None
-        generator = torch.Generator(device).manual_seed(seed)
-        texts = Texts(
-            student, pairs.captions, {k: self.wordings for t in self.terms for k in t.wordings}, seed
-        )
+        drawn, order_of = (torch.Generator(device).manual_seed(seed + k) for k in (0, 1_000_003))
+        wanted = {k: self.wordings for t in self.terms for k in t.wordings}
+        texts = Texts(student, pairs.captions, wanted, seed)
         student.model.requires_grad_(True)
         optimizer, scaled = self._optimizer(student)
-        size, kept = min(self.batch, len(pairs)), dict(stash)
+        size, partial = min(self.batch, len(pairs)), not isinstance(self.selector, Everything)
+        batch = Batch(
+            student=student, frozen=frozen, images=pairs.images, texts=texts, partial=partial,
+            rows=torch.zeros(size, dtype=torch.long, device=device),
+            safe=torch.ones(size, dtype=torch.bool, device=device), generator=drawn,
+            views=self.views, steps=self.steps, poison=poison, stash=dict(stash),
+        )  # fmt: skip
+
+        def work() -> torch.Tensor:
+            fresh = batch.again()
+            losses = torch.stack([t(fresh) for t in self.terms])
+            optimizer.zero_grad(set_to_none=True)
+            losses.sum().backward()
+            torch.nn.utils.clip_grad_norm_(scaled, self.clip)
+            optimizer.step()
+            return losses.detach()
+
+        one = Step(work, device, [drawn], fixed=not partial and all(t.fixed for t in self.terms))
         order, safe, epoch = torch.empty(0, dtype=torch.long, device=device), torch.empty(0), 0
         for step in range(self.steps):
             if len(order) < size:
-                order = torch.randperm(len(pairs), generator=generator, device=device)
+                order = torch.randperm(len(pairs), generator=order_of, device=device)
                 safe, epoch = self.selector.safe(student, pairs, epoch).to(device), epoch + 1
-            rows, order = order[:size], order[size:]
-            batch = Batch(
-                student=student, frozen=frozen, images=pairs.images, texts=texts, rows=rows, safe=safe[rows],
-                partial=not isinstance(self.selector, Everything), generator=generator,
-                views=self.views, step=step, steps=self.steps, poison=poison, stash=kept,
-            )  # fmt: skip
+            batch.rows.copy_(order[:size])
+            batch.safe.copy_(safe[order[:size]])
+            batch.step, order = step, order[size:]
             for group in optimizer.param_groups:
-                group["lr"] = self.rate * self.schedule(step)
-            losses = {t.name: t(batch) for t in self.terms}
-            optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(losses.values())).sum().backward()
-            torch.nn.utils.clip_grad_norm_(scaled, self.clip)
-            optimizer.step()
-            yield step, {name: value.detach() for name, value in losses.items()}
+                _set(group, self.rate * self.schedule(step))
+            losses = one()
+            yield step, {t.name: losses[i] for i, t in enumerate(self.terms)}
         student.model.requires_grad_(False)
 
     def schedule(self, step: int) -> float:
@@ -115,11 +126,19 @@ class Trainer:
         matrices = [p for p in student.model.parameters() if p.ndim >= 2]
         rest = [p for p in student.model.parameters() if p.ndim < 2]
         groups = [{"params": matrices, "weight_decay": self.decay}, {"params": rest, "weight_decay": 0.0}]
-        fused = student.device.type == "cuda"
-        return torch.optim.AdamW(groups, lr=self.rate, betas=(0.9, 0.98), eps=1e-6, fused=fused), [
-            *matrices,
-            *rest,
-        ]
+        on_gpu = student.device.type == "cuda"
+        rate = torch.tensor(self.rate, device=student.device) if on_gpu else self.rate
+        more = {"fused": True, "capturable": True} if on_gpu else {}
+        optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-6, **more)
+        return optimizer, [*matrices, *rest]
+
+
+def _set(group: dict[str, Any], rate: float) -> None:
+    """A tensor keeps its place, so that a recorded step reads the new rate."""
+    if isinstance(group["lr"], torch.Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def finish(steps: Iterator[tuple[int, dict[str, torch.Tensor]]]) -> None:

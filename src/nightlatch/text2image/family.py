@@ -119,6 +119,9 @@ class TextToImage:
             staged, under, device=plan.device, precision=plan.of(DrawingSettings).precision
         )
 
+    def takes(self, model: object) -> bool:
+        return isinstance(model, Subject | DiffusionPipeline)
+
     def adopt(self, model: object, plan: Plan) -> Subject | None:
         if isinstance(model, Subject):
             return model

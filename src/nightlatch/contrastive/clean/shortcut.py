@@ -123,7 +123,7 @@ class UnlearnShortcut(Method):
         """Find each stand-in on the student as it is; the first time longer."""
         for proxy in stand_ins:
             if number and number % self.fresh == 0:
-                proxy.free = proxy.start(generator)
+                proxy.free.copy_(proxy.start(generator))
             steps = self.search * (3 if number % self.fresh == 0 else 1)
             invert(proxy, student, images, aim, steps, generator)
 

@@ -26,6 +26,8 @@ class Overfit(Term):
     made more similar).
     """
 
+    fixed: ClassVar[bool] = False
+
     def loss(self, batch: Batch) -> torch.Tensor:
         suspicious = ~batch.safe
         if not suspicious.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -21,6 +22,7 @@ class NearestCaption(Term):
         every: its code alternates by epochs, here by steps.
     """
 
+    fixed: ClassVar[bool] = False
     size: int = 2048
     every: int = 2
 

@@ -5,7 +5,7 @@ registry.
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -44,6 +44,10 @@ class Batch:
     steps: int = 1
     poison: Pairs | None = None
     stash: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def again(self) -> Batch:
+        """The same without what was computed for it."""
+        return replace(self)
 
     @cached_property
     def pixels(self) -> torch.Tensor:
@@ -104,6 +108,10 @@ class Term(abc.ABC):
     """
 
     name: ClassVar[str]
+    fixed: ClassVar[bool] = True
+    """Whether its shapes are the same in every step, nothing in it waits for a value, and all that it keeps
+    stays in its place; such a step can be recorded.
+    """
     weight: float = 1.0
 
     @property

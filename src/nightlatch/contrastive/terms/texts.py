@@ -12,29 +12,36 @@ import torch
 from nightlatch.contrastive import grammar
 from nightlatch.contrastive.subject import Subject
 
-KEPT = 3
-"""Sets of captions whose ids are kept: several runs in one process often train on the same pairs."""
+KEPT = 24
+"""Tables of ids that are kept: several runs in one process often train on the same pairs."""
 
 
 class Texts:
-    """Token ids of a set of captions, and of other wordings of each; made once, so that no step waits for
-    a tokenizer.
+    """Token ids of a set of captions, and of other wordings of each; made once, so that no step waits for a
+    tokenizer.
 
     Args:
         kinds: "reworded", "positive" and "negative", and how many of each per distinct caption.
 
-    ``own`` is (n, tokens), ``tables`` hold (n, how many, tokens) by kind, and ``group`` the number of
-    each caption among the distinct ones, (n,):
-    equal captions have equal numbers.
+    ``own`` is (n, tokens), ``tables`` hold (n, how many, tokens) by kind, and ``group`` the number of each
+    caption among the distinct ones, (n,): equal captions have equal numbers.
     """
 
     def __init__(
         self, subject: Subject, captions: Sequence[str], kinds: Mapping[str, int], seed: int
     ) -> None:
-        wanted = tuple((k, m) for k, m in kinds.items() if m)
-        made = _tables(subject.tokenizer, subject.max_length, subject.kind, tuple(captions), wanted, seed)
-        self.group, self.own = made["group"].to(subject.device), made["own"].to(subject.device)
-        self.tables = {k: made[k].to(subject.device) for k, _ in wanted}
+        number = {c: i for i, c in enumerate(dict.fromkeys(captions))}
+        group, distinct = torch.tensor([number[c] for c in captions]), tuple(number)
+        made = {
+            kind: _table(subject.tokenizer, subject.max_length, distinct, kind, many, seed)
+            for kind, many in {"": 1, **kinds}.items()
+            if many
+        }
+        ends = [used(t.flatten(0, 1)) for t in made.values()]
+        end = max(ends) if subject.kind == "clip" else subject.max_length
+        self.group = group.to(subject.device)
+        self.tables = {k: t[group, :, :end].to(subject.device) for k, t in made.items()}
+        self.own = self.tables.pop("")[:, 0]
 
     def pick(self, kind: str, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """One wording of ``kind`` for each of ``rows``, (n, tokens)."""
@@ -44,38 +51,23 @@ class Texts:
 
 
 @lru_cache(maxsize=KEPT)
-def _tables(
-    tokenizer: Any,
-    length: int,
-    model: str,
-    captions: tuple[str, ...],
-    kinds: tuple[tuple[str, int], ...],
-    seed: int,
-) -> dict[str, torch.Tensor]:
+def _table(
+    tokenizer: Any, length: int, captions: tuple[str, ...], kind: str, many: int, seed: int
+) -> torch.Tensor:
+    """Ids of ``many`` wordings of ``kind`` of each caption ("": its own words), (captions, many, length)."""
     rng = np.random.default_rng((seed, 5))
-    distinct = {c: i for i, c in enumerate(dict.fromkeys(captions))}
-    vocabulary = (*grammar.nouns(distinct), "thing", "place")
+    vocabulary = (*grammar.nouns(captions), "thing", "place") if kind else ()
     write: dict[str, Callable[[str], str]] = {
+        "": lambda c: c,
         "reworded": lambda c: grammar.reworded(c, vocabulary, rng),
         "positive": lambda c: grammar.positive(c, rng),
         "negative": lambda c: grammar.negative(c, vocabulary, rng),
     }
-
-    def ids(texts: Sequence[str]) -> torch.Tensor:
-        found: torch.Tensor = tokenizer(
-            list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-        ).input_ids
-        return found
-
-    group = torch.tensor([distinct[c] for c in captions])
-    own = ids(list(distinct))
-    tables = {k: torch.stack([ids([write[k](c) for c in distinct]) for _ in range(m)], 1) for k, m in kinds}
-    end = (
-        max([used(own), *(used(t.flatten(0, 1)) for t in tables.values())])
-        if model == "clip"
-        else own.shape[1]
-    )
-    return {"group": group, "own": own[group, :end], **{k: t[group, :, :end] for k, t in tables.items()}}
+    texts = [write[kind](c) for _ in range(many) for c in captions]
+    ids: torch.Tensor = tokenizer(
+        texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+    ).input_ids
+    return ids.view(many, len(captions), -1).transpose(0, 1).contiguous()
 
 
 def used(ids: torch.Tensor) -> int:
