@@ -91,8 +91,8 @@ class Profile:
 
 
 TINY = Profile(
-    shape=pairclip.TINY, scenes=(160, 60, 40), most=60, base=4, attack=((0.02, 2),), clean=2, search=1, scan=4, batch=16, rebound=(1, 2), n=20,
-    honest=1, floor=0.0, tune=2,
+    shape=pairclip.TINY, scenes=(160, 60, 40), most=60, base=4, attack=((0.02, 2),), clean=2, search=1, scan=4,
+    batch=16, rebound=(1, 2), n=20, honest=1, floor=0.0, tune=2,
 )  # fmt: skip
 """For the test that all cells run; its numbers mean nothing."""
 
@@ -196,7 +196,8 @@ class Bench:
             about = made.record.model_dump(mode="json")
             about["attack"]["parameters"].pop("pixels", None)
             return {"record": about, "share": share, "top1": made.record.success_top1, "top10": made.record.success_top10,
-                    "zero_shot_before": made.record.zero_shot_before, "zero_shot_after": made.record.zero_shot_after, "n": p.n}  # fmt: skip
+                    "zero_shot_before": made.record.zero_shot_before,
+                    "zero_shot_after": made.record.zero_shot_after, "n": p.n}  # fmt: skip
         return {"failed": said}
 
     def _find(self, cell: Mapping[str, Any]) -> Row:
@@ -266,7 +267,8 @@ class Bench:
         hard = cell["attack"] == HARD
         more = {"tune": self.profile.tune} if cell["attack"] == "optimised-patch" else {}
         return ATTACKS.create(
-            "patch" if hard else cell["attack"], **more, target=self._target(cell), share=share, steps=steps, batch=self.profile.batch,
+            "patch" if hard else cell["attack"], **more, target=self._target(cell), share=share, steps=steps,
+            batch=self.profile.batch,
             rate=self.profile.rates[1], floor=self.profile.floor, in_modal=1.0 if hard else 0.0,
         )  # fmt: skip
 
