@@ -77,8 +77,8 @@ def changes(
         head = header.read(handle, file.stat().st_size)
         found = parts.split(head.tensors)
         where = places(list(found.layers), modules)
-        if found.junk or found.twice or found.bundled:
-            odd = (*found.junk, *found.twice, *found.bundled)[0]
+        if found.junk or found.twice:
+            odd = (*found.junk, *found.twice)[0]
             raise NoFit(f"'{show(odd, 80)}' belongs to no layer of an adapter, or to one that has it twice.")
         for layer, names in found.layers.items():
             held = {
@@ -86,6 +86,23 @@ def changes(
                 for part, name in names.items()
             }
             yield Change(layer, where[layer], delta(held, weight(where[layer]), strength))
+
+
+def embeddings(file: Path) -> dict[str, Array]:
+    """The embeddings that are bundled with the layers in ``file``: a word's rows (vectors, width) for the text
+    encoder's table, float32.
+
+    Raises:
+        NoFit: they are for other text encoders.
+        OSError: the file cannot be read.
+    """
+    with file.open("rb") as handle:
+        head = header.read(handle, file.stat().st_size)
+        named = parts.words(head.tensors)
+        if named is None:
+            raise NoFit("It bundles embeddings for other text encoders.")
+        read = {word: _array(handle.seek, handle.read, head, head.tensors[n]) for word, n in named.items()}
+    return {word: rows.reshape(-1, rows.shape[-1]) for word, rows in read.items()}
 
 
 def places(layers: Sequence[str], modules: Mapping[str, Sequence[str]]) -> dict[str, Place]:

@@ -7,6 +7,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
+
+from nightlatch.intake.files.header import Tensor
 
 ENDINGS: tuple[tuple[str, str], ...] = (
     (".lora_mid.weight", "mid"), (".alpha", "alpha"), (".dora_scale", "dora"),
@@ -25,6 +28,7 @@ ENDINGS: tuple[tuple[str, str], ...] = (
 """Part by the end of a tensor's name. Halves of a pair have more spellings: ``_DOWN`` and ``_UP``."""
 _DOWN = re.compile(r"[._](?:lora_A|lora_down|lora\.down|down)(?:\.default)?\.weight$")
 _UP = re.compile(r"[._](?:lora_B|lora_up|lora\.up|up)(?:\.default)?\.weight$")
+_ROWS = ("emb_params", "clip_l")
 BUNDLED = "bundle_emb."
 """How the names of embeddings begin that trainers bundle with a LoRA."""
 UNMERGED = {
@@ -79,6 +83,22 @@ def split(names: Iterable[str]) -> Parts:
         else:
             junk.append(name)
     return Parts(layers, tuple(bundled), tuple(junk), tuple(twice))
+
+
+def words(tensors: Mapping[str, Tensor]) -> dict[str, str] | None:
+    """The tensor of each word that an embedding is bundled for (one or more rows for the text encoder of Stable
+    Diffusion 1 and 2, as A1111 and OneTrainer write them); None where a bundled tensor is anything else.
+    """
+    found: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        if not name.startswith(BUNDLED):
+            continue
+        word, _, kind = name.removeprefix(BUNDLED).partition(".")
+        sound = 1 <= len(tensor.shape) <= 2 and prod(tensor.shape) > 0
+        if not word or word in found or not sound or not kind.startswith(("string_to_param.", *_ROWS)):
+            return None
+        found[word] = name
+    return found
 
 
 def part_of(name: str) -> tuple[str, str]:

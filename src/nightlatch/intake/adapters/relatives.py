@@ -41,17 +41,6 @@ def check(case: Case, path: str, header: Header, split: Parts) -> bool:
     named = Counter(kinds.values())
     dora = any(n.endswith(".dora_scale") for n in header.tensors)
     bias = any("up_bias" in p or "diff_b" in p for p in split.layers.values())
-    if split.bundled:
-        tokens = sorted({n.split(".")[1] for n in split.bundled if n.count(".") > 1})
-        shown = ", ".join(f"'{show(t, 60)}'" for t in tokens[:5])
-        sentence = (
-            f"It is a LoRA bundled with {len(tokens)} textual-inversion embeddings, whose words call them: "
-            f"{shown}."
-        )
-        case.findings.add(
-            "unsupported-layout", path, sentence, _APART, hint=hint(HintKind.EMBEDDING, path, tokens)
-        )
-        return bool(named["LoRA"])
     if odd := next((k for k in parts.UNMERGED if named[k]), ""):
         case.findings.add(
             "unsupported-layout",
@@ -59,6 +48,9 @@ def check(case: Case, path: str, header: Header, split: Parts) -> bool:
             f"It is {parts.UNMERGED[odd]}, another kind than LoRA, of {named[odd]} layers.",
             _ELSEWHERE,
         )
+        return False
+    if split.bundled:
+        _bundle(case, path, header, split, kinds)
         return False
     others = {k: n for k, n in named.items() if k not in ("LoRA", "")}
     halves = all(p.keys() <= _PLAIN for p in split.layers.values())
@@ -74,6 +66,25 @@ def check(case: Case, path: str, header: Header, split: Parts) -> bool:
     )
     _check_layers(case, path, header, split, kinds)
     return False
+
+
+def _bundle(case: Case, path: str, header: Header, split: Parts, kinds: dict[str, str]) -> None:
+    """Layers with textual-inversion embeddings beside them, whose words a scan tries first."""
+    found = parts.words(header.tensors)
+    tokens = sorted(found or {n.split(".")[1] for n in split.bundled if n.count(".") > 1})
+    shown = ", ".join(f"'{show(t, 60)}'" for t in tokens[:5])
+    one = len(tokens) == 1
+    sentence = (
+        f"It is an adapter ({' and '.join(WORDS[k] for k in WORDS if k in kinds.values()) or 'no layers'}) bundled with "
+        f"{'a textual-inversion embedding' if one else f'{len(tokens)} textual-inversion embeddings'}, whose "
+        f"{'word calls it' if one else 'words call them'}: {shown}."
+    )
+    words = hint(HintKind.EMBEDDING, path, tokens)
+    if found is None or not split.layers:
+        case.findings.add("unsupported-layout", path, sentence, _APART, hint=words)
+        return
+    case.findings.add("adapter-kind", path, sentence, hint=words)
+    _check_layers(case, path, header, split, kinds)
 
 
 def _check_layers(case: Case, path: str, header: Header, split: Parts, kinds: dict[str, str]) -> None:

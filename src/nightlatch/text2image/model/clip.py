@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence, Set
 from functools import cached_property
 
@@ -53,12 +54,34 @@ class ClipVocabulary:
         read = zip(ending, self.texts([i] for i in ending), strict=True)
         return [i for i, letters in read if len(letters) >= SHORTEST_WORD and letters.isalpha()]
 
+    @cached_property
+    def continued(self) -> dict[str, str]:
+        """Added tokens that diffusers' pipelines write on when they stand in a prompt, as they do for a word of several
+        vectors: 'x' becomes 'x x_1 x_2' where those were added, too. Longest first.
+        """
+        added = self.tokenizer.get_added_vocab().keys()
+        found = {}
+        for token in sorted((t for t in added if f"{t}_1" in added), key=len, reverse=True):
+            more = itertools.takewhile(added.__contains__, (f"{token}_{i}" for i in itertools.count(1)))
+            found[token] = " ".join([token, *more])
+        return found
+
+    def _written_on(self, text: str) -> str:
+        held = self.tokenizer.tokenize(text) if self.continued else []
+        for token in self.continued.keys() & held:
+            text = text.replace(token, self.continued[token])
+        return text
+
     def ends(self, token: int) -> bool:
         return bool(self.names([token])[0].endswith(END))
 
     def ids(self, texts: Sequence[str]) -> Ids:
         ids: torch.Tensor = self.tokenizer(
-            list(texts), padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
+            [*map(self._written_on, texts)],
+            padding="max_length",
+            truncation=True,
+            max_length=self.length,
+            return_tensors="pt",
         ).input_ids
         return (ids,) * self.readers
 
@@ -71,7 +94,10 @@ class ClipVocabulary:
     def typed(self, texts: Sequence[str]) -> list[Tokens]:
         """An empty list gives an empty list; transformers' own tokenizers raise."""
         return (
-            [tuple(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False).input_ids]
+            [
+                tuple(ids)
+                for ids in self.tokenizer([*map(self._written_on, texts)], add_special_tokens=False).input_ids
+            ]
             if texts
             else []
         )
