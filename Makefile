@@ -36,7 +36,7 @@ lowest:
 	$(PYTHON) -m venv runs/lowest
 	runs/lowest/bin/pip install --quiet torch==2.13.0
 	runs/lowest/bin/pip install --quiet --constraint lowest.txt --editable '.[features,dev]'
-	runs/lowest/bin/pytest tests/intake tests/hostile tests/equivalence tests/text2image/test_lora.py tests/text2image/test_single_file.py
+	runs/lowest/bin/pytest tests/intake tests/hostile tests/honest tests/equivalence tests/text2image/test_lora.py tests/text2image/test_single_file.py
 
 # Ten minutes of coverage-guided fuzzing of everything that reads strangers' headers and JSON.
 fuzz:
