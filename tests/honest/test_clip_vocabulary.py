@@ -123,7 +123,7 @@ def test_two_words_that_are_exchanged_are_seen(
     """Ids and merges together, so that everything agrees but the words."""
     vocab, merges = genuine
     cat, dog = vocab["cat</w>"], vocab["dog</w>"]
-    rows = {i: pair for i, pair in enumerate(merges)}
+    rows = dict(enumerate(merges))
     rows[cat - 512], rows[dog - 512] = rows[dog - 512], rows[cat - 512]
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     path = folder / "tokenizer/tokenizer.json"
