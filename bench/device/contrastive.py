@@ -1,12 +1,13 @@
-"""The figures on image-text models, as many as fit into a time limit, on one accelerator (or, with
---tiny, a check that all cells run).
+"""The figures on image-text models, as many as fit into a time limit, on one accelerator (or, with --tiny, a
+check that all cells run).
 
-    python bench/device/contrastive.py --data DATA --out OUT --device cuda --workers 10 --seconds 430
+    python bench/device/contrastive.py --data DATA --out OUT --jobs 5 --limit 520 [--only find clean] [--tiny]
 
-DATA holds cifar10_test.npz, pacs64.npz and tiny_imagenet20.npz (any of them; none leaves emoji scenes).
-OUT gets rows.jsonl and the
-contrastive_*.json figures; run again with the same OUT to go on. Needs torch, transformers, numpy, scipy,
-pillow, pydantic and the repository.
+DATA holds cifar10_test.npz, pacs64.npz and tiny_imagenet20.npz (any of them; none leaves emoji scenes). OUT
+gets rows.jsonl; run again with the same OUT and --models to go on. Needs torch, transformers, numpy, scipy,
+pillow, pydantic, safetensors and the repository. Figures are made of the rows by
+
+    python -m nightlatch.bench.pairfigures OUT docs/figures
 """
 
 from __future__ import annotations
@@ -18,33 +19,39 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TOKENIZERS_PARALLELISM"):
+    os.environ.setdefault(name, "false" if name.startswith("TOK") else "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 
 def main() -> int:
+    import torch
+
+    from nightlatch import provenance
     from nightlatch.bench import pairrun, pairs
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    on = "cuda:0" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--models", type=Path, default=None, help="folder of the models, if they are not to lie in OUT"
-    )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--models", type=Path, default=None, help="folder of the models; a temporary one")
+    parser.add_argument("--device", default=on)
+    parser.add_argument("--jobs", type=int, default=0, help="processes; 0 runs all in this one")
+    parser.add_argument("--limit", type=float, default=1e9, help="seconds")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--tables", nargs="+", default=list(pairrun.FIGURES), choices=list(pairrun.FIGURES))
-    parser.add_argument("--commit", default="", help="of the code, where there is no checkout to ask")
+    parser.add_argument("--only", nargs="+", default=list(pairrun.TABLES), choices=pairrun.TABLES)
+    parser.add_argument("--commit", default=os.environ.get("NIGHTLATCH_COMMIT", ""), help="where no git is")
     parser.add_argument("--tiny", action="store_true")
     given = parser.parse_args()
-    profile = pairs.TINY if given.tiny else pairs.Profile()
+    seeds = tuple(given.seeds[:1] if given.tiny else given.seeds)
+    name = torch.cuda.get_device_name(given.device) if given.device != "cpu" else "cpu"
     plan = pairrun.Plan(
-        out=given.out, data=given.data, profile=profile, seeds=tuple(given.seeds), tables=tuple(given.tables), device=given.device,
-        dtype=given.dtype, workers=given.workers, seconds=given.seconds, models=given.models, commit=given.commit,
+        out=given.out, data=given.data, profile=pairs.TINY if given.tiny else pairs.Profile(), seeds=seeds,
+        tables=tuple(given.only), device=given.device, jobs=given.jobs, limit=given.limit,
+        facts={"commit": given.commit or provenance.commit(), "device": name},
+        **({} if given.models is None else {"models": given.models}),
     )  # fmt: skip
     return 1 if pairrun.run(plan) else 0
 

@@ -1,7 +1,7 @@
-"""Stand-ins for an unknown trigger: a patch, an added picture, a bending field. Found by gradients, and
-bounded, so that only a shortcut lets so little move a picture so far.
+"""Stand-ins for an unknown trigger: a patch anywhere, a patch in a place of its own, an added picture, a bending
+field. Found by gradients, and bounded, so that only a shortcut lets so little move a picture so far.
 
-Three kinds cover what attackers use: something small anywhere, something faint everywhere, and geometry.
+The kinds cover what attackers use: something small, something faint everywhere, and geometry.
 """
 
 from __future__ import annotations
@@ -70,6 +70,29 @@ class PatchProxy(Proxy):
         return torch.where(inside, mark, x)
 
 
+class PlacedProxy(Proxy):
+    """A mask and a pattern, x' = (1 - m) x + m r: something small in one place that the search chooses, as
+    DECREE's patch (Feng et al. 2023).
+
+    Args:
+        area: largest mean of m; a fifth of a side squared is 4 %.
+    """
+
+    kind = "placed"
+
+    def __init__(self, size: int, generator: torch.Generator, area: float = 0.05) -> None:
+        self.area = area
+        super().__init__(size, generator)
+
+    def start(self, generator: torch.Generator) -> torch.Tensor:
+        return torch.randn(4, self.size, self.size, generator=generator, device=generator.device)
+
+    def __call__(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        m = self.free[:1].sigmoid()
+        m = m * (self.area / m.mean()).clamp(max=1)
+        return (1 - m) * x + m * self.free[1:].sigmoid()
+
+
 class AddedProxy(Proxy):
     """One picture added to all.
 
@@ -116,7 +139,7 @@ class BentProxy(Proxy):
         return F.grid_sample(x, grid, padding_mode="reflection", align_corners=True)
 
 
-KINDS: tuple[type[Proxy], ...] = (PatchProxy, AddedProxy, BentProxy)
+KINDS: tuple[type[Proxy], ...] = (PatchProxy, PlacedProxy, AddedProxy, BentProxy)
 
 
 def invert(

@@ -28,6 +28,11 @@ def never() -> Iterator[None]:
         _USED.reset(token)
 
 
+def stop() -> None:
+    """From here on, every step of this thread runs as usual."""
+    _USED.set(False)
+
+
 class Step:
     """``work`` as a callable that is recorded at its fourth call on a GPU; on other devices it is ``work``.
 

@@ -9,7 +9,7 @@ folder is given.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -49,6 +49,9 @@ CLASS_TEMPLATES = {
 RENAMED = {"automobile": "car", "sports car": "sport car"}
 """CIFAR-10's car is the emoji's."""
 Pixels = npt.NDArray[np.uint8]
+Scenes = tuple[Pixels, tuple[str, ...], npt.NDArray[np.int64]]
+PARTS = 8
+"""In which the scenes of training are drawn, side by side where there are several processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,22 +72,27 @@ class Corpus:
 
 
 def build(
-    size: int, scenes: tuple[int, int, int], seed: int, data: Path | None = None, most: int = 10_000
-) -> Corpus:
+    size: int, scenes: tuple[int, int, int], seed: int, data: Path | None = None, most: int = 10_000,
+    spread: Callable[..., Iterable[Scenes]] = map,
+) -> Corpus:  # fmt: skip
     """A corpus at ``size`` x ``size``.
 
     Args:
         scenes: how many emoji scenes in train, trusted and test (test also gives as many for retrieval).
         data: folder with the packed data sets; None leaves them out.
         most: class pictures of each data set.
+        spread: ``map``, or the same over several processes.
     """
-    train, _ = scene_pairs(scenes[0], size, seed)
-    trusted, _ = scene_pairs(scenes[1], size, seed + 1)
-    found, _ = scene_pairs(3 * scenes[2], size, seed + 2, double=0.5)
-    shown, things = scene_pairs(scenes[2], size, seed + 3, double=0.0)
+    cuts = [len(part) for part in np.array_split(np.arange(scenes[0]), PARTS)]
+    drawn = [(n, size, seed + 10 * (k + 1), 0.35) for k, n in enumerate(cuts) if n]
+    drawn += [(scenes[1], size, seed + 1, 0.35), (3 * scenes[2], size, seed + 2, 0.5)]
+    drawn += [(scenes[2], size, seed + 3, 0.0)]
+    made = list(spread(_scenes, drawn))
+    *train, trusted, found, shown = (Pairs(images=torch.from_numpy(x), captions=t) for x, t, _ in made)
+    things = made[-1][2]
     unique = list({c: i for i, c in enumerate(found.captions)}.values())[: scenes[2]]
     images, names, domains = [shown.images], [emoji.OBJECTS[int(t)] for t in things], ["emoji"] * len(shown)
-    parts = {"train": [train], "trusted": [trusted]}
+    parts = {"train": train, "trusted": [trusted]}
     rng = np.random.default_rng((seed, 97))
     for domain in class_pictures(data, size, most) if data is not None else ():
         written = [captioned(domain.names[i], domain.styles[i], rng) for i in range(len(domain.names))]
@@ -111,6 +119,12 @@ def build(
         ),
         retrieval=found.at(unique),
     )
+
+
+def _scenes(about: tuple[int, int, int, float]) -> Scenes:
+    """What ``scene_pairs`` gives, as arrays that another process can send back."""
+    pairs, first = scene_pairs(*about)
+    return pairs.images.numpy(), pairs.captions, first
 
 
 def shuffled(pairs: Pairs, rng: np.random.Generator) -> Pairs:

@@ -4,7 +4,7 @@ to see through them.
 Found poison tells by occlusion which caption words carry the shortcut and which region of a picture does; its
 regions (or, where the trigger lies all over the picture, the mean difference from honest pictures) are
 transplanted onto trusted pictures. Because a finder sees only what an attacker used, and because a weight
-that is merely moved comes back, stand-ins of three kinds are found by gradients on the student itself, again
+that is merely moved comes back, stand-ins of four kinds are found by gradients on the student itself, again
 and again while it changes. The student must see every changed picture as the suspect saw the unchanged one;
 nothing else is asked of it, so that what is honest stays where it was. Without poison the stand-ins aim at
 collapse instead of at words.
@@ -82,7 +82,7 @@ class UnlearnShortcut(Method):
     stay: float = 0.5
     see: float = 1.0
     forget: float = 2.0
-    kinds: tuple[str, ...] = ("patch", "added", "bent")
+    kinds: tuple[str, ...] = ("patch", "placed", "added", "bent")
     fresh: int = 3
 
     def run(self, student: Subject, frozen: Subject, job: Job) -> Steps:

@@ -49,6 +49,11 @@ class Fragile(Finder):
     words: float = 2.0
 
     def run(self, subject: Subject, pairs: Pairs, seed: int) -> Scores:
+        z = self.fragility(subject, pairs)
+        return z + self.words * self.most(pairs.captions, self.enriched(pairs.captions, z))
+
+    def fragility(self, subject: Subject, pairs: Pairs) -> Scores:
+        """The largest robust z of a drop, (n,)."""
         text = subject.embed_texts(pairs.captions)
         before, after = [], []
         with torch.no_grad():
@@ -58,7 +63,7 @@ class Fragile(Finder):
                 after.append(torch.stack([(subject.image(y) * t).sum(1) for y in self.simplified(x)]))
         drop = (torch.cat(before) - torch.cat(after, 1)).double().cpu().numpy()
         z: Scores = np.stack([stats.robust_z(d, d) for d in drop]).max(0)
-        return z + self.words * self.shared(pairs.captions, z)
+        return z
 
     def simplified(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The pictures (n, 3, h, w) blurred, turned, without their border's detail and without their
@@ -85,16 +90,22 @@ class Fragile(Finder):
             align_corners=False,
         )
 
-    def shared(self, captions: tuple[str, ...], z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Of each caption's nouns, the largest logarithm of how over-represented one is in the tail of ``z``;
-        0 without nouns.
-        """
-        things = [{w.lower() for w in grammar.words(c) if grammar.is_noun(w)} for c in captions]
+    def enriched(self, captions: tuple[str, ...], z: npt.NDArray[np.float64]) -> dict[str, float]:
+        """Of each noun of ``captions``, the logarithm of how over-represented it is in the tail of ``z``."""
+        things = nouns(captions)
         tail = np.argsort(-z, kind="stable")[: max(8, round(self.tail * len(z)))]
         everywhere, there = (
             Counter(w for t in things for w in t),
             Counter(w for i in tail for w in things[int(i)]),
         )
         share = len(tail) / len(z)
-        enriched = {w: float(np.log((there[w] + 1) / (n * share + 1))) for w, n in everywhere.items()}
-        return np.array([max((enriched[w] for w in t), default=0.0) for t in things])
+        return {w: float(np.log((there[w] + 1) / (n * share + 1))) for w, n in everywhere.items()}
+
+    def most(self, captions: tuple[str, ...], enriched: dict[str, float]) -> npt.NDArray[np.float64]:
+        """Of each caption's nouns, the largest of ``enriched``; 0 without nouns."""
+        return np.array([max((enriched[w] for w in t), default=0.0) for t in nouns(captions)])
+
+
+def nouns(captions: tuple[str, ...]) -> list[set[str]]:
+    """The nouns of each caption in lower case."""
+    return [{w.lower() for w in grammar.words(c) if grammar.is_noun(w)} for c in captions]
