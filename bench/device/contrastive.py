@@ -15,7 +15,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
+
+STARTED = time.monotonic()
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -49,7 +52,7 @@ def main() -> int:
     name = torch.cuda.get_device_name(given.device) if given.device != "cpu" else "cpu"
     plan = pairrun.Plan(
         out=given.out, data=given.data, profile=pairs.TINY if given.tiny else pairs.Profile(), seeds=seeds,
-        tables=tuple(given.only), device=given.device, jobs=given.jobs, limit=given.limit,
+        tables=tuple(given.only), device=given.device, jobs=given.jobs, limit=given.limit - (time.monotonic() - STARTED),
         facts={"commit": given.commit or provenance.commit(), "device": name},
         **({} if given.models is None else {"models": given.models}),
     )  # fmt: skip
