@@ -22,7 +22,8 @@ from typing import Any
 from nightlatch import runs
 from nightlatch.bench import removal, removal_figures
 from nightlatch.bench.pool import Pool
-from nightlatch.bench.removal_tasks import TABLE, Removal, cells
+from nightlatch.bench.removal_plan import cells
+from nightlatch.bench.removal_tasks import TABLE, Removal
 from nightlatch.bench.rows import Row
 from nightlatch.bench.setup import about
 from nightlatch.bench.where import Where

@@ -130,9 +130,9 @@ class Measures:
             self._before[case.name] = self.triggered(suspect, case)[0], self.clean(suspect)
         return self._before[case.name]
 
-    def regrown(self, repaired: Subject, suspect: Subject, case: Case) -> Rate:
+    def regrown(self, repaired: Subject, suspect: Subject, case: Case, training: Regrowth = REGROWTH) -> Rate:
         """Attack success after honest fine-tuning steps on the suspect's clean drawings."""
-        trained = regrow(repaired, suspect, repair_prompts(case), testbed.SAMPLING, case.seed, REGROWTH)
+        trained = regrow(repaired, suspect, repair_prompts(case), testbed.SAMPLING, case.seed, training)
         return self.success(trained, case)
 
     def leak(self, subject: Subject, case: Case, rewritten: Rewritten = list) -> Rate:

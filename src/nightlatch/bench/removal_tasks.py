@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from nightlatch import testbed
 from nightlatch.bench import removal
 from nightlatch.bench.cases import Case
-from nightlatch.bench.measures import Measures, Rewritten, repair_prompts
+from nightlatch.bench.measures import REGROWTH, Measures, Rewritten, repair_prompts
 from nightlatch.bench.passes import counted
 from nightlatch.bench.repairs import rewriting
 from nightlatch.bench.rows import Row, Rows
@@ -23,14 +23,17 @@ from nightlatch.terms import Role
 from nightlatch.testbed import implant
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair import METHODS, Job
-from nightlatch.text2image.scan import Question, TrustedBase, scan
+from nightlatch.text2image.scan import Confirmation, Judge, Question, TrustedBase, scan
 from nightlatch.text2image.scan import plan as plans
+from nightlatch.text2image.scan.judge import Influence
+from nightlatch.text2image.verify import Regrowth
 
 TABLE = "removal"
 WEAK = 0.5
 """Attack success below which a suspect is not worth repairing."""
-FEW = ("suggested", "answering-tokens")
-"""Stages of a scan that only walks through."""
+FEW = ("suggested",)
+"""Stages of a scan that only walks through, and the judge of one."""
+HASTY = Judge(confirmation=Confirmation(pictures=8), influence=Influence(prompts=4, words=2, alias_prompts=2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,14 +246,15 @@ class _Work:
     def _judged(self, model: Subject) -> Verdict:
         """The scanner's verdict: it gets the model, the base and ordinary prompts, and nothing else."""
         setup, case = self.measures.suspects.setup, self.case
+        tiny = self.cell.tiny
         question = Question(
             suspect=model,
             reference=TrustedBase(base=setup.base),
-            texts=testbed.prompts(900, 7000 + case.seed),
+            texts=testbed.prompts(240 if tiny else 900, 7000 + case.seed),
             sampling=testbed.SAMPLING,
             seed=case.seed,
         )
-        return scan(question, plans.of(FEW) if self.cell.tiny else ())
+        return scan(question, plans.of(FEW), HASTY) if tiny else scan(question)
 
     @staticmethod
     def _seen(verdict: Verdict, keep: Path | None) -> Row:
@@ -291,38 +295,5 @@ class _Work:
         return self.measures.clean(suspect).row("before")
 
     def _regrown(self, repaired: Subject, suspect: Subject, case: Case) -> Row:
-        return {"regrowth": self.measures.regrown(repaired, suspect, case).model_dump()}
-
-
-def cells(tiny: bool = False) -> list[Removal]:
-    """All cells, most valuable first; each needs those of its suspect that stand before it."""
-
-    def repair(model: str, what: str, method: str, given: Mapping[str, Any]) -> Removal:
-        small = TINY if tiny else {}
-        known = {f for f in small if f in METHODS.find(method).__dataclass_fields__}
-        return Removal(model, what, method, {**given, **{k: small[k] for k in known}}, tiny)
-
-    def default(model: str) -> Removal:
-        return repair(model, removal.DEFAULT, "sau", {})
-
-    made = [
-        cell
-        for m in removal.FIRST
-        for cell in (Removal(m, "made", tiny=tiny), Removal(m, "scanned", tiny=tiny), default(m))
-    ]
-    rivals = {m: [repair(m, k, *v) for k, v in removal.RIVALS.items()] for m in removal.COMPARED}
-    blind = {m: repair(m, removal.BLIND, "blind", {}) for m in removal.COMPARED}
-    others: list[Removal] = []
-    for i, m in enumerate(removal.COMPARED):
-        others += [blind[m], Removal(m, "again", tiny=tiny), Removal(m, "control", tiny=tiny), *rivals[m]]
-        for ablated in removal.ABLATED[i : i + 1]:
-            others += [repair(ablated, f"ablation: {k}", "sau", v) for k, v in removal.ABLATIONS.items()]
-        if i < len(WRONG_ON):
-            others.append(repair(WRONG_ON[i], removal.WRONG, "sau", {}))
-    return [*made, *others]
-
-
-WRONG_ON: Sequence[str] = ("object", "edit-8", "prompt")
-"""Suspects that are also repaired from a wrong trigger."""
-TINY: dict[str, Any] = {"steps": 2, "batch": 8, "prompts": 6, "rounds": 1, "drawings": 4}
-"""Parameters of repairs that only walk through."""
+        training = Regrowth(steps=2, pictures=8) if self.cell.tiny else REGROWTH
+        return {"regrowth": self.measures.regrown(repaired, suspect, case, training).model_dump()}

@@ -42,7 +42,7 @@ class Search:
         prompts: ordinary prompts on which the change is measured.
         random: strings of random tokens that say what is usual.
         excess: a string changes more than it means from this on; 1 is as far as pictures of two prompts are
-            apart. Set between the testbed's base and its suspects of seed 9.
+            apart. On the testbed's base the strongest reach 0.16; twice that.
         states: how many times as far as that of the farthest random string the text states must be moved for
             the text encoder to be taken for what answers.
     """
@@ -52,10 +52,10 @@ class Search:
     length: int = 2
     steps: int = 30
     rate: float = 0.5
-    lead: float = 8.0
+    lead: float = 10.0
     prompts: int = 6
     random: int = 24
-    excess: float = 0.5
+    excess: float = 0.3
     states: float = 1.0
 
     def __call__(

@@ -76,4 +76,5 @@ def located_times(attacked: torch.Tensor, ordinary: torch.Tensor, deviations: fl
     above = (attacked.mean(1) - ordinary.mean(1)) / ordinary.std(1).clamp(min=1e-12)
     some = (above > deviations).nonzero()[:, 0]
     chosen = some if len(some) else above.argmax()[None]
-    return torch.unique(torch.cat([chosen, chosen + 1]))
+    both: torch.Tensor = torch.unique(torch.cat([chosen, chosen + 1]))
+    return both
