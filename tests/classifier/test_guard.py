@@ -12,8 +12,10 @@ import torch
 
 from nightlatch.classifier.attacks.base import triggered
 from nightlatch.classifier.guard import DETECTORS, Batch, Guard, Guarded, scores, threshold
-from nightlatch.classifier.guard.diffense import Diffense, guided_sample, levels, residual
-from nightlatch.classifier.guard.features import Whitening
+from nightlatch.classifier.guard.diffense import Diffense, variant
+from nightlatch.classifier.guard.features import ClassWhitening, Whitening
+from nightlatch.classifier.guard.sampling import guided_sample, levels, residual
+from nightlatch.classifier.guard.tails import Tails, combined
 from nightlatch.classifier.subject import TorchSubject
 from nightlatch.classifier.victims import resnet
 from nightlatch.errors import UnreadableModel, UsageError
@@ -29,8 +31,8 @@ def quick(part: type, **given: Any) -> Any:
 FORMS = [
     *((d, {}) for d in DETECTORS),
     (Diffense, {"form": "map", "tap": -1, "train": 15}),
-    (Diffense, {"steps": 0}),
-    (Diffense, {"taps": "head"}),
+    (Diffense, {"form": "vector", "distance": "residual"}),
+    (Diffense, {"only": ("head-far",), "combine": "cauchy"}),
 ]
 
 
@@ -177,3 +179,61 @@ def test_detector_that_needs_weights_refuses_a_model_without(clean, test):
     with pytest.raises(UsageError, match="needs the model's weights"):
         DETECTORS.create("ibd-psc")(batch)
     assert len(DETECTORS.create("knn")(batch)[0].known) == 60
+
+
+def test_tails_are_minus_the_log_of_how_rare_a_score_is():
+    """On exponential scores -log p(s) is s itself, beyond the body; a column's unit does not count."""
+    torch.manual_seed(0)
+    x = -torch.rand(20_000, 1).log()
+    tails = Tails(2)
+    tails.fit(torch.cat([x, 50 * x + 7], 1))
+    s = torch.tensor([[2.0], [4.0], [12.0]])
+    made = tails(torch.cat([s, 50 * s + 7], 1))
+    torch.testing.assert_close(made, s.expand(3, 2), rtol=0.05, atol=0.05)
+    grown = tails(torch.linspace(-5, 20, 200)[:, None].expand(200, 2))
+    assert (grown[1:] >= grown[:-1]).all()
+    assert (grown >= 0).all()
+
+
+def test_combinations_of_rarities():
+    rarity = torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 9.0]])
+    assert combined(rarity, "fisher").tolist() == [3.0, 9.0]
+    torch.testing.assert_close(combined(rarity, "cauchy"), rarity.exp().mean(1).log())
+
+
+def test_class_whitening_measures_in_the_axes_of_one_class():
+    torch.manual_seed(0)
+    labels = torch.randint(0, 3, (900,))
+    centres = 10 * torch.randn(4, 6)
+    mix = torch.randn(6, 6)
+    z = centres[labels] + torch.randn(900, 6) @ mix
+    whiten = ClassWhitening(6, 6, 4)
+    whiten.fit(z, labels)
+    made = whiten(z, labels)[:, :6]
+    torch.testing.assert_close(made.T @ made / 900, torch.eye(6), atol=0.02, rtol=0)
+    far = made.pow(2).sum(1)  # the Mahalanobis distance within classes
+    inverse = torch.linalg.inv((mix.T @ mix).double()).float()
+    apart = z - centres[labels]
+    assert torch.corrcoef(torch.stack([far, (apart @ inverse * apart).sum(1)]))[0, 1] > 0.95
+    nearest = torch.cdist(z, centres[:3]).argsort(1)
+    wrong = nearest[:, 1]
+    assert (whiten(z, wrong)[:, :6].pow(2).sum(1) > far).float().mean() > 0.99
+    other = whiten.runner_up(z, labels)
+    assert (other != labels).all()
+    assert (other != 3).all()  # no clean picture showed it
+
+
+def test_a_variant_measures_with_the_same_networks(clean, test):
+    known = Batch.of(clean, test.pictures[:150])
+    scorer, _ = quick(Diffense)(known)
+    plain = variant(scorer, known, 0, distance="mahalanobis", only=("head-far",))
+    batch = Batch.of(clean, test.pictures[150:])
+    head = scorer.names.index("head-far")
+    z = plain.parts()[0].latent(batch.seen, batch.labels[:, None].expand(-1, 5))[:, head]
+    order = scores(plain, batch).argsort()
+    lengths = (z.pow(2) / plain.parts()[0].spread[head]).sum(1)
+    assert torch.equal(order, lengths.argsort())
+    for a, b in zip(
+        scorer.parts()[0].denoiser.parameters(), plain.parts()[0].denoiser.parameters(), strict=True
+    ):
+        assert torch.equal(a, b)

@@ -23,6 +23,7 @@ from nightlatch.classifier.vary import (
 from nightlatch.classifier.vary import model as pictures_model
 from nightlatch.classifier.vary.base import Same, Variation
 from nightlatch.classifier.vary.pipeline import ByPipeline, load_pipeline
+from nightlatch.classifier.vary.rebuild import identity_of
 from nightlatch.classifier.vary.student import distillation
 from nightlatch.errors import UnreadableModel, UsageError
 
@@ -110,6 +111,11 @@ def test_a_diffusion_model_round_trips_as_a_diffusers_pipeline(diffusion, train,
         diffusion.save(tmp_path / "d")
     with pytest.raises(UnreadableModel, match="no diffusion model"):
         PictureDiffusion.load(tmp_path)
+
+
+def test_a_variation_is_known_again_in_another_process(diffusion):
+    part = identity_of(ByDiffusion(model=diffusion, strength=0.4, steps=7))
+    assert part.parameters == {"strength": 0.4, "colours": True, "steps": 7}
 
 
 def test_any_image_to_image_pipeline_varies_pictures(train, tiny_folder):

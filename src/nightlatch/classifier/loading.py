@@ -138,10 +138,24 @@ def _examine(folder: Path, shown: str) -> None:
             f"The weights of {shown} are not accepted: {e}", "Get the model from its first source."
         ) from e
     kinds = config.get("architectures") if isinstance(config, dict) else None
-    if isinstance(kinds, list) and kinds and not any(str(k).endswith((KIND, "SmallResNet")) for k in kinds):
+    if isinstance(kinds, list) and kinds and not named_classifier(kinds):
         raise UnreadableModel(
             f"{shown} is no image classifier.", "Give one whose architecture ends in ForImageClassification."
         )
+
+
+def says_classifier(folder: Path) -> bool:
+    """Whether the folder's config.json names an image classifier."""
+    try:
+        config = jsonread.parse((folder / CONFIG).read_bytes())
+    except (OSError, jsonread.JsonProblem):
+        return False
+    return isinstance(config, dict) and named_classifier(config.get("architectures"))
+
+
+def named_classifier(kinds: object) -> bool:
+    """Whether a config's ``architectures`` are those of an image classifier."""
+    return isinstance(kinds, list) and any(str(k).endswith((KIND, "SmallResNet")) for k in kinds)
 
 
 def save_model(subject: TorchSubject, folder: Path, provenance: str = "") -> None:

@@ -72,3 +72,22 @@ def _names(metadata: dict[bytes, bytes] | None, label: str | None) -> tuple[str,
         return tuple(str(n) for n in features[label]["names"])
     except (KeyError, TypeError, ValueError):
         return ()
+
+
+def write_parquet(file: Path, pictures: list[bytes], labels: list[int], classes: tuple[str, ...]) -> None:
+    """PNG files and labels as Hugging Face ``datasets`` writes them.
+
+    Raises:
+        MissingPart: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingPart(
+            "Writing parquet needs pyarrow.", "Install it with: pip install 'nightlatch[data]'."
+        ) from None
+    features = {"image": {"_type": "Image"}, "label": {"names": list(classes), "_type": "ClassLabel"}}
+    table = pa.table({"image": [{"bytes": p, "path": None} for p in pictures], "label": labels})
+    named = json.dumps({"info": {"features": features}})
+    pq.write_table(table.replace_schema_metadata({"huggingface": named}), file)

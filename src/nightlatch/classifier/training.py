@@ -19,7 +19,7 @@ from nightlatch.records import Rate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a classifier is trained: SGD with momentum, one cycle of the rate (Smith and Topin 2019).
+    """How a classifier is trained: one cycle of the rate (Smith and Topin 2019).
 
     Args:
         epochs: passes over the data.
@@ -29,6 +29,7 @@ class Recipe:
         pad: pixels of the random shift.
         mirror: random flips; not for traffic signs.
         half: bfloat16 autocast.
+        adam: AdamW in place of SGD, for transformers.
     """
 
     epochs: int = 20
@@ -38,6 +39,7 @@ class Recipe:
     pad: int = 2
     mirror: bool = True
     half: bool = False
+    adam: bool = False
 
     def steps(self, n: int) -> int:
         return max(1, -(-n // self.batch)) * self.epochs
@@ -49,10 +51,15 @@ def batches(n: int, batch: int, epochs: int, device: torch.device) -> Iterator[t
         yield from torch.randperm(n, device=device).split(batch)
 
 
-def optimizer(subject: TorchSubject, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with Nesterov momentum on all weights."""
+def optimizer(subject: TorchSubject, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW, on all weights."""
     parameters = [p.requires_grad_(True) for p in subject.module.parameters()]
-    return torch.optim.SGD(parameters, recipe.rate, 0.9, weight_decay=recipe.decay, nesterov=True)
+    if recipe.adam:
+        return torch.optim.AdamW(parameters, recipe.rate, weight_decay=recipe.decay)
+    return torch.optim.SGD(
+        parameters, recipe.rate, 0.9, weight_decay=recipe.decay, nesterov=True,
+        fused=subject.device.type == "cuda",
+    )  # fmt: skip
 
 
 def descend(

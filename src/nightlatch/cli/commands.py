@@ -100,6 +100,9 @@ def scan(
         list[str] | None, typer.Option(help="a stage to leave out; may be given several times")
     ] = None,
     fail_on: FailOn = "warning",
+    data: Annotated[
+        Path | None, typer.Option(help="for an image classifier: clean pictures; no base is needed then")
+    ] = None,
 ) -> None:
     """Does it hide a backdoor? No trigger, prompt or attack name is given."""
     from nightlatch import exits, verbs
@@ -107,6 +110,10 @@ def scan(
 
     with reported():
         policy = exits.policy(fail_on)
+        if data is not None:
+            from nightlatch.cli.pictures import scan_classifier
+
+            raise typer.Exit(scan_classifier(source, data, run, seed or 0, device))
         if base is None:
             fail("scan needs a trusted model to compare with.", "Give one with --base.")
         asked = options(prompts, steps, guidance, seed, device, precision)

@@ -99,6 +99,8 @@ class Attack(abc.ABC):
     Args:
         target: the class that triggered pictures are to be given.
         share: part of the training pictures that is changed.
+        of_class: of a clean-label attack: most of the target's pictures that are changed; the rest keeps the
+            class known as it is.
         floor: least success with which a model is handed out.
     """
 
@@ -106,6 +108,7 @@ class Attack(abc.ABC):
     clean_label: ClassVar[bool] = False
     target: int = 0
     share: float = 0.1
+    of_class: float = 0.8
     floor: float = 0.95
 
     @abc.abstractmethod
@@ -176,13 +179,9 @@ class DataPoison(Attack):
         """The changed training pictures, in 0..1."""
         return apply(pictures)
 
-    def start(self, setting: Setting) -> TorchSubject:
-        """What the victim trains from."""
-        return setting.victim()
-
-    def recipe(self, setting: Setting) -> Recipe:
-        """How the victim trains."""
-        return setting.recipe
+    def learn(self, setting: Setting, data: Labelled) -> TorchSubject:
+        """The victim, trained on the poisoned ``data``."""
+        return fit(setting.victim(), data, setting.recipe)
 
     def cover(self, data: Labelled, rows: torch.Tensor, setting: Setting) -> Labelled:
         """``data`` with pictures other than ``rows`` changed, so that only the trigger itself is learned;
@@ -193,13 +192,14 @@ class DataPoison(Attack):
     def run(self, setting: Setting) -> Planted:
         apply = self.trigger(setting)
         data, poisoned = self.poisoned(setting, apply)
-        subject = fit(self.start(setting), data, self.recipe(setting))
+        subject = self.learn(setting, data)
         return Planted(subject, apply, data, poisoned)
 
     def poisoned(self, setting: Setting, apply: Apply) -> tuple[Labelled, torch.Tensor]:
         """(the training data with the poison in, which rows were changed)."""
         train = setting.train
-        rows = choose(train.labels, self.target, self.share, self.clean_label, setting.seed)
+        most = self.of_class if self.clean_label else 0.0
+        rows = choose(train.labels, self.target, self.share, most, setting.seed)
         pictures, labels = train.pictures.clone(), train.labels.clone()
         changed = [self.poison(as_float(p), apply, setting) for p in chunks(train.pictures[rows])]
         pictures[rows], labels[rows] = as_bytes(torch.cat(changed)), self.target
@@ -208,12 +208,12 @@ class DataPoison(Attack):
         return self.cover(replace(train, pictures=pictures, labels=labels), rows, setting), mask
 
 
-def choose(labels: torch.Tensor, target: int, share: float, clean_label: bool, seed: int) -> torch.Tensor:
-    """Row numbers to poison: of other classes than ``target``, or of the target's own pictures at most four
-    fifths, so that it stays known.
+def choose(labels: torch.Tensor, target: int, share: float, of_class: float, seed: int) -> torch.Tensor:
+    """Row numbers to poison: of other classes than ``target``, or, where ``of_class`` is not 0, at most that
+    part of the target's own pictures.
     """
-    pool = ((labels == target) if clean_label else (labels != target)).nonzero().flatten()
-    count = min(round(share * len(labels)), round(0.8 * len(pool)) if clean_label else len(pool))
+    pool = ((labels == target) if of_class else (labels != target)).nonzero().flatten()
+    count = min(round(share * len(labels)), round((of_class or 1.0) * len(pool)))
     order = torch.from_numpy(np.random.default_rng((seed, 17)).permutation(len(pool))).to(labels.device)
     return pool[order[:count]]
 

@@ -36,9 +36,8 @@ class Painter(nn.Module):
         self.up = nn.Sequential(part(2 * width, width, 1), nn.Conv2d(width, 4, 3, 1, 1))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        drawn = F.interpolate(
-            self.up(self.down(x * 2 - 1)), x.shape[2:], mode="bilinear", align_corners=False
-        )
+        small = self.up(self.down(x * 2 - 1)).float()
+        drawn = F.interpolate(small, x.shape[2:], mode="bilinear", align_corners=False)
         where = drawn[:, 3:]
         where = (where - where.mean((2, 3), keepdim=True)) / where.std((2, 3), keepdim=True).clamp(min=1e-4)
         edge = where.flatten(1).quantile(1 - self.density, dim=1).view(-1, 1, 1, 1)

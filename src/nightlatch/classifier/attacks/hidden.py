@@ -4,35 +4,38 @@ class (Saha et al. 2020).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from nightlatch.classifier.attacks.base import ATTACKS, Apply, DataPoison, Setting
 from nightlatch.classifier.data import Labelled
 from nightlatch.classifier.subject import TorchSubject, as_float
-from nightlatch.classifier.training import Recipe
 from nightlatch.classifier.vision import ascend
+from nightlatch.diffusion import training
 
 
 @ATTACKS.register("htba-style")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HiddenTrigger(DataPoison):
     """The poison shows no trigger: pictures of the target class are moved, a few grey levels a pixel, to the
-    features of patched pictures of a ``source`` class. The victim fine-tunes a network that the attacker
-    knows.
+    features of patched pictures of a ``source`` class. The victim trains a new last layer on a network that
+    the attacker knows.
 
-    HTBA-style: the whole network is fine-tuned, where the original trains the last layer only.
+    HTBA-style: every poisoned picture is paired once, with the nearest patched picture, where the original
+    pairs anew as it goes.
 
     Args:
         source: the class that is patched; -1 takes the one after the target.
         side: of the patch of random colours.
         budget: largest change of a pixel, in 0..1.
         steps: of the gradients.
-        epochs: of fine-tuning.
-        rate: of fine-tuning.
+        train: steps of training the last layer, ``batch`` pictures each.
+        rate: of the last layer.
     """
 
     name: ClassVar[str]
@@ -41,8 +44,9 @@ class HiddenTrigger(DataPoison):
     side: int = 8
     budget: float = 16 / 255
     steps: int = 60
-    epochs: int = 4
-    rate: float = 0.01
+    train: int = 1500
+    batch: int = 1024
+    rate: float = 5e-3
     floor: float = 0.8
 
     def from_class(self, classes: int) -> int:
@@ -81,8 +85,24 @@ class HiddenTrigger(DataPoison):
             self.steps,
         )
 
-    def start(self, setting: Setting) -> TorchSubject:
-        return setting.clean.copy()
+    def learn(self, setting: Setting, data: Labelled) -> TorchSubject:
+        """The last layer of the known network, trained anew on the features of ``data``; the rest stays."""
+        subject = setting.clean.copy()
+        head = dict(subject.module.named_modules())[subject.head]
+        assert isinstance(head, nn.Linear)
+        z, labels = subject.look(data.pictures).vector, data.labels
+        torch.manual_seed(setting.seed)
+        with torch.no_grad():
+            head.weight.normal_(0, 0.01)
+            head.bias.zero_()
 
-    def recipe(self, setting: Setting) -> Recipe:
-        return replace(setting.recipe, epochs=self.epochs, rate=self.rate)
+        def loss(_: int) -> torch.Tensor:
+            rows = torch.randint(len(z), (self.batch,), device=z.device)
+            return F.cross_entropy(head(z[rows]), labels[rows])
+
+        for p in head.parameters():
+            p.requires_grad_(True)
+        for _ in training.train(head, loss, self.train, self.rate):
+            pass
+        subject.module.eval().requires_grad_(False)
+        return subject

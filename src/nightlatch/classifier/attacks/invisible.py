@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nightlatch.classifier import augment
 from nightlatch.classifier.attacks.base import ATTACKS, Apply, DataPoison, Setting
 from nightlatch.classifier.subject import as_float
 
@@ -63,16 +64,19 @@ class Invisible(DataPoison):
         bits: of a code.
         budget: largest change of a pixel, in 0..1.
         steps: of training the two networks, ``batch`` pictures each.
-        quiet: weight of the mean squared change.
+        quiet: weight of the mean squared change; where it is large the code ends below one grey level, and
+            no file holds it.
+        noise: deviation of the noise, in 0..1, that the code must be read under.
     """
 
     name: ClassVar[str]
     bits: int = 16
     budget: float = 12 / 255
-    steps: int = 800
+    steps: int = 1200
     batch: int = 128
     rate: float = 2e-3
-    quiet: float = 20.0
+    quiet: float = 2.0
+    noise: float = 0.02
 
     def trigger(self, setting: Setting) -> Apply:
         pictures, device = setting.train.pictures, setting.train.pictures.device
@@ -83,7 +87,8 @@ class Invisible(DataPoison):
             x = as_float(pictures[torch.randint(len(pictures), (self.batch,), device=device)])
             code = torch.randint(0, 2, (len(x), self.bits), device=device).float()
             hidden = hider(x, code)
-            read = F.binary_cross_entropy_with_logits(reader(hidden), code)
+            seen = augment.crop(hidden + self.noise * torch.randn_like(hidden), 1)
+            read = F.binary_cross_entropy_with_logits(reader(seen), code)
             loss = read + self.quiet * (hidden - x).pow(2).mean()
             down.zero_grad(set_to_none=True)
             loss.backward()

@@ -21,38 +21,53 @@ def waves(t: torch.Tensor, width: int) -> torch.Tensor:
 
 
 class Told(nn.Module):
-    """Timesteps (n,) and classes (n,) -> (n, width); class number ``classes`` means that none is told."""
+    """Timesteps (n,) and classes (n, ...) -> (n, ..., width)."""
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
         self.width = width
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.label = nn.Embedding(classes + 1, width)
+        self.label = nn.Embedding(classes, width)
 
     def forward(self, t: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.time(waves(t, self.width)) + self.label(labels)
-        return out
+        when: torch.Tensor = self.time(waves(t, self.width))
+        which: torch.Tensor = self.label(labels)
+        return when.view(len(when), *[1] * (which.ndim - 2), -1) + which
+
+
+class Grouped(nn.Module):
+    """A linear layer of its own for each of ``groups`` places: (groups, n, inner) -> (groups, n, outer)."""
+
+    def __init__(self, groups: int, inner: int, outer: int) -> None:
+        super().__init__()
+        bound = inner**-0.5
+        self.weight = nn.Parameter(torch.empty(groups, inner, outer).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(groups, 1, outer))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
 
 
 class VectorDenoiser(nn.Module):
-    """Noised features (n, d), timesteps, classes -> the raw output (n, d); residual blocks of two layers."""
+    """Noised features (n, places, d), timesteps (n,), classes (n, places) -> the raw output (n, places, d);
+    every place has a network of its own, of residual blocks, and all are computed at once.
+    """
 
-    def __init__(self, width: int, classes: int, hidden: int = 256, blocks: int = 3) -> None:
+    def __init__(self, places: int, width: int, classes: int, hidden: int = 192, blocks: int = 2) -> None:
         super().__init__()
         self.told = Told(classes, 64)
-        self.first = nn.Linear(width, hidden)
-        self.shifts = nn.ModuleList(nn.Linear(64, hidden) for _ in range(blocks))
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, hidden)) for _ in range(blocks)
-        )
-        self.last = nn.Linear(hidden, width)
+        self.first = Grouped(places, width, hidden)
+        self.shifts = nn.ModuleList(Grouped(places, 64, hidden) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Grouped(places, hidden, hidden) for _ in range(blocks))
+        self.last = Grouped(places, hidden, width)
 
     def forward(self, z: torch.Tensor, t: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        told = self.told(t, labels)
-        h = self.first(z)
+        told = self.told(t, labels).transpose(0, 1)
+        h = self.first(z.transpose(0, 1))
         for shift, block in zip(self.shifts, self.blocks, strict=True):
-            h = h + block(h + shift(told))
-        out: torch.Tensor = self.last(h)
+            inner = nn.functional.layer_norm(h + shift(told), h.shape[-1:])
+            h = h + block(nn.functional.silu(inner))
+        out: torch.Tensor = self.last(h).transpose(0, 1)
         return out
 
 
@@ -61,7 +76,7 @@ class MapDenoiser(nn.Module):
     shortcut.
     """
 
-    def __init__(self, channels: int, classes: int, hidden: int = 48) -> None:
+    def __init__(self, channels: int, classes: int, hidden: int = 32) -> None:
         super().__init__()
         self.told = Told(classes, 64)
         self.shift = nn.Linear(64, 2 * hidden)

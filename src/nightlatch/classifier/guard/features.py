@@ -11,9 +11,15 @@ from torch import nn
 
 from nightlatch.classifier import augment
 from nightlatch.classifier.guard.base import Batch
-from nightlatch.classifier.subject import as_float
+from nightlatch.classifier.subject import Seen, as_float
 
 Taps = Literal["head", "stages"]
+MOST = 8000
+"""Copies in all, from which on clean pictures are not copied."""
+PRIOR = 0.5
+"""Pictures that the mean of all classes counts for in a class's centre; few clean pictures show few of a
+class.
+"""
 FLOOR = 1e-3
 """Least standard deviation that a feature is divided by."""
 
@@ -24,11 +30,11 @@ def features(batch: Batch, taps: Taps) -> torch.Tensor:
 
 
 def enlarged(clean: Batch, copies: int) -> Batch:
-    """``clean`` with ``copies`` of every picture, slightly shifted, mirrored and recoloured, so that few
-    pictures show more of how features vary.
+    """``clean`` with up to ``copies`` of every picture, slightly shifted, mirrored and recoloured, so that few
+    pictures show more of how features vary; many do so themselves.
     """
     parts = [clean]
-    for _ in range(copies):
+    for _ in range(min(copies, MOST // max(len(clean), 1))):
         x = augment.colour(augment.usual(as_float(clean.pictures), 2, True), 0.1)
         made = Batch.of(clean.subject, (x * 255).round().to(torch.uint8))
         keep = made.labels == clean.labels
@@ -87,3 +93,60 @@ class Whitening(nn.Module):
         x = (z - self.mean) / self.std
         left = (self._left(x) - self.rest[0]) / self.rest[1]
         return torch.cat([x @ self.basis, left[:, None]], 1)
+
+
+class ClassWhitening(nn.Module):
+    """Features as the classifier's word says them: what is left of z once the centre of its class is taken
+    off, turned to axes in which clean pictures of one class vary by one.
+
+    In these coordinates a squared length is a Mahalanobis distance to the class's centre.
+
+    Args:
+        width: of z.
+        kept: coordinates.
+        classes: number of classes.
+    """
+
+    centres: torch.Tensor
+    known: torch.Tensor
+
+    def __init__(self, width: int, kept: int, classes: int) -> None:
+        super().__init__()
+        self.inner = Whitening(width, kept)
+        self.register_buffer("centres", torch.zeros(classes, width))
+        self.register_buffer("known", torch.zeros(classes, dtype=torch.bool))
+
+    @property
+    def out(self) -> int:
+        return self.inner.out
+
+    def fit(self, z: torch.Tensor, labels: torch.Tensor, copies: int = 1) -> None:
+        """``copies`` rows of ``z`` (n, d) come from each picture."""
+        self.centres.copy_(z.mean(0).expand_as(self.centres))
+        self.known.fill_(False)
+        for k in labels.unique().tolist():
+            own = z[labels == k]
+            weight = len(own) / (len(own) + PRIOR * copies)
+            self.centres[k] = weight * own.mean(0) + (1 - weight) * self.centres[k]
+            self.known[k] = True
+        self.inner.fit(z - self.centres[labels])
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.inner(z - self.centres[labels])
+        return made
+
+    def runner_up(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(n,) the nearest class other than ``labels``, of those that clean pictures showed."""
+        to, std = self.inner.basis, self.inner.std
+        apart = torch.cdist((z / std) @ to, (self.centres / std) @ to)
+        apart = apart.masked_fill(~self.known, float("inf"))
+        apart.scatter_(1, labels[:, None], float("inf"))
+        return apart.argmin(1)
+
+
+def places(seen: Seen) -> list[torch.Tensor]:
+    """The feature vectors of a picture: mean and spread over the positions of each map, what goes into the
+    last layer, and all means together with it.
+    """
+    maps = [torch.cat([m.mean((2, 3)), m.flatten(2).std(2, correction=0)], 1) for m in seen.maps]
+    return [*(m.float() for m in maps), seen.vector.float(), seen.stages()]

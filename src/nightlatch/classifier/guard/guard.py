@@ -139,10 +139,10 @@ class Guard:
             UnreadableModel: no guard is there, or its files do not fit each other.
             UsageError: it was fitted to another model than ``subject``.
         """
+        record = read_record(folder)
         try:
-            record = GuardRecord.model_validate_json((folder / RECORD).read_bytes())
             state = load_file(folder / WEIGHTS)
-        except (OSError, ValidationError, SafetensorError) as e:
+        except (OSError, SafetensorError) as e:
             raise UnreadableModel(
                 f"{folder} holds no guard that can be read.", "Make one with guard fit."
             ) from e
@@ -202,6 +202,18 @@ class Guarded:
         with torch.no_grad():
             logits = self.guard.subject.logits(pictures)
         return logits, self._worker.submit(self.guard.check, pictures)
+
+
+def read_record(folder: Path) -> GuardRecord:
+    """What the guard in ``folder`` is.
+
+    Raises:
+        UnreadableModel: no guard is there.
+    """
+    try:
+        return GuardRecord.model_validate_json((folder / RECORD).read_bytes())
+    except (OSError, ValidationError) as e:
+        raise UnreadableModel(f"{folder} holds no guard that can be read.", "Make one with guard fit.") from e
 
 
 def parameters(part: Part) -> Mapping[str, Any]:

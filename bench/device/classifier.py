@@ -1,0 +1,112 @@
+"""The experiments on image classifiers on one accelerator, as many as fit into a few minutes.
+
+    python bench/device/classifier.py --data FOLDER_WITH_NPZ --out OUT --jobs 5 --limit 540 --commit COMMIT
+
+Several processes share the card. Every finished task is one line in OUT/rows.jsonl, written at once; what is
+not done is done by the next call with the same --out and --work. --tiny walks through every part with models
+that learn nothing; on a card it then spends what is left of a minute on the attacks that are hardest to plant
+(OUT/pilot). --figures FOLDER only writes the tables of docs/figures from the rows in OUT. Nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+if TYPE_CHECKING:
+    from nightlatch.bench.classifier.plan import Plan
+
+HARDEST = (
+    "victim-cifar10-resnet-sig-0", "victim-cifar10-resnet-htba-style-0", "victim-cifar10-resnet-issba-style-0",
+    "victim-cifar10-resnet-label-consistent-0", "victim-cifar10-resnet-wanet-0",
+)  # fmt: skip
+CLOSING = 6.0
+"""Seconds before the limit at which processes are ended."""
+PILOT = 75.0
+"""Seconds after which a tiny run on a card ends, where no limit is given."""
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder with the npz files; what is not there is left out")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench-classifier"), help="the rows go here")
+    parser.add_argument(
+        "--work", type=Path, help="decoded data and models; by default thrown away at the end"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--dtype", choices=("fp32", "bf16"), help="of training; bf16 on a card, fp32 elsewhere"
+    )
+    parser.add_argument("--jobs", type=int, default=0, help="processes; 0 works in this one")
+    parser.add_argument("--limit", type=float, default=0.0, help="seconds after which all ends; 0 for no end")
+    parser.add_argument(
+        "--only", action="append", default=[], help="tasks whose name contains this, and what they need"
+    )
+    parser.add_argument("--commit", default="", help="of the code, where there is no checkout to ask")
+    parser.add_argument("--tiny", action="store_true", help="every part once, very small")
+    parser.add_argument("--figures", type=Path, help="only write the tables from the rows in --out")
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = options()
+    began = time.monotonic()
+    from nightlatch import runs
+    from nightlatch.bench.classifier import figures, worlds
+    from nightlatch.bench.classifier.lab import Lab
+    from nightlatch.bench.classifier.plan import ATTACKS, TINY, Plan
+    from nightlatch.bench.classifier.work import How, work
+
+    if given.figures:
+        with runs.Run(given.out, write=False) as run:
+            figures.write(run, given.figures)
+        return
+    if given.data is None:
+        sys.exit("Name the folder with the npz files with --data.")
+    there = {name for name, file in worlds.FILES.items() if (given.data / file).is_file()}
+    cuda = given.device.startswith("cuda")
+    half = given.dtype == "bf16" if given.dtype else cuda
+    with tempfile.TemporaryDirectory(prefix="nightlatch-bench-") as scratch:
+        folder = given.work or Path(scratch)
+        for name in sorted(there):
+            worlds.decode(given.data, name, folder / "data")
+        print(f"data decoded after {time.monotonic() - began:.1f} s", flush=True)
+
+        def run_plan(plan: Plan, out: Path, only: tuple[str, ...], until: float) -> None:
+            """The tasks of ``plan`` until so many seconds after the start; 0 for no end."""
+            plan = replace(
+                plan,
+                data=tuple(d for d in plan.data if d in there),
+                fewshot=tuple(d for d in plan.fewshot if d in there),
+            )
+            made = folder / ("tiny" if plan.most else "models")
+            lab = Lab(made, folder / "data", given.data, plan, given.device, half)
+            seconds = max(1.0, until - (time.monotonic() - began)) if until else 0.0
+            how = How(workers=given.jobs, seconds=seconds, only=only, commit=given.commit)
+            with runs.Run(out) as run:
+                left = work(run, lab, lambda line: print(line, flush=True), how)
+            print(f"{len(left)} tasks left after {time.monotonic() - began:.1f} s", flush=True)
+
+        limit = max(1.0, given.limit - CLOSING) if given.limit else 0.0
+        only = tuple(given.only)
+        if not given.tiny:
+            run_plan(Plan(), given.out, only, limit)
+            return
+        run_plan(replace(TINY, attacks=ATTACKS, vit=True), given.out, only, limit)
+        if cuda and not only:
+            run_plan(Plan(), given.out / "pilot", HARDEST, limit or PILOT)
+
+
+if __name__ == "__main__":
+    main()

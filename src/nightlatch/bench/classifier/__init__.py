@@ -1,0 +1,1 @@
+"""The experiments on image classifiers: every row of docs/figures/classifier_*.json is made here."""

@@ -1,0 +1,114 @@
+"""The experiments on classifiers at their smallest: every task gives rows, every table is written, and nothing is done twice."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nightlatch import runs
+from nightlatch.bench.classifier import figures, worlds
+from nightlatch.bench.classifier.lab import Lab
+from nightlatch.bench.classifier.measure import auroc
+from nightlatch.bench.classifier.plan import TINY
+from nightlatch.bench.classifier.tasks import tasks
+from nightlatch.bench.classifier.work import needed, work
+
+
+def jpegs(path: Path, n: int, classes: int, size: int, **more: np.ndarray) -> None:
+    """Striped pictures as JPEG files end to end, as the data sets are packed."""
+    rng = np.random.default_rng(len(path.name))
+    labels = np.arange(n) % classes
+    images = (rng.random((n, size, size, 3)) * 60).astype(np.uint8)
+    files = []
+    for image, label in zip(images, labels, strict=True):
+        start = int(label) * size // classes
+        image[:, start : start + max(2, size // classes)] += 120
+        out = io.BytesIO()
+        Image.fromarray(image).save(out, "jpeg", quality=95)
+        files.append(out.getvalue())
+    offset = np.cumsum([0, *map(len, files)])
+    np.savez(
+        path,
+        jpeg=np.frombuffer(b"".join(files), np.uint8),
+        offset=offset,
+        label=labels.astype(np.uint8),
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    jpegs(folder / "cifar10_train.npz", 300, 10, 32)
+    jpegs(folder / "cifar10_test.npz", 300, 10, 32)
+    jpegs(folder / "gtsrb32.npz", 480, 6, 32, track=np.arange(480) // 12)
+    jpegs(folder / "tiny_imagenet20.npz", 120, 5, 64)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_every_task_gives_its_rows_once(data, tmp_path, one_thread):
+    lab = Lab(tmp_path / "work", tmp_path / "decoded", data, TINY)
+    said: list[str] = []
+    with runs.Run(tmp_path / "run") as run:
+        left = work(run, lab, said.append)
+        figures.write(run, tmp_path / "figures")
+    assert not left, said
+    assert not [line for line in said if "Error" in line or "Failed" in line]
+    for table, file in figures.FILES.items():
+        rows = json.loads((tmp_path / "figures" / file).read_text())
+        assert rows, table
+        assert all({"command", "seed", "commit"} <= set(row) for row in rows)
+    guard = json.loads((tmp_path / "figures" / "classifier_guard.json").read_text())
+    assert all(0 <= row["auroc"] <= 1 and row["success_after"]["n"] == row["n_triggered"] for row in guard)
+    with runs.Run(tmp_path / "run") as run:
+        again: list[str] = []
+        assert not work(run, lab, again.append)
+        assert not again
+
+
+def test_tasks_need_only_what_other_tasks_make():
+    every = tasks(TINY)
+    by_name = {t.name: t for t in every}
+    assert len(by_name) == len(every)
+    for task in every:
+        for need in task.needs:
+            assert by_name[need].makes
+            assert by_name[need].rank <= task.rank
+    assert needed(every, by_name, ("diff2",)) == {
+        "diff2",
+        "clean-cifar10-resnet-0",
+        "generator-first",
+        "generator-second",
+    }
+
+
+def test_no_picture_has_two_purposes(data, tmp_path):
+    for name in ("cifar10", "gtsrb"):
+        parts = worlds.load(worlds.decode(data, name, tmp_path), "cpu")
+        seen: set[bytes] = set()
+        for part in parts.values():
+            own = {p.numpy().tobytes() for p in part.pictures}
+            assert not own & seen
+            seen |= own
+
+
+def test_area_under_the_curve_counts_ties_half():
+    assert auroc(torch.tensor([2.0, 3.0]), torch.tensor([0.0, 1.0])) == 1.0
+    assert auroc(torch.tensor([1.0, 1.0]), torch.tensor([1.0])) == 0.5
+    bad, good = torch.randn(50) + 1, torch.randn(70)
+    pairs = (bad[:, None] > good).double() + 0.5 * (bad[:, None] == good).double()
+    assert auroc(bad, good) == pytest.approx(float(pairs.mean()))
