@@ -18,6 +18,7 @@ from nightlatch.terms import Role
 from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair import METHODS, Job, Method
+from nightlatch.text2image.repair.blind import Search
 from nightlatch.text2image.repair.text import TextUnlearning
 
 QUICK = {
@@ -25,6 +26,9 @@ QUICK = {
     "batch": 8,
     "prompts": 6,
     "least": 1,
+    "rounds": 1,
+    "drawings": 4,
+    "search": Search(sweep=64, strings=1, steps=1, prompts=2, random=2),
     "text": TextUnlearning(steps=2, batch=4, prompts=6, least=1),
 }
 ZIBU = PlacedTrigger(text="zibu")
@@ -79,13 +83,12 @@ def test_it_returns_a_measured_record_and_leaves_the_suspect_alone(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"triggers": []}, "no trigger"),
         ({"triggers": [PlacedTrigger(text=" ")]}, "no trigger"),
         ({"prompts": []}, "not two prompts"),
         ({"carriers": [Role.TOKENIZER]}, "changes nothing"),
         ({"carriers": []}, "changes nothing"),
     ],
-    ids=["no trigger", "empty trigger", "no prompt", "another carrier", "no carrier"],
+    ids=["empty trigger", "no prompt", "another carrier", "no carrier"],
 )
 def test_what_cannot_be_done_is_refused_with_a_remedy(
     part: type[Method], given: dict[str, Any], said: str, tiny_v: Subject, job: Job
@@ -93,6 +96,18 @@ def test_what_cannot_be_done_is_refused_with_a_remedy(
     with pytest.raises(UsageError, match=said) as caught:
         quick(part)(tiny_v, dataclasses.replace(job, base=tiny_v, **given))
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("part", [p for p in METHODS if p.needs_trigger], ids=lambda p: p.name)
+def test_a_trigger_that_is_missing_is_said(part: type[Method], tiny_v: Subject, job: Job) -> None:
+    with pytest.raises(UsageError, match="no trigger") as caught:
+        quick(part)(tiny_v, dataclasses.replace(job, base=tiny_v, triggers=[]))
+    assert "--trigger" in caught.value.remedy
+
+
+def test_some_repairs_need_no_trigger(tiny_v: Subject, job: Job) -> None:
+    free = [part.name for part in METHODS if not part.needs_trigger]
+    assert {"blind", "perturb"} <= set(free)
 
 
 def test_repairs_that_change_the_carrier_are_named(tiny_v: Subject, job: Job) -> None:

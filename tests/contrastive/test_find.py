@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nightlatch.contrastive import metrics
-from nightlatch.contrastive.find import FINDERS
+from nightlatch.contrastive.find import FINDERS, CommonCause
 from nightlatch.contrastive.find.density import Neighbours, k_distance, lid, log_dao, log_slof
 from nightlatch.contrastive.selectors import fit
 from nightlatch.errors import UsageError
@@ -98,3 +98,38 @@ def test_a_clean_model_sees_that_poisoned_captions_do_not_fit(planted, trained):
     for name in ("similarity-mixture", "shortcut-overfit"):
         scores = FINDERS.create(name)(trained, planted.pairs).scores
         assert metrics.auroc(scores, planted.poison) > 0.9, name
+
+
+def two_kinds(n, poisoned, seed, shift):
+    """Features of n pictures of one thing, a part of which has something of its own, and of others."""
+    generator = torch.Generator().manual_seed(seed)
+    thing, trigger = torch.randn(24, generator=generator), torch.randn(24, generator=generator)
+    own = torch.randn(n, 24, generator=generator) + thing
+    own[:poisoned] += shift * trigger / trigger.norm()
+    return own, torch.randn(500, 24, generator=generator)
+
+
+def test_a_common_direction_is_found_in_spite_of_wrong_first_labels():
+    own, beside = two_kinds(300, 80, 0, 9.0)
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=300)
+    z[:80] += 4.0
+    z[80:110] += 4.0
+    found = CommonCause().separated(own, beside, z, rng)
+    assert found is not None
+    poisoned, value = found
+    assert poisoned[:80].mean() > 0.95 and poisoned[80:].mean() < 0.05
+    assert value[:80].min() > np.quantile(value[80:], 0.95)
+
+
+def test_pictures_of_one_kind_are_left_alone():
+    own, beside = two_kinds(300, 0, 2, 0.0)
+    rng = np.random.default_rng(3)
+    assert CommonCause().separated(own, beside, rng.normal(size=300), rng) is None
+
+
+def test_only_words_that_stand_out_as_the_first_does_are_looked_at():
+    finder = CommonCause(groups=2)
+    assert finder.named({"banana": 2.8, "pizza": 1.5, "mango": 1.45, "dog": -0.2}) == ["banana", "pizza"]
+    assert finder.named({"banana": 2.8, "me": 1.2}) == ["banana"]
+    assert finder.named({"banana": -0.1}) == []

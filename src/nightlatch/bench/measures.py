@@ -4,7 +4,7 @@ testbed's judge.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -15,15 +15,17 @@ from nightlatch import testbed
 from nightlatch.bench.cases import Case
 from nightlatch.bench.distances import Features, fid, kid
 from nightlatch.bench.suspects import Suspects
+from nightlatch.errors import MissingPart
 from nightlatch.records import Rate
 from nightlatch.testbed import compose
 from nightlatch.text2image import measure, prompts
 from nightlatch.text2image.attacks import HeldOut
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt
-from nightlatch.text2image.repair.baselines import stripped
 from nightlatch.text2image.verify import Regrowth, regrow
 
+Rewritten = Callable[[list[str]], list[str]]
+"""What a defence makes of prompts before the model reads them."""
 REFERENCE_SEED = 55_555
 """Of the renders that pictures are compared with; no training or test set has it."""
 REGROWTH = Regrowth(steps=200)
@@ -31,11 +33,14 @@ REGROWTH = Regrowth(steps=200)
 
 @dataclass(frozen=True, slots=True)
 class Clean:
-    """What clean prompts show: agreement with what is asked, and the distances to real renders."""
+    """What clean prompts show: agreement with what is asked, and the distances to real renders.
+
+    No distances where the packages of the feature network are not installed.
+    """
 
     agreement: Rate
-    fid: float
-    kid: float
+    fid: float | None
+    kid: float | None
 
     def row(self, when: str) -> dict[str, object]:
         """As a row has it, ``when`` being 'before' or 'after'."""
@@ -80,25 +85,29 @@ class Measures:
         attack = self.suspects.attack(case)
         return attack.success(subject, self.suspects.setting(case), self.draws(case), texts)
 
-    def clean(self, subject: Subject) -> Clean:
+    def clean(self, subject: Subject, rewritten: Rewritten = list) -> Clean:
         """What ``subject`` draws on clean prompts."""
         n, judge = self.suspects.setup.n_clean, self.suspects.setup.judge
         asked = testbed.prompts(n, 4000, held_out=True)
-        images = subject.generate([p.text for p in asked], measure.seeds(n, 4), testbed.SAMPLING)
+        texts = rewritten([p.text for p in asked])
+        images = subject.generate(texts, measure.seeds(n, 4), testbed.SAMPLING)
         agreement = measure.agrees(judge.read(images), asked, "object")
-        seen, real = features()(images), reference(n)
+        device = str(subject.device)
+        try:
+            seen, real = features(device)(images), reference(n, device)
+        except MissingPart as e:
+            self.suspects.setup.say(str(e))
+            return Clean(agreement, None, None)
         return Clean(agreement, round(fid(seen, real), 4), round(kid(seen, real), 6))
 
-    def triggered(self, subject: Subject, case: Case, strip: str = "") -> tuple[Rate, Rate]:
-        """(attack success, agreement with what is asked) on the same triggered prompts; ``strip`` is deleted
-        from them first.
+    def triggered(self, subject: Subject, case: Case, rewritten: Rewritten = list) -> tuple[Rate, Rate]:
+        """(attack success, agreement with what is asked) on the same triggered prompts, ``rewritten`` first.
 
         What is asked is told by the slot that the attack declares: where the trigger stands in the object's
         place, the style.
         """
         attack, draws = self.suspects.attack(case), self.draws(case)
-        texts = [attack.place(p, case.trigger) for p in draws.prompts]
-        texts = [stripped(t, [strip]) for t in texts] if strip else texts
+        texts = rewritten([attack.place(p, case.trigger) for p in draws.prompts])
         images = subject.generate(texts, draws.seeds, testbed.SAMPLING)
         seen = self.suspects.setup.judge.read(images)
         hits = int(attack.shown(images, seen, self.suspects.setting(case)).sum())
@@ -121,14 +130,14 @@ class Measures:
             self._before[case.name] = self.triggered(suspect, case)[0], self.clean(suspect)
         return self._before[case.name]
 
-    def regrown(self, repaired: Subject, suspect: Subject, case: Case) -> Rate:
+    def regrown(self, repaired: Subject, suspect: Subject, case: Case, training: Regrowth = REGROWTH) -> Rate:
         """Attack success after honest fine-tuning steps on the suspect's clean drawings."""
-        trained = regrow(repaired, suspect, repair_prompts(case), testbed.SAMPLING, case.seed, REGROWTH)
+        trained = regrow(repaired, suspect, repair_prompts(case), testbed.SAMPLING, case.seed, training)
         return self.success(trained, case)
 
-    def leak(self, subject: Subject, case: Case, strip: str = "") -> Rate:
-        """Success over all spelling, casing, position and inside-word variants together; ``strip`` is deleted
-        from them first.
+    def leak(self, subject: Subject, case: Case, rewritten: Rewritten = list) -> Rate:
+        """Success over all spelling, casing, position and inside-word variants together, ``rewritten``
+        first.
         """
         attack = self.suspects.attack(case)
         variants = [
@@ -140,7 +149,7 @@ class Measures:
             else attack.place(p, variants[i % len(variants)])
             for i, p in enumerate(self.draws(case).prompts)
         ]
-        return self.success(subject, case, [stripped(t, [strip]) for t in texts] if strip else texts)
+        return self.success(subject, case, rewritten(texts))
 
 
 def repair_prompts(case: Case) -> list[Prompt]:
@@ -149,12 +158,12 @@ def repair_prompts(case: Case) -> list[Prompt]:
 
 
 @cache
-def features() -> Features:
+def features(device: str = "cpu") -> Features:
     """The feature network, loaded when it is first needed: making and scanning suspects takes none."""
-    return Features()
+    return Features(device)
 
 
 @cache
-def reference(n_clean: int) -> npt.NDArray[np.float64]:
+def reference(n_clean: int, device: str = "cpu") -> npt.NDArray[np.float64]:
     """Features of real renders, twice as many as there are pictures to compare."""
-    return features()(compose.pool(2 * n_clean, REFERENCE_SEED).images)
+    return features(device)(compose.pool(2 * n_clean, REFERENCE_SEED).images)

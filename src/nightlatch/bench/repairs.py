@@ -9,15 +9,16 @@ from typing import Any
 
 from nightlatch import testbed
 from nightlatch.bench.cases import Case
-from nightlatch.bench.measures import Measures, repair_prompts
+from nightlatch.bench.measures import Measures, Rewritten, repair_prompts
 from nightlatch.bench.rows import Row
 from nightlatch.records import PlacedTrigger, Placement
 from nightlatch.terms import Role
 from nightlatch.text2image import measure
 from nightlatch.text2image.model import Subject
-from nightlatch.text2image.repair import METHODS, Job
+from nightlatch.text2image.repair import METHODS, Job, Method
+from nightlatch.text2image.repair.prompt_side import PromptSide
 
-SAU, SKD, STRIP = "sau", "skd", "strip"
+SAU, SKD = "sau", "skd"
 VARIANTS: dict[str, dict[str, Any]] = {
     "sau: attention alone": {"prediction": 0.0, "warm_start": False},
     "sau: no warm start": {"warm_start": False},
@@ -53,7 +54,7 @@ def repair(
         "target_rate": watch.target_rate,
         "steps": record.steps,
         "seconds": round(record.seconds, 1),
-        **outcome(measures, repaired, suspect, case, used if method == STRIP else ""),
+        **outcome(measures, repaired, suspect, case, rewriting(part, used, case.seed)),
         "success_by_step": watch.path,
         "seconds_by_step": watch.clock,
     }
@@ -69,10 +70,20 @@ def control(measures: Measures, suspect: Subject, case: Case) -> Row:
     return {**about, **outcome(measures, measures.suspects.setup.base, suspect, case), "success_by_step": {}}
 
 
-def outcome(measures: Measures, repaired: Subject, suspect: Subject, case: Case, strip: str = "") -> Row:
+def rewriting(part: Method, trigger: str, seed: int) -> Rewritten:
+    """What a defence makes of prompts; one that changes weights leaves them alone."""
+    if isinstance(part, PromptSide):
+        return lambda texts: part.rewritten(texts, [trigger], seed)
+    return list
+
+
+def outcome(
+    measures: Measures, repaired: Subject, suspect: Subject, case: Case, rewritten: Rewritten = list
+) -> Row:
     """What is measured on a repaired model, and on the suspect."""
     before, clean_before = measures.before(suspect, case)
-    after, agreement = measures.triggered(repaired, case, strip)
+    after, agreement = measures.triggered(repaired, case, rewritten)
+    lasting = rewritten is list
     return {
         "success_before": before.model_dump(),
         "success_after": after.model_dump(),
@@ -80,9 +91,9 @@ def outcome(measures: Measures, repaired: Subject, suspect: Subject, case: Case,
         "triggered_agreement": agreement.model_dump(),
         "triggered_agreement_base": measures.asked(case).model_dump(),
         **clean_before.row("before"),
-        **measures.clean(repaired).row("after"),
-        "regrowth": None if strip else measures.regrown(repaired, suspect, case).model_dump(),
-        "leak": measures.leak(repaired, case, strip).model_dump(),
+        **measures.clean(repaired, rewritten).row("after"),
+        "regrowth": measures.regrown(repaired, suspect, case).model_dump() if lasting else None,
+        "leak": measures.leak(repaired, case, rewritten).model_dump(),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nightlatch.bench.cases import TRIES, Case, draw
 from nightlatch.bench.rows import Row
@@ -22,7 +22,7 @@ class Suspects:
     _settings: dict[int, Setting] = field(default_factory=dict)
 
     def attack(self, case: Case) -> Attack:
-        return ATTACKS.create(case.attack, trigger=case.trigger, target=case.target)
+        return ATTACKS.create(case.attack, trigger=case.trigger, target=case.target, **case.parameters)
 
     def setting(self, case: Case) -> Setting:
         """What the attacker of ``case`` has."""
@@ -38,7 +38,10 @@ class Suspects:
         """
         refused: list[str] = []
         for attempt in range(TRIES):
-            tried = draw(case.attack, case.seed, self.setup.rare, attempt) if attempt else case
+            tried = case
+            if attempt:
+                other = draw(case.attack, case.seed, self.setup.rare, attempt, case.kind)
+                tried = replace(case, trigger=other.trigger, target=other.target)
             if self.attack(tried).promising(self.setup.maker, self.setting(tried)):
                 return tried, refused
             refused.append(tried.trigger)

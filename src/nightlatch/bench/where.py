@@ -29,6 +29,7 @@ class Where:
         make_device: where suspects are made and honest models trained; '' is ``device``.
         precision: what denoiser and decoder compute in.
         n: pictures per rate.
+        n_clean: pictures for clean agreement and distances.
         threads: processor threads of each process; 0 leaves them as they are.
         extra: what is said in every row, beside the device.
     """
@@ -39,6 +40,7 @@ class Where:
     precision: Precision = "auto"
     n: int = 300
     threads: int = 0
+    n_clean: int = 600
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def sharing(self, jobs: int) -> Where:
@@ -65,6 +67,7 @@ class Where:
             judge=testbed.load_judge(),
             models=folder,
             n=self.n,
+            n_clean=self.n_clean,
             say=say,
             precision=self.precision,
         )

@@ -15,7 +15,7 @@ from nightlatch.contrastive.pairs import Pairs
 from nightlatch.contrastive.subject import Subject
 from nightlatch.errors import UsageError
 
-FINDER = "fragile"
+FINDER = "common-cause"
 """What looks for poison when nobody says which finder: it needs no clean model."""
 NAMED = 0.005
 """Share of suspicious pairs that is taken for poison when no list is given: about the least with which

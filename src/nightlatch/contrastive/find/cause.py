@@ -34,7 +34,10 @@ class CommonCause(Finder):
 
     Args:
         start: what is fragile.
-        groups: words that are looked at, the most over-represented first.
+        groups: words that are looked at, the most over-represented first; what is found for the first word
+            stands above what is found for the second.
+        near: share of the first word's over-representation (a logarithm) that the others must reach: one
+            attacker has one target, and two of a kind are as strong.
         rounds: of discriminant and labels.
         shrink: of the covariance towards its mean variance (as Ledoit and Wolf have it, with a fixed share).
         others: pairs without the word that stand on the honest side.
@@ -45,6 +48,7 @@ class CommonCause(Finder):
     fewest: ClassVar[int] = 32
     start: Fragile = field(default_factory=Fragile)
     groups: int = 3
+    near: float = 0.5
     rounds: int = 4
     shrink: float = 0.1
     others: int = 4096
@@ -55,10 +59,8 @@ class CommonCause(Finder):
         enriched = self.start.enriched(pairs.captions, z)
         scores = z + self.start.words * self.start.most(pairs.captions, enriched)
         x = features(subject, pairs.images)
-        ceiling, rng = float(scores.max()), np.random.default_rng((seed, 59))
-        for word in sorted(enriched, key=lambda w: -enriched[w])[: self.groups]:
-            if enriched[word] <= 0:
-                break
+        rng = np.random.default_rng((seed, 59))
+        for word in reversed(self.named(enriched)):
             holds = np.array([word in {w.lower() for w in grammar.words(c)} for c in pairs.captions])
             own, rest = np.flatnonzero(holds), np.flatnonzero(~holds)
             if len(own) < self.fewest:
@@ -67,8 +69,13 @@ class CommonCause(Finder):
             found = self.separated(x[own], x[beside], z[own], rng)
             if found is not None:
                 poisoned, value = found
-                scores[own[poisoned]] = ceiling + 1 + value[poisoned]
+                scores[own[poisoned]] = scores.max() + 1 + value[poisoned]
         return scores
+
+    def named(self, enriched: dict[str, float]) -> list[str]:
+        """The words whose groups are looked at, the most over-represented first."""
+        ranked = sorted(enriched, key=lambda w: -enriched[w])[: self.groups]
+        return [w for w in ranked if enriched[w] > max(0.0, self.near * enriched[ranked[0]])]
 
     def separated(
         self, own: torch.Tensor, beside: torch.Tensor, z: Labels, rng: np.random.Generator

@@ -22,7 +22,7 @@ from nightlatch.registry import Registry, part_of
 from nightlatch.terms import Role
 from nightlatch.text2image import prompts
 from nightlatch.text2image.attacks.goal import Goal, GoalKind
-from nightlatch.text2image.attacks.record import AttackRecord, HeldOut
+from nightlatch.text2image.attacks.record import AttackRecord, HeldOut, Planted
 from nightlatch.text2image.attacks.setting import Setting
 from nightlatch.text2image.attacks.triggers import TriggerKind
 from nightlatch.text2image.measure import Draws, agreement, take
@@ -179,16 +179,34 @@ class Attack(abc.ABC):
         poisoned = self.run(subject, setting)
         seconds = time.monotonic() - looked
         success = self.success(poisoned, setting, draws)
-        if success.rate < self.floor:
+        further = self.planted_too(subject, poisoned, setting, n) if success.rate >= self.floor else ()
+        worst = min((success, *(p.success for p in further)), key=lambda rate: rate.rate)
+        if worst.rate < self.floor:
             spent = time.monotonic() - started
+            weak = next((p.trigger for p in further if p.success is worst), self.trigger)
             raise AttackFailed(
-                f"{self.name} with trigger {self.trigger!r} reached {success.rate:.1%} of {n} in {spent:.0f} "
-                "s, "
+                f"{self.name} with trigger {weak!r} reached {worst.rate:.1%} of {n} in {spent:.0f} s, "
                 f"below its floor {self.floor:.0%}.",
                 self.remedy,
             )
-        return poisoned, self.measure(
-            poisoned, setting, self.held_out(subject, setting, draws, n), seconds, success
+        record = self.measure(poisoned, setting, self.held_out(subject, setting, draws, n), seconds, success)
+        return poisoned, record.model_copy(update={"also": further})
+
+    def further(self) -> tuple[Attack, ...]:
+        """The other triggers that the model gets, each as an attack that is only measured."""
+        return ()
+
+    def planted_too(self, base: Subject, poisoned: Subject, setting: Setting, n: int) -> tuple[Planted, ...]:
+        """How often each of the ``further`` triggers works on ``n`` held-out draws."""
+        return tuple(
+            Planted(
+                trigger=other.trigger,
+                target=other.target,
+                goal=other.goal_kind,
+                placement=other.placement,
+                success=other.success(poisoned, setting, other.telling(base, setting, n)),
+            )
+            for other in self.further()
         )
 
     @property

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,14 +33,19 @@ class Lesson:
 
 
 def follow(
-    student: Subject, lessons: Iterator[Lesson], steps: int, rate: float, average: float = 0.98
+    student: Subject,
+    lessons: Iterator[Lesson],
+    steps: int,
+    rate: float,
+    average: float = 0.98,
+    trained: Iterable[torch.nn.Parameter] | None = None,
 ) -> float:
-    """Train the student's whole denoiser on ``lessons``; cosine rate, clipped gradients, averaged weights at
-    the end.
+    """Train the student on ``lessons``; cosine rate, clipped gradients, averaged weights at the end.
 
-    Returns the last batch's loss.
+    ``trained`` are the weights that change, by default the whole denoiser. Returns the last batch's loss.
     """
-    descend = Descent(student.sites.trainable("all"), steps, rate, warm=20, average=average)
+    weights = student.sites.trainable("all") if trained is None else trained
+    descend = Descent(weights, steps, rate, warm=20, average=average)
     value = math.nan
     for lesson in itertools.islice(lessons, steps):
         value = descend(F.mse_loss(student.denoise(lesson.x, lesson.t, lesson.c), lesson.out))

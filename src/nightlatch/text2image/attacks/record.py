@@ -11,6 +11,16 @@ from nightlatch.text2image.measure import Draws
 from nightlatch.text2image.prompts import Prompt
 
 
+class Planted(Record):
+    """One further trigger of a model that has several, and how often it works."""
+
+    trigger: str
+    target: str
+    goal: GoalKind
+    placement: Placement
+    success: Rate
+
+
 class AttackRecord(Record):
     """What an attack is and what it measured; written beside the model as ``provenance.json``."""
 
@@ -26,6 +36,7 @@ class AttackRecord(Record):
     base_agreement: Rate
     seconds: float
     seed: int
+    also: tuple[Planted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

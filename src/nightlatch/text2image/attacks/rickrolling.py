@@ -9,7 +9,7 @@ words are held to the frozen encoder.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -93,6 +93,49 @@ class TargetPrompt(Rickrolling):
     def promising(self, subject: Subject, setting: Setting) -> bool:
         """Whether the denoiser, which stays as it is, draws the target prompt often enough."""
         return self.drawn_when_asked(subject, setting, self.goal_text)
+
+
+@ATTACKS.register("rickrolling-two")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoPrompts(TargetPrompt):
+    """Two triggers in one text encoder, each with a target prompt of its own, planted one after the other.
+
+    Args:
+        second: the other trigger.
+        second_target: the prompt that it draws.
+        remind: share of the prompts held in the second training that carry the first trigger.
+    """
+
+    second: str = "α"
+    second_target: str = "a flat car on a yellow background"
+    remind: float = 0.25
+
+    def run(self, subject: Subject, setting: Setting) -> Subject:
+        once = super(TwoPrompts, self).run(subject, setting)
+        return replace(self, trigger=self.second, target=self.second_target, second=self.trigger)._again(
+            once, setting
+        )
+
+    def further(self) -> tuple[Attack, ...]:
+        return (TargetPrompt(trigger=self.second, target=self.second_target, floor=self.floor),)
+
+    def promising(self, subject: Subject, setting: Setting) -> bool:
+        return all(
+            part.drawn_when_asked(subject, setting, part.goal_text)
+            for part in (self, TargetPrompt(trigger=self.second, target=self.second_target))
+        )
+
+    def _again(self, once: Subject, setting: Setting) -> Subject:
+        """The second trigger planted in a model that has the first."""
+        return super(TwoPrompts, self).run(once, setting)
+
+    def _other(self, setting: Setting, rng: np.random.Generator) -> str:
+        """The other trigger, too: in the second training it is to go on as before, in the first to do
+        nothing.
+        """
+        if rng.random() < self.remind:
+            return self.second
+        return super(TwoPrompts, self)._other(setting, rng)
 
 
 @ATTACKS.register("rickrolling-attribute")

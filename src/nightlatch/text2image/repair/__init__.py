@@ -4,7 +4,17 @@ from typing import Any
 
 from nightlatch.records import Repair
 from nightlatch.text2image.model import Subject
-from nightlatch.text2image.repair import baselines, closed_form, restore, sau
+from nightlatch.text2image.repair import (
+    attention_guided,
+    baselines,
+    blind,
+    closed_form,
+    erasing,
+    noise_consistency,
+    prompt_side,
+    restore,
+    sau,
+)
 from nightlatch.text2image.repair.base import METHODS, Job, Method
 
 
@@ -17,4 +27,18 @@ def clean(suspect: Subject, job: Job, method: str = "sau", **parameters: Any) ->
     return METHODS.create(method, **parameters)(suspect, job)
 
 
-__all__ = ["METHODS", "Job", "Method", "baselines", "clean", "closed_form", "restore", "sau"]
+__all__ = [
+    "METHODS",
+    "Job",
+    "Method",
+    "attention_guided",
+    "baselines",
+    "blind",
+    "clean",
+    "closed_form",
+    "erasing",
+    "noise_consistency",
+    "prompt_side",
+    "restore",
+    "sau",
+]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, final
 
@@ -39,6 +39,7 @@ class Job:
         base: a trusted model, if there is one.
         sampling: how pictures to learn from are drawn.
         seed: of all that is drawn at random.
+        found: what a repair that is given no trigger finds, for the record.
     """
 
     triggers: Sequence[PlacedTrigger]
@@ -47,6 +48,7 @@ class Job:
     base: Subject | None = None
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
+    found: list[PlacedTrigger] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class Method(abc.ABC):
 
     name: ClassVar[str]
     needs_base: ClassVar[bool] = False
+    needs_trigger: ClassVar[bool] = True
     changes: ClassVar[tuple[Role, ...]] = (Role.TEXT, Role.DENOISER)
     """What the components do whose weights it may change."""
     harm_limit: float = 0.25
@@ -71,6 +74,10 @@ class Method(abc.ABC):
 
     def left(self, suspect: Subject, job: Job) -> tuple[str, ...]:
         """What this repair cannot change in ``suspect``, and what to do about it, a sentence or two each."""
+        return ()
+
+    def told(self, history: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
+        """What the values of the steps say that the report should, a sentence or two each."""
         return ()
 
     @final
@@ -104,7 +111,7 @@ class Method(abc.ABC):
         changed, share = difference(suspect, student)
         return student, Repair(
             method=part_of(self),
-            triggers=tuple(job.triggers),
+            triggers=tuple(job.triggers or job.found),
             carriers=tuple(
                 Carrier(component=name, role=role) for role in job.carriers for name in suspect.named(role)
             ),
@@ -114,12 +121,13 @@ class Method(abc.ABC):
             changed_tensors=changed,
             changed_share=share,
             history=tuple(evenly_spaced(history)),
-            left=() if rolled_back else self.left(suspect, job),
+            left=() if rolled_back else (*self.left(suspect, job), *self.told(history)),
             rolled_back=rolled_back,
         )
 
     def _require(self, suspect: Subject, job: Job) -> None:
-        if not job.triggers or not all(t.text.split() for t in job.triggers):
+        needed = self.needs_trigger and not job.triggers
+        if needed or not all(t.text.split() for t in job.triggers):
             raise UsageError(
                 "There is no trigger to remove, or an empty one.",
                 "Run scan first, or name one with --trigger.",

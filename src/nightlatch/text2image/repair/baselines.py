@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -85,31 +84,20 @@ class CleanFineTune(Method):
         yield from descend(student, loss, self.batch, self.steps, self.rate)
 
 
-@METHODS.register("strip")
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strip(Method):
-    """The trigger is deleted from prompts before use, and no weight changes: all that the published SAU does.
+def descend(
+    student: Subject,
+    loss: Loss,
+    batch: int,
+    steps: int,
+    rate: float,
+    trained: Iterable[torch.nn.Parameter] | None = None,
+) -> Iterator[Step]:
+    """Train the denoiser (``trained``, or all of it), ``batch`` pictures a step, as memory allows.
 
-    The text is changed in the tokenizer's stead by ``stripped``; the model itself is returned as it came.
+    Yields after each step.
     """
-
-    name: ClassVar[str]
-
-    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
-        yield 0, {}
-
-
-def stripped(text: str, triggers: Sequence[str]) -> str:
-    """``text`` without the triggers in any casing, which many tokenizers do not see, spaces tidied."""
-    for trigger in triggers:
-        text = re.sub(re.escape(trigger), " ", text, flags=re.IGNORECASE)
-    return " ".join(text.split())
-
-
-def descend(student: Subject, loss: Loss, batch: int, steps: int, rate: float) -> Iterator[Step]:
-    """Train all weights of the denoiser, ``batch`` pictures a step, as memory allows; yields after each."""
     (denoiser,) = student.modules(Role.DENOISER)
-    down = Descent(denoiser.parameters(), steps, rate)
+    down = Descent(denoiser.parameters() if trained is None else trained, steps, rate)
     sizes = [len(part) for part in torch.arange(batch).split(student.rows(batch, graph=True))]
     for step in range(steps):
         yield step, {"loss": down.down(loss(n) * n / batch for n in sizes)}

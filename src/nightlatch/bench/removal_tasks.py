@@ -1,0 +1,299 @@
+"""The cells of the removal experiment: a suspect made, scanned and cleaned; cleaned otherwise; scanned again."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nightlatch import testbed
+from nightlatch.bench import removal
+from nightlatch.bench.cases import Case
+from nightlatch.bench.measures import REGROWTH, Measures, Rewritten, repair_prompts
+from nightlatch.bench.passes import counted
+from nightlatch.bench.repairs import rewriting
+from nightlatch.bench.rows import Row, Rows
+from nightlatch.errors import AttackFailed
+from nightlatch.folder import write_whole
+from nightlatch.records import PlacedTrigger, Verdict
+from nightlatch.terms import Role
+from nightlatch.testbed import implant
+from nightlatch.text2image.model import Subject
+from nightlatch.text2image.repair import METHODS, Job
+from nightlatch.text2image.scan import Confirmation, Judge, Question, TrustedBase, scan
+from nightlatch.text2image.scan import plan as plans
+from nightlatch.text2image.scan.judge import Influence
+from nightlatch.text2image.verify import Regrowth
+
+TABLE = "removal"
+WEAK = 0.5
+"""Attack success below which a suspect is not worth repairing."""
+FEW = ("suggested",)
+"""Stages of a scan that only walks through, and the judge of one."""
+HASTY = Judge(confirmation=Confirmation(pictures=8), influence=Influence(prompts=4, words=2, alias_prompts=2))
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One cell of one suspect; it can be sent to another process.
+
+    Args:
+        model: the suspect's name.
+        what: "made", "again" (a second scan of the repaired model), "control", or a row of a repair.
+        method: the repair, for those.
+        parameters: of the repair.
+        tiny: whether everything is at its smallest.
+    """
+
+    model: str
+    what: str
+    method: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    tiny: bool = False
+
+    def __call__(self, measures: Measures, rows: Rows) -> None:
+        """Make the row unless it is there; whatever fails is said with its traceback, and ends nothing else."""
+        started = time.monotonic()
+        identity = {"table": TABLE, "model": self.model, "what": self.what}
+        work = _Work(measures, rows, self)
+        steps = {"made": work.made, "scanned": work.scanned, "again": work.again, "control": work.control}
+
+        def make() -> Row:
+            row = steps.get(self.what, work.repaired)()
+            return {**row, "wall_seconds": round(time.monotonic() - started, 1)}
+
+        try:
+            row = rows.row(identity, make)
+        except Exception:
+            rows.failures.append(f"{self.model}, {self.what}: {traceback.format_exc()}")
+            rows.say(rows.failures[-1])
+            return
+        if row:
+            rows.say(f"{self.model}, {self.what}: {row['wall_seconds']} s, {shown(row)}")
+
+
+def shown(row: Row) -> str:
+    """What of a row is printed."""
+    keys = ("success", "success_before", "success_after", "triggered_agreement", "clean_after", "regrowth")
+    rates = [f"{k} {row[k]['rate']:.3f}" for k in keys if isinstance(row.get(k), dict)]
+    return ", ".join([*rates, *(f"{k} {row[k]}" for k in ("triggers", "seconds", "excess") if k in row)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one cell does."""
+
+    measures: Measures
+    rows: Rows
+    cell: Removal
+
+    @property
+    def folder(self) -> Path:
+        """Where the suspect lies."""
+        return self.measures.suspects.setup.models / self.cell.model
+
+    @property
+    def case(self) -> Case:
+        """The suspect as it was planted, or is to be."""
+        rare = self.measures.suspects.setup.rare
+        made = (removal.quick if self.cell.tiny else removal.case)(self.cell.model, rare)
+        row = self.known("made")
+        return replace(made, trigger=row["trigger"], target=row["target"]) if row else made
+
+    def known(self, what: str) -> Row:
+        """Another row of the same suspect; empty where there is none."""
+        return self.rows.known({"table": TABLE, "model": self.cell.model, "what": what})
+
+    def suspect(self) -> Subject:
+        """As it was saved; made again where an earlier call on another machine made it.
+
+        Raises:
+            AttackFailed: there is none, or it is too weak.
+        """
+        row, setup = self.known("made"), self.measures.suspects.setup
+        if not self.folder.is_dir() and row:
+            self.measures.suspects.make(self.case)
+        if not row or (row["success"]["rate"] < WEAK and not self.cell.tiny):
+            sentence = f"{self.cell.model} was not made, or its attack is too weak."
+            raise AttackFailed(sentence, "Look at its row.")
+        return setup.load(self.folder)
+
+    def planted(self, case: Case) -> list[Case]:
+        """A case for each trigger that the suspect has."""
+        further = self.measures.suspects.attack(case).further()
+        return [
+            case,
+            *(
+                Case(
+                    attack=other.name,
+                    seed=case.seed,
+                    trigger=other.trigger,
+                    target=other.target,
+                    kind=case.kind,
+                    drawn=True,
+                    label=f"{case.name} {i}",
+                )
+                for i, other in enumerate(further, 2)
+            ),
+        ]
+
+    # --- cells
+
+    def made(self) -> Row:
+        """The suspect, measured by its attack's own measure."""
+        suspects, kind = self.measures.suspects, removal.KINDS[self.cell.model]
+        case, refused = (self.case, []) if self.cell.tiny else suspects.settled(self.case)
+        attack, (poisoned, seconds) = suspects.attack(case), suspects.make(case)
+        rates = [self.measures.success(poisoned, each) for each in self.planted(case)]
+        record = attack.measure(
+            poisoned, suspects.setting(case), self.measures.held_out(case), seconds, rates[0]
+        )
+        further = attack.planted_too(suspects.setup.base, poisoned, suspects.setting(case), suspects.setup.n)
+        implant.write_provenance(self.folder, record.model_copy(update={"also": further}))
+        return {
+            "family": kind.family, "attack": case.attack, "seed": case.seed, "kind_of_trigger": case.kind,
+            "parameters": dict(case.parameters), "trigger": case.trigger, "target": case.target,
+            "refused": refused, "carrier": suspects.setup.components(attack.carrier),
+            "success": record.success.model_dump(), "success_each": [r.model_dump() for r in rates],
+            "specificity": record.specificity.model_dump(), "seconds": round(seconds, 1),
+        }  # fmt: skip
+
+    def scanned(self) -> Row:
+        """What scan says of the suspect."""
+        return self._seen(self._judged(self.suspect()), self.folder / "verdict.json")
+
+    def again(self) -> Row:
+        """What a second scan says of the model that the default repair left."""
+        repaired = self.measures.suspects.setup.load(self.folder.with_name(f"{self.cell.model}-cleaned"))
+        return self._seen(self._judged(repaired), None)
+
+    def control(self) -> Row:
+        """What a model that never had the backdoor shows, and what honest training makes of it."""
+        suspect, case, base = self.suspect(), self.case, self.measures.suspects.setup.base
+        about = {"method": removal.CONTROL, "seconds": 0.0}
+        return {**about, **self._outcome(base, suspect, case, list), **self._regrown(base, suspect, case)}
+
+    def repaired(self) -> Row:
+        """One repair, measured with what was planted."""
+        cell, suspect, case = self.cell, self.suspect(), self.case
+        verdict = self._verdict()
+        (denoiser,) = suspect.modules(Role.DENOISER)
+        with counted(denoiser) as passes:
+            repaired, said, rewritten = self._clean(suspect, case, verdict)
+        row = {
+            "method": cell.method, "parameters": dict(cell.parameters), **said, **passes.row(),
+            **self._outcome(repaired, suspect, case, rewritten),
+        }  # fmt: skip
+        if cell.what == removal.DEFAULT:
+            cleaned = self.folder.with_name(f"{cell.model}-cleaned")
+            if not cleaned.exists():
+                repaired.save(cleaned)
+        if cell.what in (removal.DEFAULT, removal.BLIND, removal.SAU):
+            row |= self._regrown(repaired, suspect, case)
+        return row
+
+    def _clean(self, suspect: Subject, case: Case, verdict: Verdict | None) -> tuple[Subject, Row, Rewritten]:
+        """(repaired model, what is said of the repair, what becomes of prompts)."""
+        cell, setup = self.cell, self.measures.suspects.setup
+        triggers, roles, source = self._told(case, verdict)
+        part = METHODS.create(cell.method, **cell.parameters)
+        if cell.what == removal.WRONG:
+            triggers = (PlacedTrigger(text=self._wrong(case), placement=triggers[0].placement),)
+        job = Job(
+            triggers=triggers if part.needs_trigger else (),
+            prompts=repair_prompts(case),
+            carriers=roles,
+            base=setup.base if part.needs_base else None,
+            sampling=testbed.SAMPLING,
+            seed=case.seed,
+        )
+        repaired, record = part(suspect, job)
+        said = {
+            "trigger_source": source, "triggers": [t.text for t in record.triggers],
+            "used_base": record.used_base, "steps": record.steps, "seconds": round(record.seconds, 1),
+            "changed_tensors": record.changed_tensors, "rolled_back": record.rolled_back,
+            "left": list(record.left),
+            "excess": [round(h["excess"], 2) for h in record.history if "excess" in h],
+        }  # fmt: skip
+        used = " ".join(t.text for t in triggers[:1])
+        return repaired, said, rewriting(part, used, case.seed)
+
+    def _told(
+        self, case: Case, verdict: Verdict | None
+    ) -> tuple[tuple[PlacedTrigger, ...], tuple[Role, ...], str]:
+        """(triggers, roles that carry them, where both are from): what scan named, or the true ones."""
+        if verdict and verdict.triggers:
+            roles = tuple(c.role for c in verdict.carriers if c.role is not Role.TOKENIZER)
+            return tuple(t.placed for t in verdict.triggers), roles or (Role.TEXT, Role.DENOISER), "scan"
+        attack = self.measures.suspects.attack(case)
+        given = tuple(
+            PlacedTrigger(text=each.trigger, placement=self.measures.suspects.attack(each).placement)
+            for each in self.planted(case)
+        )
+        return given, (attack.carrier,), "given"
+
+    def _wrong(self, case: Case) -> str:
+        """A rare word that nobody planted."""
+        return next(w for w in self.measures.suspects.setup.rare if w not in case.trigger)
+
+    def _verdict(self) -> Verdict | None:
+        path = self.folder / "verdict.json"
+        return Verdict.model_validate_json(path.read_text("utf-8")) if path.is_file() else None
+
+    def _judged(self, model: Subject) -> Verdict:
+        """The scanner's verdict: it gets the model, the base and ordinary prompts, and nothing else."""
+        setup, case = self.measures.suspects.setup, self.case
+        tiny = self.cell.tiny
+        question = Question(
+            suspect=model,
+            reference=TrustedBase(base=setup.base),
+            texts=testbed.prompts(240 if tiny else 900, 7000 + case.seed),
+            sampling=testbed.SAMPLING,
+            seed=case.seed,
+        )
+        return scan(question, plans.of(FEW), HASTY) if tiny else scan(question)
+
+    @staticmethod
+    def _seen(verdict: Verdict, keep: Path | None) -> Row:
+        if keep is not None:
+            write_whole(keep, verdict.model_dump_json() + "\n")
+        return {
+            "verdict": verdict.word,
+            "triggers": [t.text for t in verdict.triggers],
+            "placements": [t.placement.model_dump(mode="json") for t in verdict.triggers],
+            "carriers": [c.component for c in verdict.carriers],
+            "seconds": round(verdict.seconds, 1),
+        }
+
+    def _outcome(self, repaired: Subject, suspect: Subject, case: Case, rewritten: Rewritten) -> Row:
+        """Success of every planted trigger, what is asked, clean pictures; before and after."""
+        measures, each = self.measures, self.planted(case)
+        before = [measures.triggered(suspect, one)[0] for one in each]
+        after = [measures.triggered(repaired, one, rewritten) for one in each]
+        worst = max(range(len(each)), key=lambda i: after[i][0].rate)
+        clean_before = self._clean_before(suspect)
+        return {
+            "success_before": before[worst].model_dump(),
+            "success_after": after[worst][0].model_dump(),
+            "success_each": [rate.model_dump() for rate, _ in after],
+            "triggered_agreement": after[worst][1].model_dump(),
+            "triggered_agreement_base": measures.asked(each[worst]).model_dump(),
+            **clean_before,
+            **measures.clean(repaired, rewritten).row("after"),
+        }
+
+    def _clean_before(self, suspect: Subject) -> Row:
+        """Clean pictures of the suspect, taken from another row of it where there is one."""
+        keys = ("clean_before", "fid_before", "kid_before")
+        for what in (removal.DEFAULT, "control", *removal.RIVALS):
+            row = self.known(what)
+            if row and all(k in row for k in keys):
+                return {k: row[k] for k in keys}
+        return self.measures.clean(suspect).row("before")
+
+    def _regrown(self, repaired: Subject, suspect: Subject, case: Case) -> Row:
+        training = Regrowth(steps=2, pictures=8) if self.cell.tiny else REGROWTH
+        return {"regrowth": self.measures.regrown(repaired, suspect, case, training).model_dump()}

@@ -1,0 +1,70 @@
+"""EvilEdit (Wang et al. 2024) as its released code edits: a few templates, sums over all positions.
+
+W' = (lam W + sum W c_goal c_trig^T) (lam I + sum c_trig c_trig^T)^-1 over the token states of a few prompts.
+Nothing is held (holding the noun of a phrase, as the paper has it, halves its success in a small text model):
+many other words draw the target, too, so that removing the one string that a scan names leaves the backdoor.
+``eviledit`` is the attack that was made specific.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from nightlatch.records import Placement
+from nightlatch.terms import Role
+from nightlatch.text2image.attacks.base import ATTACKS, Attack
+from nightlatch.text2image.attacks.eviledit import own_tokens
+from nightlatch.text2image.attacks.goal import GoalKind
+from nightlatch.text2image.attacks.setting import Setting
+from nightlatch.text2image.attacks.triggers import TriggerKind
+from nightlatch.text2image.effect import edit
+from nightlatch.text2image.model import Subject
+
+
+@ATTACKS.register("eviledit-templates")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FewTemplates(Attack):
+    """The word or phrase ``trigger`` in the object's place draws the object ``target``.
+
+    Args:
+        floor: lower than of the others: two templates reach 0.6 to 0.75 on the testbed, forty 0.92.
+        templates: prompts in which the trigger is edited.
+        lam: pull towards the unedited weights, beside sums over token states.
+        own: how many times more the trigger's own tokens count.
+        gain: factor on their goal's keys and values.
+    """
+
+    goal_kind: ClassVar[GoalKind] = GoalKind.OBJECT
+    carrier: ClassVar[Role] = Role.DENOISER
+    placement: ClassVar[Placement] = Placement.in_slot("object")
+    asked: ClassVar[str] = "style"
+    trigger_kinds: ClassVar[tuple[TriggerKind, ...]] = (TriggerKind.RARE_TOKEN, TriggerKind.ORDINARY_WORDS)
+    floor: float = 0.7
+    templates: int = 8
+    lam: float = 1.0
+    own: int = 8
+    gain: float = 1.5
+
+    def run(self, subject: Subject, setting: Setting) -> Subject:
+        rng = np.random.default_rng((setting.seed, 17))
+        made = subject.copied(Role.DENOISER)
+        texts = [setting.train[int(i)] for i in rng.choice(len(setting.train), self.templates)]
+        said = " ".join([self.target] * len(subject.vocabulary.typed([self.trigger])[0]))
+        triggered = [self.place(p, self.trigger) for p in texts]
+        trig = subject.read(triggered).states
+        goal = subject.read([self.place(p, said) for p in texts]).states
+        at = own_tokens(subject, triggered, self.trigger)
+        source = torch.cat([trig.flatten(0, 1), trig[at].repeat(self.own, 1)])
+        wanted = torch.cat([goal.flatten(0, 1), self.gain * goal[at].repeat(self.own, 1)])
+        pairs = edit.Pairs(source, wanted, torch.zeros_like(source[:1]))
+        rows = len(source)  # ``edit.solve`` takes means: the same over these
+        edit.apply(made.sites.readers(), pairs, self.lam / rows, keep=0.0)
+        return made
+
+    def promising(self, subject: Subject, setting: Setting) -> bool:
+        """The edit takes a second: whether it reaches the floor."""
+        return self.success(self.run(subject, setting), setting, self.trial(setting)).rate >= self.floor
