@@ -92,6 +92,7 @@ def clean(
     device: str = "cpu",
     say: Say = quiet,
     parameters: dict[str, Any] | None = None,
+    rounds: int = 3,
     **settings: Any,
 ) -> tuple[Any, Repair]:
     """(a repaired copy of ``suspect``, what was done); the copy is the suspect itself where the repair was
@@ -99,7 +100,10 @@ def clean(
 
     Args:
         found: the verdict, or trigger strings.
-        method: a repair by name, by default the family's first choice; with its ``parameters``.
+        base: a trusted model; it says what a triggered prompt should draw, and each round's result is scanned
+            against it.
+        method: a repair by name, by default the one that the evidence chooses; with its ``parameters``.
+        rounds: of repair and search at most; 1 repairs once and does not search.
         seed: by default the verdict's.
 
     Raises:
@@ -113,6 +117,8 @@ def clean(
         triggers=_triggers(found),
         carriers=roles,
         base=trusted,
+        found=found if isinstance(found, Verdict) else None,
+        rounds=rounds,
         method=method,
         parameters=parameters or {},
     )

@@ -58,6 +58,8 @@ class Job:
         triggers: each where it stands.
         carriers: what the components do that act; () when nobody knows.
         base: a trusted model, if there is one.
+        found: what the scan said, where there was one.
+        rounds: of repair and search at most; 1 repairs once and does not search.
         method: name of the repair, with its ``parameters``.
         inputs: files that the user names beside the model, by the option's name; they are read anew by
             each verb and recorded nowhere.
@@ -69,6 +71,8 @@ class Job:
     triggers: Sequence[PlacedTrigger]
     carriers: Sequence[Role] = ()
     base: Any = None
+    found: Verdict | None = None
+    rounds: int = 3
     method: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Path] = field(default_factory=dict)

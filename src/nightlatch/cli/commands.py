@@ -146,6 +146,9 @@ def clean(
     method: Annotated[
         str, typer.Option(help="see 'nightlatch ls repairs'; by default the usual one of the kind of model")
     ] = "",
+    rounds: Annotated[
+        int, typer.Option(min=1, max=16, help="most rounds of repair and search; 1 does not search")
+    ] = 3,
     base: Base = None,
     trusted: Trusted = None,
     pairs: PairsOption = None,
@@ -174,6 +177,7 @@ def clean(
                 method=method,
                 base=base,
                 inputs=named,
+                rounds=rounds,
             )
             verbs.report(folder)
             echo(
@@ -182,6 +186,8 @@ def clean(
             )
             if record.rolled_back:
                 fail("The repair would have harmed the model and was rolled back.", OTHERS)
+            for choice in record.choices:
+                echo(f"{choice.method} ({', '.join(choice.components)}): {choice.reason}")
             if not record.output:
                 fail(f"{record.method.name} changes no weight, so nothing was written.", OTHERS)
             echo(f"repaired: {out}\nrun folder: {folder.path}")

@@ -171,6 +171,32 @@ class Leak(Record):
     rate: Rate
 
 
+class Choice(Record):
+    """A repair that the evidence chose for some components, and why."""
+
+    method: Text
+    components: Texts = Field(default=(), max_length=64)
+    reason: Sentence
+
+
+class RepairRound(Record):
+    """One round of a repair: what was removed from the model, and what a search of the result found."""
+
+    triggers: tuple[PlacedTrigger, ...] = Field(max_length=64)
+    alike: tuple[PlacedTrigger, ...] = Field(
+        default=(), max_length=1_000, description="what acted like them, and was removed with them"
+    )
+    choices: tuple[Choice, ...] = Field(default=(), max_length=64)
+    steps: int = 0
+    seconds: float = 0.0
+    rolled_back: bool = False
+    searched: Sentence = Field(default="", description="how the result was searched, '' where it was not")
+    found: tuple[PlacedTrigger, ...] = Field(
+        default=(), max_length=1_000, description="what that search found; nothing ends the repair"
+    )
+    search_seconds: float = 0.0
+
+
 class Repair(Record):
     """What clean did. Version 0.1.0 wrote triggers as strings and carriers as one sentence; both are read,
     too.
@@ -184,6 +210,13 @@ class Repair(Record):
     used_base: bool
     changed_tensors: int
     changed_share: float = Field(description="share of all weights that differ from the suspect")
+    replaced: Texts = Field(
+        default=(), max_length=64, description="components without weights, taken from the base"
+    )
+    choices: tuple[Choice, ...] = Field(
+        default=(), max_length=64, description="what the evidence chose, in the order in which it was done"
+    )
+    rounds: tuple[RepairRound, ...] = Field(default=(), max_length=64)
     history: tuple[Annotated[dict[Text, float], Field(max_length=100)], ...] = Field(
         default=(), max_length=100_000
     )

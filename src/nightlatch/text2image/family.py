@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -75,7 +75,7 @@ class TextToImage:
     """The family of ``StableDiffusionPipeline`` folders, single-file checkpoints and LoRAs."""
 
     name: ClassVar[str] = "text2image"
-    usual: ClassVar[str] = "sau"
+    usual: ClassVar[str] = "auto"
     Settings: ClassVar[type[Record]] = DrawingSettings
     repairs: ClassVar[Registry[Any]] = repair.METHODS
     registries: ClassVar[Mapping[str, Registry[Any]]] = {
@@ -151,25 +151,48 @@ class TextToImage:
         return scan.scan(question, scan.plan.of(settings.plan, settings.skip), judge)
 
     def clean(self, suspect: Subject, job: Job, say: Say) -> tuple[Subject, Repair]:
-        part = Share.of(job.plan)
-        asked = repair.Job(
-            triggers=job.triggers,
-            prompts=part.split.repair,
-            carriers=tuple(job.carriers) or (Role.DENOISER, Role.TEXT),
-            base=job.base,
-            sampling=part.sampling,
+        part, settings = Share.of(job.plan), job.plan.of(DrawingSettings)
+        seen = repair.Found.of(job.found) if job.found else repair.Found()
+        roles = tuple(dict.fromkeys(job.carriers)) or seen.roles or (Role.DENOISER, Role.TEXT)
+        found = replace(seen, triggers=tuple(job.triggers), roles=roles)
+        search: repair.Search = repair.StillActing(
+            suspect=suspect,
+            triggers=found.triggers,
+            roles=roles,
+            prompts=part.split.probe,
             seed=job.plan.seed,
         )
+        if job.base is not None:
+            search = repair.ScanAgain(
+                base=job.base,
+                texts=part.texts,
+                sampling=part.sampling,
+                seed=job.plan.seed,
+                pictures=settings.pictures,
+                say=say,
+            )
 
         def watch(step: int, student: Subject, seconds: float) -> bool:
             if step % 20 == 0:
                 say(f"unlearning: step {step}")
             return False
 
-        made: tuple[Subject, Repair] = repair.METHODS.create(job.method or "sau", **job.parameters)(
-            suspect, asked, watch
+        return repair.remove(
+            suspect,
+            repair.Task(
+                found=found,
+                prompts=part.split.repair,
+                base=job.base,
+                sampling=part.sampling,
+                seed=job.plan.seed,
+                method=job.method or self.usual,
+                parameters=job.parameters,
+                search=search if job.rounds > 1 else None,
+                rounds=job.rounds,
+                watch=watch,
+                say=say,
+            ),
         )
-        return made
 
     def verify(self, before: Subject, after: Subject, job: Job, say: Say) -> Scorecard:
         part = Share.of(job.plan)

@@ -26,6 +26,7 @@ def clean(
     method: str = "",
     base: Path | None = None,
     inputs: Mapping[str, Path] | None = None,
+    rounds: int = 3,
 ) -> Repair:
     """Remove ``triggers`` (default: what scan found) from ``source``; writes the folder ``out`` and
     repair.json.
@@ -34,6 +35,9 @@ def clean(
         method: name of a repair; by default the usual one of the model's family.
         inputs: files beside the model, by the option's name, for families whose repairs work on these
             instead of triggers.
+        base: a trusted model. It says what a triggered prompt should draw, and what is repaired is scanned
+            against it.
+        rounds: of repair and search at most; 1 repairs once and does not search.
 
     Raises:
         UsageError: nothing to remove, ``out`` is there already, no such method, it needs a ``base``, or
@@ -44,10 +48,10 @@ def clean(
     verdict = maybe(run, "verdict", Verdict)
     wanted = () if inputs else asked(verdict, triggers)
     roles = [c.role for c in verdict.carriers] if verdict else []
-    if roles and all(role is Role.TOKENIZER for role in roles):
+    if base is None and roles and all(role is Role.TOKENIZER for role in roles):
         raise UsageError(
             "The trigger acts in the tokenizer, and no weight differs from the base.",
-            "Put the base's tokenizer folder in its place.",
+            "Give the base with --base, whose tokenizer takes its place.",
         )
     with loading.ready(source, base) as made:
         repair = made.family.repairs.create(method or made.family.usual)
@@ -56,12 +60,19 @@ def clean(
         require_same(run, made.manifest)
         plan = plans.settle(run, made.family, options)
         suspect, manifest, family = made.load(plan), made.manifest, made.family
-    trusted = loading.load(base, plan) if base and repair.needs_base else None
+    trusted = loading.load(base, plan) if base else None
     job = Job(
-        plan=plan, triggers=wanted, carriers=roles, base=trusted, method=repair.name, inputs=inputs or {}
+        plan=plan,
+        triggers=wanted,
+        carriers=roles,
+        base=trusted,
+        found=verdict,
+        rounds=rounds,
+        method=repair.name,
+        inputs=inputs or {},
     )
     repaired, record = family.clean(suspect, job, say)
-    if record.changed_tensors:
+    if record.changed_tensors or record.replaced:
         family.save(repaired, out)
         record = record.model_copy(update={"output": str(out)})
     drawn = maybe(run, "evidence", Evidence) or Evidence()

@@ -86,6 +86,12 @@ class Neutral:
         """Whether the trigger took the place of a word, so that nothing but neutral words can disarm it."""
         return not self.dropped and place(prompt, "").split() != prompt.text.split()
 
+    @property
+    def quiet(self) -> list[str]:
+        """The neutral words of the fillings, each one token."""
+        staying = set(self.dropped.split())
+        return list(dict.fromkeys(w for text in self.filled for w in text.split() if w not in staying))
+
 
 def neutral(
     subject: Subject,

@@ -6,16 +6,21 @@ from nightlatch.records import Repair
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair import (
     attention_guided,
+    automatic,
     baselines,
     blind,
     closed_form,
+    edit_removal,
     erasing,
     noise_consistency,
     prompt_side,
     restore,
     sau,
+    token_rows,
 )
 from nightlatch.text2image.repair.base import METHODS, Job, Method
+from nightlatch.text2image.repair.rounds import Found, Search, Task, remove
+from nightlatch.text2image.repair.search import ScanAgain, StillActing
 
 
 def clean(suspect: Subject, job: Job, method: str = "sau", **parameters: Any) -> tuple[Subject, Repair]:
@@ -29,16 +34,25 @@ def clean(suspect: Subject, job: Job, method: str = "sau", **parameters: Any) ->
 
 __all__ = [
     "METHODS",
-    "Job",
-    "Method",
     "attention_guided",
+    "automatic",
     "baselines",
     "blind",
     "clean",
     "closed_form",
+    "edit_removal",
     "erasing",
+    "Found",
+    "Job",
+    "Method",
     "noise_consistency",
     "prompt_side",
+    "remove",
     "restore",
     "sau",
+    "ScanAgain",
+    "Search",
+    "StillActing",
+    "Task",
+    "token_rows",
 ]

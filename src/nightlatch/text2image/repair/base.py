@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import abc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
 import torch
 
 from nightlatch.errors import UsageError
-from nightlatch.records import Carrier, PlacedTrigger, Repair
+from nightlatch.records import Carrier, Choice, ComponentChange, PlacedTrigger, Repair
 from nightlatch.registry import Registry, part_of
 from nightlatch.terms import Role
 from nightlatch.text2image.model import Sampling, Subject
@@ -40,6 +40,10 @@ class Job:
         sampling: how pictures to learn from are drawn.
         seed: of all that is drawn at random.
         found: what a repair that is given no trigger finds, for the record.
+        alike: what acts like the triggers, each where it does; it is removed with them.
+        changes: how the suspect's weights differ from a base's, by its scan; for when there is no base here.
+        tried: (role, method) that earlier rounds did in vain.
+        chosen: the repairs that the evidence chose, with the role that each is for; set by the repair itself.
     """
 
     triggers: Sequence[PlacedTrigger]
@@ -49,6 +53,10 @@ class Job:
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
     found: list[PlacedTrigger] = field(default_factory=list)
+    alike: Sequence[PlacedTrigger] = ()
+    changes: Sequence[ComponentChange] = ()
+    tried: Collection[tuple[Role, str]] = ()
+    chosen: Sequence[tuple[Role, Choice]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +72,8 @@ class Method(abc.ABC):
     name: ClassVar[str]
     needs_base: ClassVar[bool] = False
     needs_trigger: ClassVar[bool] = True
+    may_use_base: ClassVar[bool] = False
+    """Whether it uses a base where there is one."""
     changes: ClassVar[tuple[Role, ...]] = (Role.TEXT, Role.DENOISER)
     """What the components do whose weights it may change."""
     harm_limit: float = 0.25
@@ -71,6 +81,14 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
         """Repair ``student`` (a copy of ``frozen``) in place."""
+
+    def replacing(self, suspect: Subject, job: Job) -> tuple[str, ...]:
+        """The names of the components without weights that are taken from the base."""
+        return ()
+
+    def choices(self, suspect: Subject, job: Job) -> tuple[tuple[Role, Choice], ...]:
+        """The repairs that this one is made of, for each role, where the evidence decides."""
+        return ()
 
     def left(self, suspect: Subject, job: Job) -> tuple[str, ...]:
         """What this repair cannot change in ``suspect``, and what to do about it, a sentence or two each."""
@@ -90,6 +108,7 @@ class Method(abc.ABC):
         """
         self._require(suspect, job)
         started = time.monotonic()
+        job = replace(job, chosen=self.choices(suspect, job))
         torch.manual_seed(job.seed)
         student = suspect.copied(*self.changes)
         history: list[dict[str, float]] = []
@@ -102,12 +121,15 @@ class Method(abc.ABC):
             watching += time.monotonic() - looked
             if stop:
                 break
+        replaced = self.replacing(suspect, job)
+        if replaced and job.base is not None:
+            student = student.but(replaced, job.base)
         seconds = time.monotonic() - started - watching
         for part in student.parts.values():
             part.module.requires_grad_(False).eval()
         rolled_back = not clean_change(student, suspect, job.prompts, job.seed) <= self.harm_limit
         if rolled_back:
-            student = suspect.copy()
+            student, replaced = suspect.copy(), ()
         changed, share = difference(suspect, student)
         return student, Repair(
             method=part_of(self),
@@ -117,9 +139,11 @@ class Method(abc.ABC):
             ),
             steps=steps,
             seconds=seconds,
-            used_base=self.needs_base,
+            used_base=self.needs_base or (self.may_use_base and job.base is not None),
             changed_tensors=changed,
             changed_share=share,
+            replaced=replaced,
+            choices=tuple(choice for _, choice in job.chosen),
             history=tuple(evenly_spaced(history)),
             left=() if rolled_back else (*self.left(suspect, job), *self.told(history)),
             rolled_back=rolled_back,
@@ -145,7 +169,8 @@ class Method(abc.ABC):
             raise UsageError(f"The trigger acts in: {acts}, where {self.name} changes nothing.", remedy)
         if self.needs_base and job.base is None:
             raise UsageError(f"{self.name} needs a trusted base.", "Give one with --base.")
-        if self.needs_base and job.base is not None and not alike(suspect, job.base):
+        uses = self.needs_base or self.may_use_base
+        if uses and job.base is not None and not alike(suspect, job.base):
             sentence = f"{job.base.name} is another kind of model than {suspect.name}."
             raise UsageError(sentence, "Name the model that it was made from with --base.")
 

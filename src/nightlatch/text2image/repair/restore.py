@@ -12,6 +12,8 @@ from nightlatch.errors import UsageError
 from nightlatch.terms import Role
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair.base import METHODS, Job, Method, Step
+from nightlatch.text2image.repair.carriers import embeddings
+from nightlatch.text2image.repair.token_rows import cut_rows, tokenizers
 
 Tensors = dict[str, torch.Tensor]
 
@@ -21,13 +23,13 @@ Tensors = dict[str, torch.Tensor]
 class Restore(Method):
     """Every tensor is copied back from the base: that removes any backdoor, and any honest fine-tuning.
 
-    Of a table with more rows than the base's (tokens were added) the common rows are restored. What reads
-    the added ones is the tokenizer's doing, and the record says so.
+    Of a table with more rows than the base's (tokens were added) the common rows are restored, the added
+    ones go, and the base's tokenizer, which does not ask for them, comes with it.
     """
 
     name: ClassVar[str]
     needs_base: ClassVar[bool] = True
-    changes: ClassVar[tuple[Role, ...]] = (Role.TEXT, Role.DENOISER, Role.DECODER)
+    changes: ClassVar[tuple[Role, ...]] = (Role.TEXT, Role.DENOISER, Role.DECODER, Role.TOKENIZER)
 
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
         assert job.base is not None
@@ -35,21 +37,13 @@ class Restore(Method):
             require_fit(mine, theirs, name)
         for _, mine, theirs in self._pairs(student, job.base):
             restore(mine, theirs)
+        for name in student.named(Role.TEXT):
+            cut_rows(student.parts[name].module, len(embeddings(job.base.parts[name].module)))
         yield 0, {}
 
-    def left(self, suspect: Subject, job: Job) -> tuple[str, ...]:
+    def replacing(self, suspect: Subject, job: Job) -> tuple[str, ...]:
         assert job.base is not None
-        said = []
-        for name, mine, theirs in self._pairs(suspect, job.base):
-            added = max(
-                (len(v) - len(theirs[k]) for k, v in mine.items() if v.shape != theirs[k].shape), default=0
-            )
-            if added > 0:
-                said.append(
-                    f"{name} has {added} more rows than the base's, for added tokens. Take the base's "
-                    "tokenizer, too."
-                )
-        return tuple(said)
+        return tokenizers(suspect) if suspect.vocabulary.size > job.base.vocabulary.size else ()
 
     def _pairs(self, student: Subject, base: Subject) -> Iterator[tuple[str, Tensors, Tensors]]:
         """(name, tensors of ``student``, tensors of ``base``) of every component that may change."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -56,15 +56,36 @@ class Texts:
 
     @classmethod
     def of(cls, subject: Subject, job: Job, n: int, rng: np.random.Generator) -> Self:
-        """``n`` rows for every trigger of ``job``, each where it stands."""
+        """``n`` rows for every trigger of ``job``, each where it stands; half as many for all that acts like
+        them together.
+        """
         made = cls()
-        for trigger in job.triggers:
-            made._add(subject, job, trigger, n, rng)
+        forms = [made._add(subject, job, trigger, n, rng) for trigger in job.triggers]
+        if job.alike and forms:
+            made._add_alike(subject, job, forms[0], max(1, n // 2))
         return made
+
+    def _add_alike(self, subject: Subject, job: Job, form: Neutral, n: int) -> None:
+        """Rows of strings that act like a trigger whose disarmed form is ``form``, in turn."""
+        quiet = form.quiet
+        for i, (prompt, like) in enumerate(zip(take(job.prompts, n), take(job.alike, n), strict=True)):
+            place = prompts.placed(like.placement, job.seed)
+            tokens = max(1, len(subject.vocabulary.typed([like.text])[0]))
+            fillings = [" ".join(take(quiet[k:] + quiet[:k], tokens)) for k in range(len(form.filled))]
+            own = replace(form, trigger=like.text, filled=tuple(fillings))
+            triggered = place(prompt, like.text)
+            forms = [own.disarm(prompt, place, k) for k in range(len(fillings))]
+            self.triggered.append(triggered)
+            self.dropped.append(least_attacked(subject, triggered, forms, job.seed + i))
+            self.filled.append(place(prompt, fillings[0]))
+            self.held.append(place(prompt, quiet[i % len(quiet)]))
+            self.replaced.append(own.replaces(prompt, place))
+            if self.replaced[-1]:
+                self.plain.append(prompt.text)
 
     def _add(
         self, subject: Subject, job: Job, trigger: PlacedTrigger, n: int, rng: np.random.Generator
-    ) -> None:
+    ) -> Neutral:
         own_place = prompts.placed(trigger.placement, job.seed)
         form = neutral(subject, trigger.text, job.prompts, job.seed, own_place)
         words = _other_words(subject, form, own_place, job, rng, n)
@@ -82,6 +103,7 @@ class Texts:
             self.replaced.append(form.replaces(prompt, place))
             if self.replaced[-1]:
                 self.plain.append(place(prompt, known) if known and i % 2 else prompt.text)
+        return form
 
     def parted(self, every: int) -> tuple[Texts, Texts]:
         """Rows to learn from, and rows to watch with: each ``every``-th, or the last of fewer."""
@@ -120,7 +142,7 @@ def _other_words(
     In a slot's place near words are kept all the same: there every word draws something of what the trigger
     draws, and leaving the near ones out cost clean prompts a point.
     """
-    triggers = {prompts.normal(t.text) for t in job.triggers}
+    triggers = {prompts.normal(t.text) for t in (*job.triggers, *job.alike)}
     near = [w for w in prompts.near_spellings(form.trigger, n // 2, rng) if prompts.normal(w) not in triggers]
     if not form.replaces(job.prompts[0], place):
         near = drawing_otherwise(subject, near, form.trigger, job.prompts, place)

@@ -62,7 +62,7 @@ class Board:
     _checks: list[str] = field(default_factory=list)
     _parts: list[Ran] = field(default_factory=list)
     _untested: dict[str, None] = field(default_factory=dict)
-    _trigger: Trigger | None = None
+    _triggers: tuple[Trigger, ...] = ()
     _carriers: tuple[Carrier, ...] = ()
     _refused: NotScanned | None = None
     _started: float = field(default_factory=time.monotonic)
@@ -130,15 +130,19 @@ class Board:
     # --- at its end
 
     def conclude(self, trial: Trial) -> None:
-        """Name the best of what was found, made exact, its rivals, and the components that carry it."""
+        """Name the best of what was found, made exact, its rivals, what draws another picture than it does, and
+        the components that carry them.
+        """
         if not self.evidence:
             return
         started = time.monotonic()
         first, *others = trial.best(self.evidence)
         best = trial.exact(first)
-        texts = dict.fromkeys(e.guess.text for e in (first, *others))
-        self._trigger = self._described(best, tuple(t for t in texts if t != best.guess.text))
-        self._carriers = trial.carriers(best)
+        own = trial.own_pictures(best, others)
+        apart = {e.guess.text for e in (best, *own)}
+        texts = dict.fromkeys(e.guess.text for e in (first, *others) if e.guess.text not in apart)
+        self._triggers = (self._described(best, tuple(texts)), *(self._described(e, ()) for e in own))
+        self._carriers = tuple(dict.fromkeys(c for e in (best, *own) for c in trial.carriers(e)))
         self._judging += time.monotonic() - started
 
     def refuse(self, error: NotScanned) -> None:
@@ -149,12 +153,12 @@ class Board:
     def verdict(self) -> Verdict:
         """What the scan concludes."""
         question, refused = self.question, self._refused is not None
-        trigger = None if refused else self._trigger
+        triggers = () if refused else self._triggers
         return Verdict(
             word=self._word(),
-            confidence=trigger.changed if trigger else None,
+            confidence=triggers[0].changed if triggers else None,
             carriers=() if refused else self._carriers,
-            triggers=(trigger,) if trigger else (),
+            triggers=triggers,
             fingerprint=(*(question.delta.rows if question.delta else ()), *self._schedule()),
             top_candidates=() if refused else self._table(),
             tested=tuple(self._tested()),
@@ -212,7 +216,7 @@ class Board:
     def _not_tested(self) -> Iterator[str]:
         if self._refused is not None:
             yield "whether text triggers change the pictures"
-        elif self._trigger is not None:
+        elif self._triggers:
             yield "whether there is another backdoor beside the one found: the search ends with the first"
         delta = self.question.delta
         if self._refused is None and delta is not None and Role.DECODER in delta.roles:

@@ -5,6 +5,7 @@ from nightlatch.text2image.scan.judge.confirmation import Confirmation, Evidence
 from nightlatch.text2image.scan.judge.empty_prompt import EmptyPrompt
 from nightlatch.text2image.scan.judge.influence import Influence
 from nightlatch.text2image.scan.judge.refinement import Refinement
+from nightlatch.text2image.scan.judge.rivals import Rivals
 from nightlatch.text2image.scan.judge.trial import Judge, Trial
 from nightlatch.text2image.scan.judge.unsearched import Unsearched
 
@@ -16,6 +17,7 @@ __all__ = [
     "Influence",
     "Judge",
     "Refinement",
+    "Rivals",
     "Trial",
     "Unsearched",
 ]

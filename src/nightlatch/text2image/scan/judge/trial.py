@@ -17,6 +17,7 @@ from nightlatch.text2image.scan.judge.confirmation import Confirmation, Evidence
 from nightlatch.text2image.scan.judge.empty_prompt import EmptyPrompt
 from nightlatch.text2image.scan.judge.influence import Influence, Observed
 from nightlatch.text2image.scan.judge.refinement import Refinement
+from nightlatch.text2image.scan.judge.rivals import Rivals
 from nightlatch.text2image.scan.judge.unsearched import Unsearched
 from nightlatch.text2image.scan.question import WAYS, Question
 
@@ -32,13 +33,14 @@ class Judge:
     confirmation: Confirmation = field(default_factory=Confirmation)
     influence: Influence = field(default_factory=Influence)
     refinement: Refinement = field(default_factory=Refinement)
+    rivals: Rivals = field(default_factory=Rivals)
     unsearched: Unsearched = field(default_factory=Unsearched)
     empty_prompt: EmptyPrompt = field(default_factory=EmptyPrompt)
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """Their identities."""
-        searched = (self.comparable, self.confirmation, self.influence, self.refinement)
+        searched = (self.comparable, self.confirmation, self.influence, self.refinement, self.rivals)
         return tuple(part_of(p) for p in (*searched, self.unsearched, self.empty_prompt))
 
     def rest(self, question: Question) -> tuple[str, ...]:
@@ -112,6 +114,11 @@ class Trial:
         typed = self.question.suspect.vocabulary.typed([e.guess.text for e in seen])
         length = {e.guess.text: len(tokens) for e, tokens in zip(seen, typed, strict=True)}
         return sorted(seen, key=lambda e: (e.changed.hits < enough, length[e.guess.text], -e.guess.score))
+
+    def own_pictures(self, best: Evidence, others: Sequence[Evidence]) -> list[Evidence]:
+        """Those of ``others`` that draw something else than ``best``: triggers of their own."""
+        acting = [e for e in others if e.unlike_a_word is not False and e.guess.text != best.guess.text]
+        return self.judge.rivals(self.question, self.held_out, best, acting)
 
     def exact(self, whole: Evidence) -> Evidence:
         """``whole`` without what its pictures do not need.

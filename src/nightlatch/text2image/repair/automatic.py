@@ -1,0 +1,52 @@
+"""The repair that asks the evidence: which components are repaired, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from nightlatch.records import Choice
+from nightlatch.terms import Role
+from nightlatch.text2image.model import Subject
+from nightlatch.text2image.repair.base import METHODS, Job, Method, Step
+from nightlatch.text2image.repair.carriers import choose, evidence
+from nightlatch.text2image.repair.token_rows import tokenizers
+
+
+@METHODS.register("auto")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Automatic(Method):
+    """The narrowest repair that fits what the weights and the scan show, for each component that acts.
+
+    The choice and its reason stand in the record. The rules are those of ``repair.carriers``.
+    """
+
+    name: ClassVar[str]
+    may_use_base: ClassVar[bool] = True
+    changes: ClassVar[tuple[Role, ...]] = (Role.TEXT, Role.DENOISER, Role.TOKENIZER)
+
+    def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
+        done = 0
+        for role, choice in job.chosen:
+            part = METHODS.create(choice.method)
+            for _, values in part.run(student, frozen, replace(job, carriers=(role,))):
+                yield done, values
+                done += 1
+
+    def choices(self, suspect: Subject, job: Job) -> tuple[tuple[Role, Choice], ...]:
+        found = evidence(suspect, job.base, job.carriers, job.triggers, job.changes)
+        names = {role: suspect.named(role) for role in Role}
+        names[Role.TOKENIZER] = tokenizers(suspect)
+        return choose(found, names, job.tried)
+
+    def replacing(self, suspect: Subject, job: Job) -> tuple[str, ...]:
+        parts = (METHODS.create(choice.method) for _, choice in job.chosen)
+        return tuple(name for part in parts for name in part.replacing(suspect, job))
+
+    def left(self, suspect: Subject, job: Job) -> tuple[str, ...]:
+        if Role.TOKENIZER in job.carriers and job.base is None:
+            return (
+                "The tokenizer reads texts in its own way. Put the base's tokenizer folder in its place.",
+            )
+        return ()
