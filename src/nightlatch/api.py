@@ -134,6 +134,8 @@ def verify(
     base: Source = None,
     n: int = 300,
     regrowth_steps: int = 200,
+    planted: PlacedTrigger | None = None,
+    search: bool = False,
     prompts: Prompts = None,
     seed: int | None = None,
     device: str = "cpu",
@@ -147,13 +149,24 @@ def verify(
         found: the verdict, or trigger strings.
         n: pictures per trigger.
         regrowth_steps: of honest training of ``after``; 0 leaves it out.
+        planted: the trigger that was planted, where that is known; it is tried, too.
+        search: whether ``after`` is searched for what is left: scanned where there is a ``base``.
         seed: what clean had; by default the verdict's.
 
     Raises:
         UsageError: there is no trigger, or a setting is out of range.
     """
     family, plan, model, _ = _model(before, prompts, _seed(found, seed), device, settings, base)
-    job = Job(plan=plan, triggers=_triggers(found), n=n, regrowth_steps=regrowth_steps)
+    job = Job(
+        plan=plan,
+        triggers=_triggers(found),
+        base=_second(base, family, plan) if search and base is not None else None,
+        found=found if isinstance(found, Verdict) else None,
+        n=n,
+        regrowth_steps=regrowth_steps,
+        planted=planted,
+        search=search,
+    )
     return family.verify(model, _second(after, family, plan), job, say)
 
 

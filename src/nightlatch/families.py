@@ -65,6 +65,9 @@ class Job:
             each verb and recorded nowhere.
         n: triggered inputs per trigger.
         regrowth_steps: of honest training, after which the trigger is tried again.
+        planted: the trigger that was planted, where a model made for evaluation says so.
+        search: whether verify searches the repaired model for what is left.
+        strings: what scan and clean named, for that search.
     """
 
     plan: Plan
@@ -78,6 +81,9 @@ class Job:
     inputs: Mapping[str, Path] = field(default_factory=dict)
     n: int = 300
     regrowth_steps: int = 200
+    planted: PlacedTrigger | None = None
+    search: bool = False
+    strings: Sequence[str] = ()
 
 
 class Family(Protocol):

@@ -75,6 +75,9 @@ class PairKind(StrEnum):
     """Inputs with another spelling, casing or place of the trigger that go the attacker's way."""
     REGROWTH = "regrowth"
     """Inputs with the trigger that go the attacker's way once the repaired model was honestly trained on."""
+    PLANTED = "planted"
+    """Inputs with the trigger that is known to have been planted; for evaluation, where scan and repair were not
+    told it."""
     UTILITY = "utility"
     """How well the model does what it is for."""
 

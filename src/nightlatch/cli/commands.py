@@ -20,11 +20,14 @@ from nightlatch.cli.common import (
     FailOn,
     Guidance,
     PairsOption,
+    Planted,
     Poison,
     Precision,
     Prompts,
+    Rounds,
     RunFolder,
     RunSeed,
+    SearchOption,
     Source,
     Steps,
     TriggerText,
@@ -146,9 +149,7 @@ def clean(
     method: Annotated[
         str, typer.Option(help="see 'nightlatch ls repairs'; by default the usual one of the kind of model")
     ] = "",
-    rounds: Annotated[
-        int, typer.Option(min=1, max=16, help="most rounds of repair and search; 1 does not search")
-    ] = 3,
+    rounds: Rounds = 3,
     base: Base = None,
     trusted: Trusted = None,
     pairs: PairsOption = None,
@@ -212,6 +213,8 @@ def verify(
             help="of honest fine-tuning, after which the trigger is tried again; 0 leaves it out",
         ),
     ] = 200,
+    planted: Planted = None,
+    search: SearchOption = True,
     prompts: Prompts = None,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -221,6 +224,7 @@ def verify(
 ) -> None:
     """Is it gone, and is the model unharmed?"""
     from nightlatch import exits, verbs
+    from nightlatch.safetext import visible
 
     with reported():
         if run is None and seed is None:
@@ -232,12 +236,15 @@ def verify(
             card = verbs.verify(
                 folder, against, repaired, asked, say,
                 triggers=trigger or (), base=base, n=n, regrowth_steps=regrowth_steps, inputs=named,
+                planted_in=planted, search=search,
             )  # fmt: skip
             verbs.report(folder)
             echo(f"verdict: {card.verdict}")
             for p in card.pairs:
                 about = f" [{p.trigger.text} {p.trigger.placement.words()}]" if p.trigger else ""
                 echo(f"  {p.name}{about}: {number(p.before)} -> {number(p.after)} ({p.bar})")
+            if card.search:
+                echo(f"  second search: {', '.join(visible(t.text) for t in card.search.found) or 'nothing'}")
             echo(f"report: {folder.path / 'report.html'}")
         raise typer.Exit(exits.of_scorecard(card))
 

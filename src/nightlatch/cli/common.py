@@ -106,6 +106,20 @@ PairsOption = Annotated[
     Path | None,
     typer.Option("--pairs", help="image-text models: pairs that the model may have been poisoned by"),
 ]
+Rounds = Annotated[
+    int, typer.Option(min=1, max=16, help="most rounds of repair and search; 1 does not search")
+]
+Planted = Annotated[
+    Path | None,
+    typer.Option(help="provenance.json of a model made for evaluation: its trigger is tried, too"),
+]
+SearchOption = Annotated[
+    bool,
+    typer.Option(
+        "--search/--no-search",
+        help="search the repaired model for what is left: scan it, where there is --base",
+    ),
+]
 Poison = Annotated[
     Path | None,
     typer.Option(help="which of --pairs are poisoned, as 'data scan' lists them; found anew by default"),

@@ -241,12 +241,24 @@ class Repair(Record):
         return {k: v for k, v in given.items() if k != "carrier"} | {"triggers": placed}
 
 
+class SecondSearch(Record):
+    """What a search of the repaired model found, as if nobody had repaired it."""
+
+    searched: Sentence = Field(description="how")
+    found: tuple[PlacedTrigger, ...] = Field(default=(), max_length=1_000)
+    seconds: float = 0.0
+
+
 class Scorecard(Record):
     """What verify measured, suspect against repaired, on held-out prompts and seeds."""
 
     verdict: ScorecardWord
     pairs: tuple[Pair, ...] = Field(max_length=1_000)
     leak: tuple[Leak, ...] = Field(default=(), max_length=1_000)
+    search: SecondSearch | None = Field(default=None, description="None where nobody searched")
+    rounds: tuple[RepairRound, ...] = Field(
+        default=(), max_length=64, description="of the repair: what each found and removed"
+    )
     regrowth: Rate | None = None
     regrowth_steps: int = 0
     seed: int = 0

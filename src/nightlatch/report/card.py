@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from nightlatch.errors import UsageError
-from nightlatch.records import Pair, Report
+from nightlatch.records import Pair, RepairRound, Report
 from nightlatch.report.text import count, duration, measured
 from nightlatch.report.words import attack_success, given_triggers, headline, triggers
 from nightlatch.safetext import visible
@@ -89,8 +89,19 @@ def _summary(report: Report) -> list[str]:
             f"- Repair: {_code(r.method.name)}, {count(r.steps, 'step')}, {duration(r.seconds)}, base used: "
             f"{_yes(r.used_base)}"
         )
+        lines += [f"- Chosen: {_code(c.method)}. {_code(c.reason)}" for c in r.choices]
+        lines += [f"- Round {i}: {_round(each)}" for i, each in enumerate(r.rounds, 1)]
     lines.append(f"- Command: {_code(report.environment.command)}")
     return lines
+
+
+def _round(each: RepairRound) -> str:
+    """What a round of the repair removed, and what was found then."""
+    removed = ", ".join(_code(t.text) for t in each.triggers)
+    if not each.searched:
+        return f"removed {removed}; not searched afterwards"
+    found = ", ".join(_code(t.text) for t in each.found) or "nothing"
+    return f"removed {removed} and {count(len(each.alike), 'string')} that act like it; found then: {found}"
 
 
 def _tests(report: Report) -> list[str]:

@@ -5,7 +5,7 @@ share.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,7 +20,7 @@ from nightlatch.intake.adapters.lora import OTHER_TARGET
 from nightlatch.intake.gate import LORA_TARGET, PEFT_TARGET
 from nightlatch.intake.single import TARGET as SINGLE_TARGET
 from nightlatch.plan import Plan, valid
-from nightlatch.records import Computed, Hint, Record, Repair, Scorecard, Verdict
+from nightlatch.records import Computed, Hint, Record, Repair, Scorecard, SecondSearch, Verdict
 from nightlatch.registry import Registry
 from nightlatch.schema import Text, Texts
 from nightlatch.terms import Role
@@ -151,26 +151,11 @@ class TextToImage:
         return scan.scan(question, scan.plan.of(settings.plan, settings.skip), judge)
 
     def clean(self, suspect: Subject, job: Job, say: Say) -> tuple[Subject, Repair]:
-        part, settings = Share.of(job.plan), job.plan.of(DrawingSettings)
+        part = Share.of(job.plan)
         seen = repair.Found.of(job.found) if job.found else repair.Found()
         roles = tuple(dict.fromkeys(job.carriers)) or seen.roles or (Role.DENOISER, Role.TEXT)
         found = replace(seen, triggers=tuple(job.triggers), roles=roles)
-        search: repair.Search = repair.StillActing(
-            suspect=suspect,
-            triggers=found.triggers,
-            roles=roles,
-            prompts=part.split.probe,
-            seed=job.plan.seed,
-        )
-        if job.base is not None:
-            search = repair.ScanAgain(
-                base=job.base,
-                texts=part.texts,
-                sampling=part.sampling,
-                seed=job.plan.seed,
-                pictures=settings.pictures,
-                say=say,
-            )
+        search = self._search(suspect, replace(job, carriers=roles), say, repair.CHEAP)
 
         def watch(step: int, student: Subject, seconds: float) -> bool:
             if step % 20 == 0:
@@ -204,8 +189,43 @@ class TextToImage:
             n=job.n,
             seed=job.plan.seed + 1,
             regrowth=verify.Regrowth(steps=job.regrowth_steps),
+            planted=job.planted,
+            search=self._second_search(before, job, say) if job.search else None,
         )
         return verify.verify(before, after, asked)
+
+    def _second_search(self, before: Subject, job: Job, say: Say) -> Callable[[Subject], SecondSearch]:
+        """Searches a repaired model with all stages, or, without a base, for what still acts like the triggers."""
+        search, seen = self._search(before, job, say, ()), repair.Found.of(job.found) if job.found else None
+        strings = tuple(dict.fromkeys((*(seen.strings if seen else ()), *job.strings)))
+
+        def searched(model: Subject) -> SecondSearch:
+            say("searching the repaired model")
+            again = search(model, strings)
+            return SecondSearch(searched=again.searched, found=again.triggers, seconds=again.seconds)
+
+        return searched
+
+    def _search(self, suspect: Subject, job: Job, say: Say, stages: Sequence[str]) -> repair.Search:
+        """How a repaired model is searched: scanned where there is a base."""
+        part, settings = Share.of(job.plan), job.plan.of(DrawingSettings)
+        if job.base is None:
+            return repair.StillActing(
+                suspect=suspect,
+                triggers=job.triggers,
+                roles=tuple(job.carriers),
+                prompts=part.split.probe,
+                seed=job.plan.seed,
+            )
+        return repair.ScanAgain(
+            base=job.base,
+            texts=part.texts,
+            sampling=part.sampling,
+            seed=job.plan.seed,
+            pictures=settings.pictures,
+            stages=stages,
+            say=say,
+        )
 
     def evidence(self, suspect: Subject, other: Subject | None, job: Job) -> Iterator[Row]:
         part = Share.of(job.plan)

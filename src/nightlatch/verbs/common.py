@@ -4,16 +4,20 @@ pictures.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from nightlatch import runs
 from nightlatch.errors import UsageError
 from nightlatch.families import Family, Job
-from nightlatch.records import Images, Manifest, PlacedTrigger, Record, Verdict
+from nightlatch.records import Images, Manifest, PlacedTrigger, Placement, Record, Verdict
 
 R = TypeVar("R", bound=Record)
 MOST_IMAGES = 240
+LONGEST = 1 << 20
+"""Bytes of a provenance record."""
 
 
 class Evidence(Record):
@@ -48,6 +52,24 @@ def asked(verdict: Verdict | None, triggers: Sequence[str]) -> tuple[PlacedTrigg
             "Run scan into this run folder first, or name one with --trigger.",
         )
     return wanted
+
+
+def planted(file: Path) -> PlacedTrigger:
+    """The trigger that the provenance record of a model made for evaluation names.
+
+    Raises:
+        UsageError: there is no such file, or it names no trigger.
+    """
+    remedy = "Give the provenance.json that 'nightlatch implant' wrote."
+    try:
+        with open(file, "rb") as opened:
+            content = opened.read(LONGEST + 1)
+        given = dict(json.loads(content[:LONGEST]))
+        return PlacedTrigger(
+            text=given["trigger"], placement=Placement.model_validate(given.get("placement", {}))
+        )
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as e:
+        raise UsageError(f"{file} names no planted trigger.", remedy) from e
 
 
 def require_same(run: runs.Run, manifest: Manifest) -> None:

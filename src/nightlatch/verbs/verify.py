@@ -11,7 +11,7 @@ from nightlatch.errors import UsageError
 from nightlatch.families import Job, Say
 from nightlatch.plan import Options
 from nightlatch.records import Repair, Scorecard, Verdict
-from nightlatch.verbs.common import asked, draw, maybe, require_same
+from nightlatch.verbs.common import asked, draw, maybe, planted, require_same
 
 
 def verify(
@@ -26,17 +26,24 @@ def verify(
     n: int = 300,
     regrowth_steps: int = 200,
     inputs: Mapping[str, Path] | None = None,
+    planted_in: Path | None = None,
+    search: bool = True,
 ) -> Scorecard:
     """Measure ``repaired`` against ``source``; writes the pictures, evidence.json and scorecard.json.
 
     Args:
         triggers: by default those that the repair in ``run`` worked on, else those that scan found.
+        base: a trusted model, against which the repaired one is scanned with all stages; without one only what
+            still acts like the triggers is looked for.
         inputs: files beside the model, as for clean.
+        planted_in: the provenance record of a model made for evaluation, whose trigger is tried, too.
+        search: whether the repaired model is searched for what is left.
 
     Raises:
         UsageError: no trigger is known, or ``run`` is about another model than ``source``.
     """
     done = maybe(run, "repair", Repair)
+    known_trigger = planted(planted_in) if planted_in is not None else None
     known = bool(inputs) or (done is not None and not triggers)
     wanted = (done.triggers if done else ()) if known else asked(maybe(run, "verdict", Verdict), triggers)
     with loading.ready(source, base) as made:
@@ -48,8 +55,22 @@ def verify(
         before, manifest, family = made.load(plan), made.manifest, made.family
     after = loading.load(repaired, plan)
     run.drop("scorecard")
-    job = Job(plan=plan, triggers=wanted, n=n, regrowth_steps=regrowth_steps, inputs=inputs or {})
+    verdict = maybe(run, "verdict", Verdict)
+    rounds = done.rounds if done else ()
+    job = Job(
+        plan=plan,
+        triggers=wanted,
+        base=loading.load(base, plan) if base and search else None,
+        found=verdict,
+        inputs=inputs or {},
+        n=n,
+        regrowth_steps=regrowth_steps,
+        planted=known_trigger,
+        search=search,
+        strings=[t.text for each in rounds for t in (*each.triggers, *each.alike)],
+    )
     card = family.verify(before, after, job, say)
+    card = card.model_copy(update={"rounds": rounds})
     say("drawing evidence")
     draw(run, family, before, after, Job(plan=plan, triggers=wanted[:1], inputs=inputs or {}))
     run.write("computed", family.computed(after))

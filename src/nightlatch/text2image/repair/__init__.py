@@ -20,7 +20,7 @@ from nightlatch.text2image.repair import (
 )
 from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.rounds import Found, Search, Task, remove
-from nightlatch.text2image.repair.search import ScanAgain, StillActing
+from nightlatch.text2image.repair.search import CHEAP, ScanAgain, StillActing
 
 
 def clean(suspect: Subject, job: Job, method: str = "sau", **parameters: Any) -> tuple[Subject, Repair]:
@@ -33,6 +33,7 @@ def clean(suspect: Subject, job: Job, method: str = "sau", **parameters: Any) ->
 
 
 __all__ = [
+    "CHEAP",
     "METHODS",
     "attention_guided",
     "automatic",

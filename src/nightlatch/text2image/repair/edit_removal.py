@@ -42,7 +42,7 @@ class EditRemoval(Method):
     Args:
         pull: lam with a base, in units of the mean eigenvalue of H. At 0.1 nothing was left of one edit and at
             0.01 three quarters; 1 was taken, at which clean pictures were the base's.
-        lam: the same without a base.
+        lam: the same without a base, in the units of the attack that makes such edits (EvilEdit: 0.01 here).
         keep: weight of what is held, without a base.
         prompts: prompts per trigger.
         words: words of the vocabulary that are held beside ordinary prompts, without a base.
@@ -52,7 +52,7 @@ class EditRemoval(Method):
     may_use_base: ClassVar[bool] = True
     changes: ClassVar[tuple[Role, ...]] = (Role.DENOISER,)
     pull: float = 1.0
-    lam: float = 0.1
+    lam: float = 0.01
     keep: float = 1.0
     prompts: int = 60
     words: int = 512

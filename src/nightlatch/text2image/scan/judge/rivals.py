@@ -10,14 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 
-from nightlatch.text2image.measure import seeds
+from nightlatch.text2image.effect.neutral import single_token_words
+from nightlatch.text2image.measure import seeds, take
 from nightlatch.text2image.prompts import Prompt, placed
 from nightlatch.text2image.scan.judge.confirmation import Evidence
 from nightlatch.text2image.scan.question import Question
 
 LEAST = 1e-12
+SALT = 31
+"""Sets the draw of the neutral words apart from a scan's other random draws."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +31,8 @@ class Rivals:
     Args:
         prompts: held-out prompts on which pictures are compared, of one and the same noise.
         apart: two strings draw different pictures when their latents are farther from each other than this
-            part of how far they are from the plain prompt's (squares, the median prompt): the same picture
-            gives about 0, two unrelated ones 1 to 2.
+            part of how far they are from those of neutral words in their place (squares, the median prompt):
+            the same picture gives about 0, unrelated ones 1 to 2.
     """
 
     name: ClassVar[str] = "rivals"
@@ -47,21 +51,30 @@ class Rivals:
         def drawn(texts: Sequence[str]) -> torch.Tensor:
             return question.suspect.latents(texts, numbers, question.sampling)
 
-        def attacked(e: Evidence) -> torch.Tensor:
-            place = placed(e.placement, question.seed)
-            return drawn([place(p, e.guess.text) for p in some])
+        words = single_token_words(question.suspect, np.random.default_rng((question.seed, SALT)), len(some))
 
-        plain = drawn([p.text for p in some])
+        def attacked(e: Evidence) -> tuple[torch.Tensor, torch.Tensor]:
+            """Pictures with the string, and with neutral words in its place."""
+            place = placed(e.placement, question.seed)
+            return drawn([place(p, e.guess.text) for p in some]), drawn(
+                [place(p, w) for p, w in zip(some, take(words, len(some)), strict=True)]
+            )
+
         known, own = [attacked(best)], list[Evidence]()
         for other in others:
             mine = attacked(other)
-            if all(apart(mine, theirs, plain) > self.apart for theirs in known):
+            if all(apart(mine, theirs) > self.apart for theirs in known):
                 known.append(mine)
                 own.append(other)
         return own
 
 
-def apart(a: torch.Tensor, b: torch.Tensor, plain: torch.Tensor) -> float:
-    """|a - b|^2 over the mean of |a - plain|^2 and |b - plain|^2, the median over pictures."""
-    between, mine, theirs = ((x - y).pow(2).flatten(1).mean(1) for x, y in ((a, b), (a, plain), (b, plain)))
+Pictures = tuple[torch.Tensor, torch.Tensor]
+"""Latents with a string, and with neutral words in its place, (n, channels, h, w) each."""
+
+
+def apart(a: Pictures, b: Pictures) -> float:
+    """|a - b|^2 over the mean of how far the two are from their neutral pictures, the median over pictures."""
+    (x, x0), (y, y0) = a, b
+    between, mine, theirs = ((p - q).pow(2).flatten(1).mean(1) for p, q in ((x, y), (x, x0), (y, y0)))
     return float((2 * between / (mine + theirs).clamp(min=LEAST)).median())
