@@ -36,7 +36,9 @@ def test_clean_and_verify_part_the_prompts_as_scan_does(tiny_v, said, monkeypatc
     of = family.Share.of
     monkeypatch.setattr(family.Share, "of", lambda plan: seen.append(of(plan)) or seen[-1])
     found = PlacedTrigger(text="zudi", placement=Placement.in_slot("object"))
-    repaired, repair = nightlatch.clean(tiny_v, [found], prompts=said, seed=3, method="uce", **QUICK)
+    repaired, repair = nightlatch.clean(
+        tiny_v, [found], prompts=said, seed=3, method="uce", rounds=1, **QUICK
+    )
     card = nightlatch.verify(
         tiny_v, repaired, repair.triggers, prompts=said, seed=3, n=24, regrowth_steps=1, **QUICK
     )

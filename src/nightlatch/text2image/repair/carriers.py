@@ -19,9 +19,10 @@ from nightlatch.text2image.model import Subject
 from nightlatch.text2image.scan.fingerprint import Fingerprint
 from nightlatch.text2image.scan.reference import WeightDelta
 
-FAR_BEYOND = 1e-3
-"""Least share of ordinary tokens that may have as much gain as a trigger that counts as edited in. Of seven
-models with such an edit the planted token is the first of 8,641 in each of the three that were looked at."""
+FAR_BEYOND = 5e-3
+"""Share of ordinary tokens that may have as much gain as a trigger that counts as edited in. The planted tokens of
+the two edited models that were looked at were the first of 8,641; a closed-form repair that is tried in vain costs
+one round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
