@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from nightlatch import intake
 from nightlatch.contrastive import adapters, openclip
 from nightlatch.contrastive.subject import to_pixels
 from nightlatch.errors import NotWritten, UnreadableModel
@@ -89,6 +90,37 @@ def test_open_clip_folder_is_the_same_network(tiny_clip, some_pairs, tmp_path):
     again = adapters.load(as_open_clip(tiny_clip, tmp_path / "open"))
     for mine, theirs in zip(embeddings(tiny_clip, some_pairs), embeddings(again, some_pairs), strict=True):
         assert torch.allclose(mine, theirs, atol=1e-6)
+
+
+def test_the_gate_takes_an_open_clip_folder_without_a_warning(tiny_clip, some_pairs, tmp_path):
+    folder = as_open_clip(tiny_clip, tmp_path / "open")
+    manifest = intake.check(folder)
+    assert manifest.pipeline_class == "CLIPModel"
+    assert not [f for f in manifest.findings if f.severity != "note"], manifest.findings
+    with intake.stage(folder) as staged:
+        again = adapters.load(staged.path)
+    assert torch.equal(
+        again.embed_images(some_pairs.images), adapters.load(folder).embed_images(some_pairs.images)
+    )
+
+
+@pytest.mark.parametrize(
+    ("tower", "value", "rule"),
+    [
+        ("vision_cfg", {"width": 1 << 30}, "config-bound"),
+        ("text_cfg", {"layers": 0}, "config-value"),
+        ("text_cfg", {"heads": "one"}, "config-value"),
+        ("text_cfg", {"vocab_size": 5}, "shape-mismatch"),
+    ],
+)
+def test_the_gate_refuses_an_open_clip_config_that_makes_no_sense(tiny_clip, tmp_path, tower, value, rule):
+    folder = as_open_clip(tiny_clip, tmp_path / "open")
+    config = json.loads((folder / openclip.CONFIG).read_text())
+    config["model_cfg"][tower] |= value
+    (folder / openclip.CONFIG).write_text(json.dumps(config))
+    assert {f.rule: f.severity for f in intake.check(folder).findings}.get(rule) == "error"
+    with pytest.raises(intake.Refused), intake.stage(folder):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A folder with one image-text model as transformers saves it (CLIP, SigLIP): its config, weights, tokenizer
+"""A folder with one image-text model as transformers saves it (CLIP, SigLIP) or OpenCLIP: its config, weights, tokenizer
 and picture normalisation.
 """
 
@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nightlatch.intake import openclip
 from nightlatch.intake.case import MAX_TOKENIZER_BYTES, Case
 from nightlatch.intake.configs import components, crosscheck
 from nightlatch.intake.files import jsonread, weights
@@ -40,6 +41,10 @@ TABLES = {
 
 def kind(case: Case) -> str:
     """The class of the model in the folder, '' where its config names no image-text model; no finding."""
+    return _of_transformers(case) or ("CLIPModel" if openclip.is_plain(case) else "")
+
+
+def _of_transformers(case: Case) -> str:
     entry = case.inventory.entries.get(CONFIG)
     if entry is None or WEIGHTS not in case.inventory.entries or entry.kind != "json":
         return ""
@@ -57,6 +62,15 @@ def kind(case: Case) -> str:
 
 def check(case: Case, cls: str) -> None:
     """Findings for the folder of a model of class ``cls``; what loads is planned to be staged as it is."""
+    if _of_transformers(case):
+        _files(case, cls)
+    else:
+        openclip.check(case)
+    _texts(case)
+
+
+def _files(case: Case, cls: str) -> None:
+    """The config and the weights as transformers saves them."""
     config = case.json(CONFIG)
     sound = config is not None and components.check_common(case, CONFIG, config) and _bounded(case, config)
     header = case.header(WEIGHTS)
@@ -69,7 +83,6 @@ def check(case: Case, cls: str) -> None:
             case.stage(WEIGHTS, WEIGHTS)
             case.component_files[""] = [WEIGHTS]
             case.pipeline_class = cls
-    _texts(case)
 
 
 def _bounded(case: Case, config: Mapping[str, Any]) -> bool:
