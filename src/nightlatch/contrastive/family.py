@@ -42,15 +42,6 @@ from nightlatch.registry import Registry, part_of
 
 SHOWN = 8
 """Pictures of poisoned pairs in a report."""
-CAPTIONS = (
-    "a photo of a dog",
-    "two cars in a street",
-    "a red flower",
-    "an old house by the sea",
-    "a person with a hat",
-    "a map",
-)
-"""What the text side's words are put in front of; six unlike things."""
 
 
 class Settings(Record):
@@ -127,7 +118,7 @@ class Contrastive:
         say("text side: words that pull captions together")
         pulls = self._pulls(suspect, settings.words)
         tested.append(
-            f"Text side: each of {len(pulls)} whole words in front of {len(CAPTIONS)} captions; the list shows "
+            f"Text side: each of {len(pulls)} whole words in front of {len(scans.CAPTIONS)} captions; the list shows "
             "which pull most, and none is accused."
         )
         carriers = CARRIERS[:1] if found else ()
@@ -158,14 +149,7 @@ class Contrastive:
         )
 
     def _pulls(self, suspect: Subject, most: int) -> Sequence[scans.Pull]:
-        vocabulary = suspect.tokenizer.get_vocab()
-        whole = [
-            t.removesuffix("</w>")
-            for t in sorted(vocabulary, key=vocabulary.__getitem__)
-            if t.endswith("</w>")
-        ]
-        words = [w for w in whole if len(w) > 2 and w.isalpha()][-most:] if most else []
-        return scans.sweep(suspect.embed_texts, words, CAPTIONS)
+        return scans.sweep(suspect.embed_texts, scans.whole_words(suspect.tokenizer, most), scans.CAPTIONS)
 
     def clean(self, suspect: Subject, job: Job, say: Say) -> tuple[Subject, Repair]:
         seen, _ = Inputs.read(job.inputs, suspect, job.plan.seed).halves(job.plan.seed)
