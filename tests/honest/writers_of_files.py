@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -206,3 +208,39 @@ def _ours(out: Path, p: Parts) -> Path:
 
     loaders.load(testbed.PIPELINE).save(out)
     return out
+
+
+# --- other runtimes: the layouts of optimum 2.1 (as it exports a Stable Diffusion pipeline) and of diffusers' Flax classes
+RUNTIMES = {
+    "ONNX of optimum": ("ORT", ("model.onnx",), "ONNX"),
+    "large ONNX of optimum": ("ORT", ("model.onnx", "model.onnx_data"), "ONNX"),
+    "OpenVINO of optimum": ("OV", ("openvino_model.xml", "openvino_model.bin"), "OpenVINO"),
+    "ONNX of diffusers": ("Onnx", ("model.onnx", "weights.pb"), "ONNX"),
+}  # fmt: skip
+CONTENTS = {
+    ".onnx": b"\x08\x08\x12\x07pytorch\x1a\x062.13.0" + bytes(200),
+    ".xml": b'<?xml version="1.0"?>\n<net name="Model0" version="11">\n</net>\n',
+}
+
+
+for _name, (_prefix, _files, _words) in RUNTIMES.items():
+
+    @writes(f"pipeline in {_name}", 2, _words)
+    def _exported(out: Path, p: Parts, prefix: str = _prefix, files: tuple[str, ...] = _files) -> Path:
+        """The index keeps diffusers' classes and names of parts; the autoencoder is two parts."""
+        saved(p.pipeline(), out)
+        shutil.copytree(out / "vae", out / "vae_encoder")
+        (out / "vae").rename(out / "vae_decoder")
+        for weights in out.rglob("*.safetensors"):
+            weights.unlink()
+        for part in ("unet", "text_encoder", "vae_encoder", "vae_decoder"):
+            for file in files:
+                content = CONTENTS.get(Path(file).suffix, torch.randn(200).numpy().tobytes())
+                (out / part / file).write_bytes(content)
+            config = json.loads((out / part / "config.json").read_text())
+            config["_class_name"] = {"unet": f"{prefix}Unet"}.get(part, f"{prefix}Model")
+            (out / part / "config.json").write_text(json.dumps(config))
+        index = json.loads((out / "model_index.json").read_text())
+        index["_class_name"] = f"{prefix}StableDiffusionPipeline"
+        (out / "model_index.json").write_text(json.dumps(index))
+        return out

@@ -46,7 +46,6 @@ KINDS: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ("depth", {FIRST: (8, 5, 3, 3), **WHOLE}),
     ("4x upscaler", {FIRST: (8, 7, 3, 3), **WHOLE}),
     ("Video", {FIRST: (8, 8, 3, 3), "model.diffusion_model.input_blocks.1.0.time_stack.x": (8,), VAE: (8, 4, 3, 3)}),
-    ("without an autoencoder", {FIRST: (8, 4, 3, 3), TEXT: (8,)}),
     ("without a text encoder", {FIRST: (8, 4, 3, 3), VAE: (8, 4, 3, 3)}),
     ("Stable Diffusion 3 checkpoint", {"model.diffusion_model.joint_blocks.0.x": (8,), "text_encoders.clip_l.x": (8,)}),
     ("Flux checkpoint", {"model.diffusion_model.double_blocks.0.x": (8,), "vae.decoder.conv_in.weight": (8, 16, 3, 3)}),

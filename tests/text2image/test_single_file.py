@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -74,7 +76,7 @@ def test_without_a_base_it_says_what_is_missing(checkpoint, tmp_path):
     [
         (
             lambda t: [t.pop(k) for k in list(t) if k.startswith("first_stage_model.")],
-            "unsupported-layout",
+            "no-autoencoder",
             2,
         ),
         (lambda t: t.update({"model_ema.decay": torch.ones(1)}), "second-variant", 1),
@@ -146,3 +148,32 @@ def test_what_no_program_draws_with_is_passed_over(checkpoint, tiny_folder, tmp_
         {**load_file(checkpoint), **{n: torch.ones(7) for n in spare}}, tmp_path / "checkpoint.safetensors"
     )
     loaders.load(tmp_path, configs=tiny_folder)
+
+
+def test_a_checkpoint_without_an_autoencoder_takes_the_bases(checkpoint, tiny_folder, tiny_v, tmp_path):
+    held = load_file(checkpoint)
+    save_file(
+        {k: v for k, v in held.items() if not k.startswith("first_stage_model.")}, tmp_path / "a.safetensors"
+    )
+    found = intake.check(tmp_path / "a.safetensors")
+    assert intake.exit_code(found) == 2
+    assert [f.rule for f in found.findings if f.unsupported] == ["no-autoencoder"]
+    with intake.stage(tmp_path / "a.safetensors") as staged, intake.stage(tiny_folder) as base:
+        loaded = loaders.load_staged(staged.path, base.path)
+    for name, part in tiny_v.parts.items():
+        mine = loaded.parts[name].module.state_dict()
+        assert all(torch.equal(v, mine[k]) for k, v in part.module.state_dict().items()), name
+
+
+@pytest.mark.parametrize("predicts", ["v_prediction", "epsilon"])
+def test_a_mark_must_agree_with_the_base(checkpoint, tiny_folder, tmp_path, predicts):
+    file, base = tmp_path / "a.safetensors", Path(shutil.copytree(tiny_folder, tmp_path / "base"))
+    save_file({**load_file(checkpoint), "v_pred": torch.zeros(0)}, file)
+    settings = base / "scheduler/scheduler_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"prediction_type": predicts}))
+    with intake.stage(file) as staged:
+        if predicts == "v_prediction":
+            assert loaders.load(staged.path, configs=base)
+        else:
+            with pytest.raises(NotScanned, match="mark 'v_pred'"):
+                loaders.load(staged.path, configs=base)

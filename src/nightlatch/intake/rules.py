@@ -32,10 +32,14 @@ _LATER = (
     "Its files were checked; 'nightlatch scan' loads Stable Diffusion 1.x and 2.x, and adapters for them."
 )
 
-UNTOLD = frozenset({"unsupported-pipeline", "unsupported-layout", "unsupported-option", "adapter-kind"})
+UNTOLD = frozenset({
+    "unsupported-pipeline", "unsupported-layout", "unsupported-option", "adapter-kind", "no-autoencoder"
+})  # fmt: skip
 """Notes that blame nobody and leave the question open: exit 2, 'not scanned'."""
-LOADED = frozenset({"adapter-kind"})
-"""Those of them that are staged all the same: scan merges the file by the definition of its kind."""
+LOADED = frozenset({"adapter-kind", "no-autoencoder"})
+"""Those of them that are staged all the same: scan merges an adapter by the definition of its kind, and takes what a
+checkpoint lacks from the base.
+"""
 
 RULES: dict[str, Rule] = {
     # the source and its files
@@ -122,6 +126,11 @@ RULES: dict[str, Rule] = {
     "index": Rule("error", "model_index.json does not describe a pipeline that can be loaded.", _HAND),
     "unsupported-pipeline": Rule("note", "A pipeline that scan cannot load yet.", _LATER),
     "unsupported-layout": Rule("note", "A file of a kind that scan cannot load.", _LATER),
+    "no-autoencoder": Rule(
+        "note",
+        "A checkpoint without an autoencoder (VAE), which programs take from elsewhere.",
+        "Scan it with the base's: 'nightlatch scan FILE --base MODEL'.",
+    ),
     "adapter-kind": Rule(
         "note",
         "An adapter that is no plain LoRA.",

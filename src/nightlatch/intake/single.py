@@ -48,14 +48,13 @@ _SPARE = re.compile(
 """Tensors inside the components that have no part in drawing: CLIP's scale and projection, the last layer of
 the encoder of 2.x (the one before it is taken), the autoencoder's training loss."""
 _MARKS = frozenset({buffers.V_PREDICTION, buffers.ZERO_SNR})
-_BAKED = (
-    "Take a file with it inside, or save the pipeline that you draw with and scan that: 'nightlatch scan "
-    "FOLDER --base MODEL'."
-)
 _WITHOUT = {
     "unet": ("a UNet", layouts.WHOLE),
-    "vae": ("an autoencoder (VAE), which programs take from elsewhere", _BAKED),
-    "text_encoder": ("a text encoder, which programs take from elsewhere", _BAKED),
+    "text_encoder": (
+        "a text encoder, which programs take from elsewhere",
+        "Take a file with it inside, or save the pipeline that you draw with and scan that: 'nightlatch scan "
+        "FOLDER --base MODEL'.",
+    ),
 }
 """What a checkpoint may lack, and what to do then."""
 
@@ -79,7 +78,11 @@ def check(case: Case, path: str, header: Header) -> None:
     check_tail(case, path)
     names = set(header.tensors)
     for part, prefix in PARTS.items():
-        if not any(n.startswith(prefix) for n in names):
+        if any(n.startswith(prefix) for n in names):
+            continue
+        if part == "vae":
+            case.findings.add("no-autoencoder", path)
+        else:
             words, remedy = _WITHOUT[part]
             case.findings.add("unsupported-layout", path, f"It is a checkpoint without {words}.", remedy)
     if len(header.tensors[_FIRST].shape) != 4:

@@ -29,7 +29,12 @@ _SMALL = (
 
 
 def check(case: Case, index: str, value: Mapping[str, Any]) -> None:
-    """Findings for every component that the index ``value`` names, wherever it comes from."""
+    """Findings for every component that the index ``value`` names, wherever it comes from.
+
+    An exporter keeps the classes of the components that it exported, so its pipeline's class tells their form.
+    """
+    pipeline = value.get("_class_name")
+    exported = isinstance(pipeline, str) and pipeline.startswith(_WITHOUT_TORCH)
     for name, pair in value.items():
         if (
             name.startswith("_")
@@ -57,10 +62,10 @@ def check(case: Case, index: str, value: Mapping[str, Any]) -> None:
                 f"The component '{shown}' comes from the module '{show(library, 60)}'.",
             )
         elif "/" not in name and name not in ("", ".", ".."):
-            _component(case, name, cls)
+            _component(case, name, cls, exported or cls.startswith(_WITHOUT_TORCH))
 
 
-def _component(case: Case, folder: str, cls: str) -> None:
+def _component(case: Case, folder: str, cls: str, exported: bool) -> None:
     """The files of one component, read and not planned for loading."""
     entries = [e for e in case.inventory.files(folder) if not kinds.is_apple_double(e.name, e.kind)]
     names = {e.name for e in entries}
@@ -71,9 +76,10 @@ def _component(case: Case, folder: str, cls: str) -> None:
                 components.check_common(case, f"{folder}/{config}", value, quantised=False)
     if cls in STANDARD_TOKENIZERS:
         mapping.check(case, folder, cls, None, None)
-    if cls.startswith(_WITHOUT_TORCH):
-        case.handled.update(e.path for e in entries if kinds.is_other_weights(e.name, e.kind))
-        return
+    if exported:
+        others = [e for e in entries if kinds.is_other_weights(e.name, e.kind)]
+        case.handled.update(e.path for e in others)
+        names -= {e.name for e in others}
     stem = next((s for s in STEMS if any(n.startswith(f"{s}.") or n.startswith(f"{s}-") for n in names)), "")
     if stem:
         weights.find(case, folder, stem)
