@@ -80,13 +80,13 @@ def test_rows_become_figures_and_means(tmp_path: Path) -> None:
     assert {f: [r["what"] for r in rows] for f, rows in read.items()} == {
         "clean_set.json": ["default", "again", "control"],
         "clean_blind.json": ["blind"],
-        "rivals.json": ["skd"],
+        "rivals.json": ["default", "skd", "blind"],
         "ablation.json": ["ablation: sau"],
     }
     (joined,) = removal_figures.joined(read["clean_set.json"])
     assert joined["found_again"] == []
     assert joined["regrowth_base"]["hits"] == 2
-    (mean,) = removal_figures.means(read["rivals.json"])
+    _, mean, _ = removal_figures.means(read["rivals.json"])
     assert (mean["success"], mean["worst"], mean["n"]) == (4.0, 4.0, 1)
     assert round(mean["fid"], 6) == 4.0
     assert round(mean["asked"], 6) == -1.0

@@ -9,8 +9,7 @@ from typing import Any
 
 from nightlatch import provenance
 from nightlatch.bench import removal
-from nightlatch.bench.cells import Cell, bold, listed, number, rate, share, text
-from nightlatch.bench.rows import Row
+from nightlatch.bench.cells import Cell, Row, bold, listed, number, rate, share, text
 
 COMMAND = "python bench/device/clean.py --device cuda --jobs 7 --limit 540"
 """What makes every row anew."""
@@ -18,7 +17,7 @@ SET = ("made", "scanned", removal.DEFAULT, "again", "control", removal.WRONG)
 FILES: Mapping[str, Callable[[Row], bool]] = {
     "clean_set.json": lambda row: row["what"] in SET,
     "clean_blind.json": lambda row: row["what"] == removal.BLIND,
-    "rivals.json": lambda row: row["what"] in removal.RIVALS,
+    "rivals.json": lambda row: row["what"] in (removal.DEFAULT, removal.BLIND, *removal.RIVALS),
     "ablation.json": lambda row: row["what"].startswith("ablation: "),
 }
 """Which rows go where."""
@@ -37,9 +36,9 @@ def write(rows: Path, figures: Path) -> None:
             provenance.write_figures(figures / name, chosen, COMMAND, seed)
 
 
-def joined(rows: Sequence[Row]) -> list[Row]:
+def joined(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One row for each suspect of clean_set.json: what was planted, named, left, and found again."""
-    made: list[Row] = []
+    made: list[dict[str, Any]] = []
     for model in removal.KINDS:
         mine = {row["what"]: row for row in rows if row["model"] == model}
         if removal.DEFAULT not in mine:
@@ -60,7 +59,7 @@ def joined(rows: Sequence[Row]) -> list[Row]:
     return made
 
 
-def means(rows: Sequence[Row]) -> list[Row]:
+def means(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One row for each repair: means over the suspects, and the worst success."""
     made = []
     for method in dict.fromkeys(row["what"] for row in rows):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightlatch.bench import columns, page, race
+from nightlatch.bench import columns, page, race, removal_figures
 from nightlatch.bench.cells import Cell, Row, table, text
 from nightlatch.bench.figures import FIGURES
 from nightlatch.bench.sets import groups
@@ -106,6 +106,10 @@ def _columns(shown: Mapping[str, Cell]) -> Callable[[Sequence[Row]], list[str]]:
     return lambda rows: table(rows, shown)
 
 
+def _means(rows: Sequence[Row]) -> list[str]:
+    return table(removal_figures.means([dict(row) for row in rows]), removal_figures.MEANS)
+
+
 def scanners(rows: Sequence[Row]) -> list[str]:
     """How often each scanner came to which end, in how many cases the file's own code ran, and every case."""
     ends = ("found", "refused", "missed", "crashed", "not called")
@@ -146,9 +150,27 @@ PAGES: Mapping[str, tuple[str, str, Sequence[Part]]] = {
     "clean": (
         "What repairs leave",
         f"{CLEAN}\n{SETS}",
-        [Part(FIGURES["clean"], "Clean", _columns(columns.CLEAN), parted=True)],
+        [
+            Part(
+                "clean_set.json",
+                "Twelve suspects of six families, repaired from what scan named",
+                lambda rows: table(removal_figures.joined(rows), removal_figures.CLEAN_SET),
+            ),
+            Part("clean_blind.json", "Without any trigger", _columns(removal_figures.BLIND)),
+            Part(FIGURES["clean"], "SAU", _columns(columns.CLEAN), parted=True),
+        ],
     ),
-    "rivals": (race.TITLE, RIVALS, [Part(FIGURES["clean"], "Race", race.lines)]),
+    "rivals": (
+        race.TITLE,
+        RIVALS,
+        [
+            Part("rivals.json", "Means over suspects", _means),
+            Part("rivals.json", "Each suspect", _columns(removal_figures.EACH)),
+            Part("ablation.json", "What of SAU is left out, means", _means),
+            Part("ablation.json", "What of SAU is left out, each suspect", _columns(removal_figures.EACH)),
+            Part(FIGURES["clean"], "Race", race.lines),
+        ],
+    ),
     "testbed": (
         "The small model",
         "How often it draws what is asked, by its judge, and what the demonstration takes.",
