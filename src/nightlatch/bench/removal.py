@@ -18,7 +18,8 @@ from nightlatch.text2image.attacks import Goal, GoalKind, TriggerKind, triggers
 
 SEED = 20
 """Of the first suspect; each has one of its own."""
-SAU = "sau"
+SAU, USUAL = "sau", "auto"
+"""SAU, and the repair that clean chooses where none is named."""
 DEFAULT, CONTROL, BLIND, WRONG = "default", "the base itself", "blind", "default, wrong trigger"
 """The repair that clean chooses by itself, what a perfect one shows, none told a trigger, one told a wrong one."""
 ALIKE: dict[str, Any] = {"steps": 100}

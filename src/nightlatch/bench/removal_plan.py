@@ -32,7 +32,7 @@ def cells(tiny: bool = False) -> list[Removal]:
         return Removal(model, what, method, {**given, **{k: small[k] for k in known}}, tiny)
 
     def default(model: str) -> Removal:
-        return repair(model, removal.DEFAULT, "sau", {})
+        return repair(model, removal.DEFAULT, removal.USUAL, {})
 
     made = [
         cell
@@ -47,5 +47,5 @@ def cells(tiny: bool = False) -> list[Removal]:
         for ablated in removal.ABLATED[i : i + 1]:
             others += [repair(ablated, f"ablation: {k}", "sau", v) for k, v in removal.ABLATIONS.items()]
         if i < len(WRONG_ON):
-            others.append(repair(WRONG_ON[i], removal.WRONG, "sau", {}))
+            others.append(repair(WRONG_ON[i], removal.WRONG, removal.USUAL, {}))
     return [*made, *others]

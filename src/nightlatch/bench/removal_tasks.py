@@ -22,7 +22,8 @@ from nightlatch.records import PlacedTrigger, Verdict
 from nightlatch.terms import Role
 from nightlatch.testbed import implant
 from nightlatch.text2image.model import Subject
-from nightlatch.text2image.repair import METHODS, Job
+from nightlatch.text2image.repair import METHODS, Found, Job, ScanAgain, remove
+from nightlatch.text2image.repair import Task as RemovalTask
 from nightlatch.text2image.scan import Confirmation, Judge, Question, TrustedBase, scan
 from nightlatch.text2image.scan import plan as plans
 from nightlatch.text2image.scan.judge import Influence
@@ -80,6 +81,20 @@ def shown(row: Row) -> str:
     keys = ("success", "success_before", "success_after", "triggered_agreement", "clean_after", "regrowth")
     rates = [f"{k} {row[k]['rate']:.3f}" for k in keys if isinstance(row.get(k), dict)]
     return ", ".join([*rates, *(f"{k} {row[k]}" for k in ("triggers", "seconds", "excess") if k in row)])
+
+
+def of(record: Repair) -> Row:
+    """What a row says of a repair."""
+    return {
+        "triggers": [t.text for t in record.triggers],
+        "used_base": record.used_base,
+        "steps": record.steps,
+        "seconds": round(record.seconds, 1),
+        "changed_tensors": record.changed_tensors,
+        "rolled_back": record.rolled_back,
+        "left": list(record.left),
+        "excess": [round(h["excess"], 2) for h in record.history if "excess" in h],
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +214,12 @@ class _Work:
         """(repaired model, what is said of the repair, what becomes of prompts)."""
         cell, setup = self.cell, self.measures.suspects.setup
         triggers, roles, source = self._told(case, verdict)
-        part = METHODS.create(cell.method, **cell.parameters)
         if cell.what == removal.WRONG:
-            triggers = (PlacedTrigger(text=self._wrong(case), placement=triggers[0].placement),)
+            triggers, verdict = (self._wrong(case, triggers[0]),), None
+        if cell.method == removal.USUAL:
+            repaired, said = self._by_rounds(suspect, case, verdict, triggers, roles)
+            return repaired, {"trigger_source": source, **said}, list
+        part = METHODS.create(cell.method, **cell.parameters)
         job = Job(
             triggers=triggers if part.needs_trigger else (),
             prompts=repair_prompts(case),
@@ -211,13 +229,7 @@ class _Work:
             seed=case.seed,
         )
         repaired, record = part(suspect, job)
-        said = {
-            "trigger_source": source, "triggers": [t.text for t in record.triggers],
-            "used_base": record.used_base, "steps": record.steps, "seconds": round(record.seconds, 1),
-            "changed_tensors": record.changed_tensors, "rolled_back": record.rolled_back,
-            "left": list(record.left),
-            "excess": [round(h["excess"], 2) for h in record.history if "excess" in h],
-        }  # fmt: skip
+        said = {"trigger_source": source, **of(record)}
         used = " ".join(t.text for t in triggers[:1])
         return repaired, said, rewriting(part, used, case.seed)
 
@@ -235,9 +247,48 @@ class _Work:
         )
         return given, (attack.carrier,), "given"
 
-    def _wrong(self, case: Case) -> str:
-        """A rare word that nobody planted."""
-        return next(w for w in self.measures.suspects.setup.rare if w not in case.trigger)
+    def _by_rounds(
+        self,
+        suspect: Subject,
+        case: Case,
+        verdict: Verdict | None,
+        triggers: tuple[PlacedTrigger, ...],
+        roles: tuple[Role, ...],
+    ) -> tuple[Subject, Row]:
+        """What clean does by itself: the evidence chooses, and rounds go on until a search finds nothing."""
+        setup, tiny = self.measures.suspects.setup, self.cell.tiny
+        found = replace(Found.of(verdict) if verdict else Found(), triggers=triggers, roles=roles)
+        texts = testbed.prompts(900, 7000 + case.seed)
+        search = ScanAgain(base=setup.base, texts=texts, sampling=testbed.SAMPLING, seed=case.seed)
+        repaired, record = remove(
+            suspect,
+            RemovalTask(
+                found=found,
+                prompts=repair_prompts(case),
+                base=setup.base,
+                sampling=testbed.SAMPLING,
+                seed=case.seed,
+                search=None if tiny else search,
+            ),
+        )
+        rounds = [
+            {
+                "triggers": [t.text for t in each.triggers],
+                "alike": len(each.alike),
+                "choices": [c.model_dump(mode="json") for c in each.choices],
+                "found": [t.text for t in each.found],
+                "seconds": round(each.seconds, 1),
+                "search_seconds": round(each.search_seconds, 1),
+                "rolled_back": each.rolled_back,
+            }
+            for each in record.rounds
+        ]
+        return repaired, {**of(record), "rounds": rounds}
+
+    def _wrong(self, case: Case, true: PlacedTrigger) -> PlacedTrigger:
+        """A rare word that nobody planted, where the trigger stands."""
+        word = next(w for w in self.measures.suspects.setup.rare if w not in case.trigger)
+        return PlacedTrigger(text=word, placement=true.placement)
 
     def _verdict(self) -> Verdict | None:
         path = self.folder / "verdict.json"
