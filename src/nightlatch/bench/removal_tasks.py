@@ -12,18 +12,16 @@ from typing import Any
 from nightlatch import testbed
 from nightlatch.bench import removal
 from nightlatch.bench.cases import Case
-from nightlatch.bench.measures import REGROWTH, Measures, Rewritten, repair_prompts
+from nightlatch.bench.measures import REGROWTH, Measures, Rewritten
 from nightlatch.bench.passes import counted
-from nightlatch.bench.repairs import rewriting
+from nightlatch.bench.removal_repairs import Told
 from nightlatch.bench.rows import Row, Rows
 from nightlatch.errors import AttackFailed
 from nightlatch.folder import write_whole
-from nightlatch.records import PlacedTrigger, Verdict
+from nightlatch.records import Verdict
 from nightlatch.terms import Role
 from nightlatch.testbed import implant
 from nightlatch.text2image.model import Subject
-from nightlatch.text2image.repair import METHODS, Found, Job, ScanAgain, remove
-from nightlatch.text2image.repair import Task as RemovalTask
 from nightlatch.text2image.scan import Confirmation, Judge, Question, TrustedBase, scan
 from nightlatch.text2image.scan import plan as plans
 from nightlatch.text2image.scan.judge import Influence
@@ -81,20 +79,6 @@ def shown(row: Row) -> str:
     keys = ("success", "success_before", "success_after", "triggered_agreement", "clean_after", "regrowth")
     rates = [f"{k} {row[k]['rate']:.3f}" for k in keys if isinstance(row.get(k), dict)]
     return ", ".join([*rates, *(f"{k} {row[k]}" for k in ("triggers", "seconds", "excess") if k in row)])
-
-
-def of(record: Repair) -> Row:
-    """What a row says of a repair."""
-    return {
-        "triggers": [t.text for t in record.triggers],
-        "used_base": record.used_base,
-        "steps": record.steps,
-        "seconds": round(record.seconds, 1),
-        "changed_tensors": record.changed_tensors,
-        "rolled_back": record.rolled_back,
-        "left": list(record.left),
-        "excess": [round(h["excess"], 2) for h in record.history if "excess" in h],
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +178,10 @@ class _Work:
     def repaired(self) -> Row:
         """One repair, measured with what was planted."""
         cell, suspect, case = self.cell, self.suspect(), self.case
-        verdict = self._verdict()
         (denoiser,) = suspect.modules(Role.DENOISER)
         with counted(denoiser) as passes:
-            repaired, said, rewritten = self._clean(suspect, case, verdict)
+            told = Told(self.measures, case, self.planted(case), self._verdict(), cell.tiny)
+            repaired, said, rewritten = told.clean(suspect, cell)
         row = {
             "method": cell.method, "parameters": dict(cell.parameters), **said, **passes.row(),
             **self._outcome(repaired, suspect, case, rewritten),
@@ -209,86 +193,6 @@ class _Work:
         if cell.what in (removal.DEFAULT, removal.BLIND, removal.SAU):
             row |= self._regrown(repaired, suspect, case)
         return row
-
-    def _clean(self, suspect: Subject, case: Case, verdict: Verdict | None) -> tuple[Subject, Row, Rewritten]:
-        """(repaired model, what is said of the repair, what becomes of prompts)."""
-        cell, setup = self.cell, self.measures.suspects.setup
-        triggers, roles, source = self._told(case, verdict)
-        if cell.what == removal.WRONG:
-            triggers, verdict = (self._wrong(case, triggers[0]),), None
-        if cell.method == removal.USUAL:
-            repaired, said = self._by_rounds(suspect, case, verdict, triggers, roles)
-            return repaired, {"trigger_source": source, **said}, list
-        part = METHODS.create(cell.method, **cell.parameters)
-        job = Job(
-            triggers=triggers if part.needs_trigger else (),
-            prompts=repair_prompts(case),
-            carriers=roles,
-            base=setup.base if part.needs_base else None,
-            sampling=testbed.SAMPLING,
-            seed=case.seed,
-        )
-        repaired, record = part(suspect, job)
-        said = {"trigger_source": source, **of(record)}
-        used = " ".join(t.text for t in triggers[:1])
-        return repaired, said, rewriting(part, used, case.seed)
-
-    def _told(
-        self, case: Case, verdict: Verdict | None
-    ) -> tuple[tuple[PlacedTrigger, ...], tuple[Role, ...], str]:
-        """(triggers, roles that carry them, where both are from): what scan named, or the true ones."""
-        if verdict and verdict.triggers:
-            roles = tuple(c.role for c in verdict.carriers if c.role is not Role.TOKENIZER)
-            return tuple(t.placed for t in verdict.triggers), roles or (Role.TEXT, Role.DENOISER), "scan"
-        attack = self.measures.suspects.attack(case)
-        given = tuple(
-            PlacedTrigger(text=each.trigger, placement=self.measures.suspects.attack(each).placement)
-            for each in self.planted(case)
-        )
-        return given, (attack.carrier,), "given"
-
-    def _by_rounds(
-        self,
-        suspect: Subject,
-        case: Case,
-        verdict: Verdict | None,
-        triggers: tuple[PlacedTrigger, ...],
-        roles: tuple[Role, ...],
-    ) -> tuple[Subject, Row]:
-        """What clean does by itself: the evidence chooses, and rounds go on until a search finds nothing."""
-        setup, tiny = self.measures.suspects.setup, self.cell.tiny
-        found = replace(Found.of(verdict) if verdict else Found(), triggers=triggers, roles=roles)
-        texts = testbed.prompts(900, 7000 + case.seed)
-        search = ScanAgain(base=setup.base, texts=texts, sampling=testbed.SAMPLING, seed=case.seed)
-        repaired, record = remove(
-            suspect,
-            RemovalTask(
-                found=found,
-                prompts=repair_prompts(case),
-                base=setup.base,
-                sampling=testbed.SAMPLING,
-                seed=case.seed,
-                search=None if tiny else search,
-            ),
-        )
-        rounds = [
-            {
-                "triggers": [t.text for t in each.triggers],
-                "alike": len(each.alike),
-                "choices": [c.model_dump(mode="json") for c in each.choices],
-                "found": [t.text for t in each.found],
-                "seconds": round(each.seconds, 1),
-                "search_seconds": round(each.search_seconds, 1),
-                "rolled_back": each.rolled_back,
-            }
-            for each in record.rounds
-        ]
-        return repaired, {**of(record), "rounds": rounds}
-
-    def _wrong(self, case: Case, true: PlacedTrigger) -> PlacedTrigger:
-        """A rare word that nobody planted, where the trigger stands."""
-        word = next(w for w in self.measures.suspects.setup.rare if w not in case.trigger)
-        return PlacedTrigger(text=word, placement=true.placement)
 
     def _verdict(self) -> Verdict | None:
         path = self.folder / "verdict.json"
