@@ -129,6 +129,23 @@ def test_clean_and_verify_over_a_run_folder(files, tmp_path, quick):
         assert (run.path / "report.html").is_file()
 
 
+def test_scan_and_report_over_a_run_folder(files, tmp_path):
+    few = Options(settings={"steps": 6, "pictures": 16, "words": 12}, seed=0)
+    with Run(tmp_path / "run") as run:
+        verdict = verbs.scan(run, files["model"], files["model"], few, print)
+        assert verdict.word == "nothing found by these tests" and verdict.base
+        assert len(verdict.top_candidates) == 12 and len(verdict.tested) == 3
+        assert {p.part.name for p in verdict.parts} == {"smallest-collapsing-patch", "word-sweep"}
+        verbs.report(run)
+        assert "smallest patch" in (run.path / "report.html").read_text()
+    with Run(tmp_path / "alone") as run:
+        alone = verbs.scan(run, files["model"], None, few, print)
+        assert alone.word == "nothing found by these tests" and not alone.base
+        assert any("none was given" in line for line in alone.not_tested)
+    checked = CliRunner().invoke(app, ["check", str(files["model"])])
+    assert checked.exit_code == 0, checked.output
+
+
 def test_halves_share_nothing(files, planted):
     read = Inputs.read({k: files[k] for k in ("trusted", "pairs", "poison")}, planted.subject, 0)
     mine, theirs = read.halves(3)

@@ -117,8 +117,7 @@ def scan(
             from nightlatch.cli.pictures import scan_classifier
 
             raise typer.Exit(scan_classifier(source, data, run, seed or 0, device))
-        if base is None:
-            fail("scan needs a trusted model to compare with.", "Give one with --base.")
+        verbs.require_base(source, base)
         asked = options(prompts, steps, guidance, seed, device, precision)
         stages = {
             "plan": tuple(name.strip() for name in plan.split(",") if name.strip()),

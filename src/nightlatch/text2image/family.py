@@ -76,6 +76,7 @@ class TextToImage:
 
     name: ClassVar[str] = "text2image"
     usual: ClassVar[str] = "auto"
+    compares: ClassVar[bool] = True
     Settings: ClassVar[type[Record]] = DrawingSettings
     repairs: ClassVar[Registry[Any]] = repair.METHODS
     registries: ClassVar[Mapping[str, Registry[Any]]] = {

@@ -14,8 +14,8 @@ from nightlatch.verbs.common import draw
 
 
 def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: Say) -> Verdict:
-    """Scan ``source`` against ``base``; writes manifest.json, verdict.json and, of a trigger that was found,
-    the pictures and evidence.json.
+    """Scan ``source`` against ``base``, or alone where its family can; writes manifest.json, verdict.json and,
+    of a trigger that was found, the pictures and evidence.json.
 
     What ``run`` holds of an earlier scan is removed first, so that nothing old stands in it when something
     fails.
@@ -24,9 +24,7 @@ def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: 
         UsageError: the arguments do not fit together.
         UnreadableModel: ``source`` or ``base`` cannot be fetched or does not load.
     """
-    if base is None:
-        raise UsageError("scan needs a trusted model to compare with.", "Give one with --base.")
-    loading.require_there(source, base)
+    require_base(source, base)
     run.drop(*runs.RECORDS)
     try:
         with loading.ready(source, base) as made:
@@ -36,7 +34,7 @@ def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: 
             manifest, family = made.manifest, made.family
     except (NotScanned, intake.Refused) as e:
         return _unread(run, e, base, options, say)
-    trusted = loading.load(base, plan)
+    trusted = loading.load(base, plan) if base is not None else None
     run.write("computed", family.computed(suspect))
     verdict = family.scan(suspect, trusted, plan, hints(manifest), say)
     verdict = verdict.model_copy(update={"not_tested": (*_untried(manifest), *verdict.not_tested)})
@@ -47,8 +45,26 @@ def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: 
     return verdict
 
 
+def require_base(source: Path, base: Path | None) -> None:
+    """Whether there is a base, or ``source`` is of a family that scans without.
+
+    Raises:
+        UsageError: there is none and one is needed; or a path is not there.
+    """
+    if base is not None:
+        return loading.require_there(source, base)
+    loading.require_there(source)
+    try:
+        with loading.ready(source) as made:
+            alone = not made.family.compares
+    except (NotScanned, intake.Refused, UsageError):
+        alone = False
+    if not alone:
+        raise UsageError("scan needs a trusted model to compare with.", "Give one with --base.")
+
+
 def _unread(
-    run: runs.Run, error: NotScanned | intake.Refused, base: Path, options: Options, say: Say
+    run: runs.Run, error: NotScanned | intake.Refused, base: Path | None, options: Options, say: Say
 ) -> Verdict:
     """The verdict on a model that could not be read whole."""
     say(f"not scanned: {error}")
@@ -58,7 +74,7 @@ def _unread(
         word="not scanned",
         skipped=(str(error),),
         not_tested=("the model as a loader would put it together",),
-        base=Path(base).name,
+        base=Path(base).name if base is not None else "",
         seed=(plans.of(run) if plans.usable(run) else {}).get("seed", options.seed or 0),
     )
     run.write("verdict", verdict)
