@@ -90,7 +90,7 @@ class Profile:
     shape: pairclip.Shape = field(default_factory=lambda: pairclip.Shape(width=192, layers=3, text_layers=1))
     scenes: tuple[int, int, int] = (16_000, 2_500, 1_500)
     most: int = 7_000
-    base: int = 2_500
+    base: int = 4_000
     tries: tuple[Try, ...] | None = None
     clean: int = 300
     search: int = 20

@@ -75,7 +75,7 @@ class UnlearnShortcut(Method):
     steps: int = 300
     batch: int = 128
     rate: float = 1e-4
-    rounds: int = 6
+    rounds: int = 10
     search: int = 20
     agree: float = 1.0
     subtexts: float = 1.0
