@@ -1,12 +1,14 @@
 """Rows of the experiment on image-text models as the figures of the documentation, one file per table.
 
-python -m nightlatch.bench.pairfigures OUT docs/figures
+python -m nightlatch.bench.pairfigures OUT_OR_ROWS docs/figures
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from nightlatch import provenance, runs
@@ -28,6 +30,18 @@ def flat(rows: Iterable[Row]) -> Iterator[Row]:
             yield {**rest, "finder": name, **found}
 
 
+def read(source: Path) -> list[Row]:
+    """The rows of a run's folder, or of a copy of its rows.jsonl; a line that was cut off is left out."""
+    if source.is_dir():
+        with runs.Run(source, write=False) as run:
+            return run.rows()
+    rows: list[Row] = []
+    for line in source.read_text("utf-8").splitlines():
+        with suppress(ValueError):
+            rows.append(json.loads(line)["row"])
+    return rows
+
+
 def write(rows: list[Row], folder: Path) -> list[Path]:
     """One file per table that has rows, in the order of their identity; returns the files."""
     made = []
@@ -43,9 +57,8 @@ def write(rows: list[Row], folder: Path) -> list[Path]:
 
 def main() -> None:
     source, folder = (Path(a) for a in sys.argv[1:3])
-    with runs.Run(source, write=False) as run:
-        for path in write(run.rows(), folder):
-            print(path)
+    for path in write(read(source), folder):
+        print(path)
 
 
 if __name__ == "__main__":

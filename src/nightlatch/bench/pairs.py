@@ -92,13 +92,13 @@ class Profile:
     most: int = 7_000
     base: int = 4_000
     tries: tuple[Try, ...] | None = None
-    clean: int = 300
+    clean: int = 400
     search: int = 20
     scan: int = 400
     base_batch: int = 512
     batch: int = 192
     honest_pairs: int = 12_000
-    rates: tuple[float, float, float, float] = (1e-3, 5e-4, 3e-4, 1e-4)
+    rates: tuple[float, float, float, float] = (1e-3, 5e-4, 2e-4, 1e-4)
     rebound: tuple[int, int] = (300, 1_000)
     n: int = 1_000
     honest: int = HONEST

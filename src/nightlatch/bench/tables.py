@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightlatch.bench import columns, page, race, removal_figures
+from nightlatch.bench import columns, page, pairpage, race, removal_figures
 from nightlatch.bench.cells import Cell, Row, table, text
 from nightlatch.bench.figures import FIGURES
 from nightlatch.bench.sets import groups
@@ -194,6 +194,7 @@ PAGES: Mapping[str, tuple[str, str, Sequence[Part]]] = {
         "memory only, for random weights say nothing about quality. Made by `bench/device/real_size.py`.",
         [Part("real_size.json", "Time and memory", _columns(columns.SIZE))],
     ),
+    "contrastive": (pairpage.TITLE, pairpage.ABOUT, [Part(*part) for part in pairpage.PARTS]),
     "scanners": (
         "Bad inputs, and what file scanners make of them",
         "Every case is a small file or folder of the project's own tests.",
