@@ -4,38 +4,34 @@
 
 Several processes share the card. Every finished task is one line in OUT/rows.jsonl, written at once; what is
 not done is done by the next call with the same --out and --work. --tiny walks through every part with models
-that learn nothing; on a card it then spends what is left of a minute on the attacks that are hardest to plant
-(OUT/pilot). --figures FOLDER only writes the tables of docs/figures from the rows in OUT. Nothing is fetched.
+that learn nothing. --figures FOLDER only writes the tables of docs/figures from the rows in OUT.
+Nothing is fetched.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
-
+STARTED = time.monotonic()
+"""The limit counts from the start of the process, imports included."""
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-if TYPE_CHECKING:
-    from nightlatch.bench.classifier.plan import Plan
-
-HARDEST = (
-    "victim-cifar10-resnet-sig-0", "victim-cifar10-resnet-htba-style-0", "victim-cifar10-resnet-issba-style-0",
-    "victim-cifar10-resnet-label-consistent-0", "victim-cifar10-resnet-wanet-0",
-)  # fmt: skip
 CLOSING = 6.0
 """Seconds before the limit at which processes are ended."""
-PILOT = 75.0
-"""Seconds after which a tiny run on a card ends, where no limit is given."""
 
 
 def options() -> argparse.Namespace:
+    import torch
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -61,7 +57,6 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     given = options()
-    began = time.monotonic()
     from nightlatch import runs
     from nightlatch.bench.classifier import figures, worlds
     from nightlatch.bench.classifier.lab import Lab
@@ -81,31 +76,20 @@ def main() -> None:
         folder = given.work or Path(scratch)
         for name in sorted(there):
             worlds.decode(given.data, name, folder / "data")
-        print(f"data decoded after {time.monotonic() - began:.1f} s", flush=True)
+        print(f"data decoded after {time.monotonic() - STARTED:.1f} s", flush=True)
 
-        def run_plan(plan: Plan, out: Path, only: tuple[str, ...], until: float) -> None:
-            """The tasks of ``plan`` until so many seconds after the start; 0 for no end."""
-            plan = replace(
-                plan,
-                data=tuple(d for d in plan.data if d in there),
-                fewshot=tuple(d for d in plan.fewshot if d in there),
-            )
-            made = folder / ("tiny" if plan.most else "models")
-            lab = Lab(made, folder / "data", given.data, plan, given.device, half)
-            seconds = max(1.0, until - (time.monotonic() - began)) if until else 0.0
-            how = How(workers=given.jobs, seconds=seconds, only=only, commit=given.commit)
-            with runs.Run(out) as run:
-                left = work(run, lab, lambda line: print(line, flush=True), how)
-            print(f"{len(left)} tasks left after {time.monotonic() - began:.1f} s", flush=True)
-
-        limit = max(1.0, given.limit - CLOSING) if given.limit else 0.0
-        only = tuple(given.only)
-        if not given.tiny:
-            run_plan(Plan(), given.out, only, limit)
-            return
-        run_plan(replace(TINY, attacks=ATTACKS, vit=True), given.out, only, limit)
-        if cuda and not only:
-            run_plan(Plan(), given.out / "pilot", HARDEST, limit or PILOT)
+        plan = replace(TINY, attacks=ATTACKS, vit=True) if given.tiny else Plan()
+        plan = replace(
+            plan,
+            data=tuple(d for d in plan.data if d in there),
+            fewshot=tuple(d for d in plan.fewshot if d in there),
+        )
+        lab = Lab(folder / "models", folder / "data", given.data, plan, given.device, half)
+        until = max(1.0, given.limit - CLOSING - (time.monotonic() - STARTED)) if given.limit else 0.0
+        how = How(workers=given.jobs, seconds=until, only=tuple(given.only), commit=given.commit)
+        with runs.Run(given.out) as run:
+            left = work(run, lab, lambda line: print(line, flush=True), how)
+        print(f"{len(left)} tasks left after {time.monotonic() - STARTED:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -187,7 +187,14 @@ class Entry:
 
 PAIRED = frozenset({"CLIPModel", "SiglipModel"})
 """Classes of image-text models."""
+CLASSIFIERS = ("ForImageClassification", "SmallResNet")
+"""Ends of the names of classes of image classifiers."""
 TABLE: Sequence[Entry] = (
+    Entry(
+        "classifier",
+        "nightlatch.classifier.family",
+        lambda manifest: manifest.pipeline_class.endswith(CLASSIFIERS),
+    ),
     Entry("contrastive", "nightlatch.contrastive.family", lambda manifest: manifest.pipeline_class in PAIRED),
     Entry("text2image", "nightlatch.text2image.family", lambda manifest: True),
 )

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -33,11 +34,14 @@ class Options:
         settings: by the names that the family's settings have, as the command line spells them.
         seed: of everything that is drawn; drawn itself when neither user nor run names one.
         device: a torch device name; no part of the plan, since a run may go on elsewhere.
+        inputs: files that the user names beside the model, by the option's name; read anew by each verb and
+            recorded nowhere.
     """
 
     settings: Mapping[str, Any]
     seed: int | None = None
     device: str = "cpu"
+    inputs: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +53,14 @@ class Plan:
         settings: the family's own, such as prompts, steps and guidance.
         seed: splits the prompts and decides all noise.
         device: where it is computed.
+        inputs: files beside the model; no part of what is recorded.
     """
 
     family: str
     settings: Record
     seed: int
     device: str = "cpu"
+    inputs: Mapping[str, Path] = field(default_factory=dict)
 
     def of(self, kind: type[S]) -> S:
         """Its settings, which are those of the asking family."""
@@ -113,7 +119,7 @@ def settle(run: runs.Run, family: Decides, options: Options, anew: bool = False)
             )
             raise UsageError(sentence, f"Leave --{name} out, or choose another run folder.")
     seed = _seed(run, recorded.get("seed"), options.seed, held)
-    plan = Plan(family=family.name, settings=made, seed=seed, device=options.device)
+    plan = Plan(family=family.name, settings=made, seed=seed, device=options.device, inputs=options.inputs)
     now = {"family": family.name, "seed": seed, "settings": made.model_dump(mode="json")}
     if now != recorded:
         run.note(KEY, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,11 @@ from nightlatch.classifier.data import Labelled, Pictures, open_data
 from nightlatch.classifier.guard import DETECTORS, Batch, Guard, GuardRecord, Shape, scores
 from nightlatch.classifier.guard.guard import read_record
 from nightlatch.classifier.loading import open_model, save_model
-from nightlatch.classifier.scan import SCANNERS, Found, ModelFinding
 from nightlatch.classifier.subject import TorchSubject
 from nightlatch.classifier.training import Recipe, accuracy, fit
 from nightlatch.classifier.vary import Distil, disagreement, named
 from nightlatch.classifier.vary.rebuild import Rebuilt, rebuild
-from nightlatch.errors import NotScanned, UsageError
+from nightlatch.errors import UsageError
 from nightlatch.records import Rate, Record
 
 Say = Callable[[str], None]
@@ -130,21 +129,6 @@ def check_pictures(
                     PictureFinding(picture=source.names[k], score=score, flagged=flagged, label=name)
                 )
     return sorted(found, key=lambda f: (-f.flagged, -f.score))
-
-
-def scan_model(model: Path, data: Path, look: Look, say: Say) -> Iterator[tuple[ModelFinding, Found]]:
-    """What every scanner says of a classifier, each with the trigger of the class that stands out most."""
-    subject = open_model(model, look.device, look.features)
-    if not isinstance(subject, TorchSubject):
-        raise NotScanned(
-            "An ONNX file has no gradients to scan with.", "Give the model as a folder with its weights."
-        )
-    clean, _, broken = open_data(data).load(subject.size)
-    tell_broken(broken, say)
-    for name in SCANNERS.names():
-        say(f"scanning with {name}")
-        record, found = SCANNERS.create(name)(subject, clean.pictures, look.seed)
-        yield record, found[record.target]
 
 
 def teach(data: Labelled, look: Look) -> TorchSubject:

@@ -5,21 +5,18 @@ file.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nightlatch import intake
 from nightlatch.classifier.subject import Preprocessing, Subject, TorchSubject
 from nightlatch.errors import UnreadableModel, UsageError
 from nightlatch.folder import write_whole
-from nightlatch.intake.files import header, jsonread
+from nightlatch.intake import classifiers
+from nightlatch.intake.files import jsonread
 
-CONFIG, WEIGHTS, PICTURES = "config.json", "model.safetensors", "preprocessor_config.json"
-KIND = "ForImageClassification"
+PICTURES = classifiers.PICTURES
 
 
 def open_model(
@@ -48,30 +45,61 @@ def open_model(
 
 
 def load_folder(path: Path, device: str = "cpu") -> TorchSubject:
-    """A transformers ``AutoModelForImageClassification`` folder with safetensors weights; no code of the
-    folder is run.
+    """A transformers ``AutoModelForImageClassification`` folder with safetensors weights, through the gate;
+    no code of the folder is run.
 
     Raises:
         UnreadableModel: as ``open_model`` does.
     """
-    with copied(path) as folder:
-        from transformers import AutoModelForImageClassification
-
-        from nightlatch.classifier import victims
-
-        del victims  # importing it makes its architecture known to transformers
-        try:
-            model = AutoModelForImageClassification.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
-            )
-        except Exception as e:  # transformers raises what it likes on configs that do not fit
+    if not path.is_dir():
+        raise UnreadableModel(
+            f"There is no model folder at {path}.", "Give a folder with config.json and model.safetensors."
+        )
+    with intake.stage(path) as staged:
+        if not classifiers.named_end(staged.manifest.pipeline_class):
             raise UnreadableModel(
-                f"{path.name} cannot be loaded as an image classifier: {type(e).__name__}.",
-                "Save it with transformers' own tools.",
-            ) from e
-        config = model.config
-        names = [str(config.id2label[k]) for k in range(config.num_labels)]
-        return TorchSubject(model.to(device), preprocessing(folder, config), names, name=path.name)
+                f"{path.name} is no image classifier.",
+                "Give a folder whose config names a class that ends in ForImageClassification, with "
+                "model.safetensors.",
+            )
+        made = staged_model(staged.path, device)
+    made.name = path.name
+    return made
+
+
+def staged_model(folder: Path, device: str) -> TorchSubject:
+    """The model of a private folder whose files were checked.
+
+    Raises:
+        UnreadableModel: transformers cannot load it.
+    """
+    from transformers import AutoModelForImageClassification
+
+    from nightlatch.classifier import victims
+
+    del victims  # importing it makes its architecture known to transformers
+    try:
+        model, report = AutoModelForImageClassification.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as e:  # transformers raises what it likes on configs that do not fit
+        raise UnreadableModel(
+            f"It cannot be loaded as an image classifier: {type(e).__name__}.",
+            "Save it with transformers' own tools.",
+        ) from e
+    if missing := [*report["missing_keys"], *report["mismatched_keys"]]:
+        raise UnreadableModel(
+            f"Its weights lack {len(missing)} tensors of its architecture, such as {str(missing[0])[:80]!r}.",
+            "A loader would draw them at random; get the whole model.",
+        )
+    config = model.config
+    names = [str(config.id2label[k]) for k in range(config.num_labels)]
+    model.requires_grad_(False)
+    return TorchSubject(model.to(device), preprocessing(folder, config), names, name=folder.name)
 
 
 def preprocessing(folder: Path, config: Any) -> Preprocessing:
@@ -97,65 +125,13 @@ def preprocessing(folder: Path, config: Any) -> Preprocessing:
     return Preprocessing(size=(height, width), mean=mean, std=std)
 
 
-@contextmanager
-def copied(path: Path) -> Iterator[Path]:
-    """A private folder with copies of the model's config, weights and picture settings, after a look at each;
-    gone afterwards.
-
-    Raises:
-        UnreadableModel: one is missing or not what it claims.
-    """
-    if not path.is_dir():
-        raise UnreadableModel(
-            f"There is no model folder at {path}.", "Give a folder with config.json and model.safetensors."
-        )
-    with tempfile.TemporaryDirectory(prefix="nightlatch-") as made:
-        for name in (CONFIG, WEIGHTS, PICTURES):
-            if (path / name).is_file():
-                shutil.copyfile(path / name, Path(made) / name)
-            elif name != PICTURES:
-                raise UnreadableModel(
-                    f"{path.name} has no {name}.",
-                    "Only safetensors weights are loaded; convert other ones first.",
-                )
-        _examine(Path(made), path.name)
-        yield Path(made)
-
-
-def _examine(folder: Path, shown: str) -> None:
-    try:
-        config, *_ = [
-            jsonread.parse((folder / n).read_bytes()) for n in (CONFIG, PICTURES) if (folder / n).is_file()
-        ]
-        with (folder / WEIGHTS).open("rb") as handle:
-            header.read(handle, os.fstat(handle.fileno()).st_size)
-    except jsonread.JsonProblem as e:
-        raise UnreadableModel(
-            f"A config file of {shown} is not accepted: {e}", "Get the model from its first source."
-        ) from e
-    except header.HeaderProblem as e:
-        raise UnreadableModel(
-            f"The weights of {shown} are not accepted: {e}", "Get the model from its first source."
-        ) from e
-    kinds = config.get("architectures") if isinstance(config, dict) else None
-    if isinstance(kinds, list) and kinds and not named_classifier(kinds):
-        raise UnreadableModel(
-            f"{shown} is no image classifier.", "Give one whose architecture ends in ForImageClassification."
-        )
-
-
 def says_classifier(folder: Path) -> bool:
     """Whether the folder's config.json names an image classifier."""
     try:
-        config = jsonread.parse((folder / CONFIG).read_bytes())
+        config = jsonread.parse((folder / classifiers.CONFIG).read_bytes())
     except (OSError, jsonread.JsonProblem):
         return False
-    return isinstance(config, dict) and named_classifier(config.get("architectures"))
-
-
-def named_classifier(kinds: object) -> bool:
-    """Whether a config's ``architectures`` are those of an image classifier."""
-    return isinstance(kinds, list) and any(str(k).endswith((KIND, "SmallResNet")) for k in kinds)
+    return bool(classifiers.named(config))
 
 
 def save_model(subject: TorchSubject, folder: Path, provenance: str = "") -> None:

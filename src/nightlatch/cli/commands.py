@@ -20,6 +20,7 @@ from nightlatch.cli.common import (
     FailOn,
     Guidance,
     PairsOption,
+    Pictures,
     Planted,
     Poison,
     Precision,
@@ -103,9 +104,7 @@ def scan(
         list[str] | None, typer.Option(help="a stage to leave out; may be given several times")
     ] = None,
     fail_on: FailOn = "warning",
-    data: Annotated[
-        Path | None, typer.Option(help="for an image classifier: clean pictures; no base is needed then")
-    ] = None,
+    data: Pictures = None,
 ) -> None:
     """Does it hide a backdoor? No trigger, prompt or attack name is given."""
     from nightlatch import exits, verbs
@@ -113,12 +112,9 @@ def scan(
 
     with reported():
         policy = exits.policy(fail_on)
-        if data is not None:
-            from nightlatch.cli.pictures import scan_classifier
-
-            raise typer.Exit(scan_classifier(source, data, run, seed or 0, device))
         verbs.require_base(source, base)
         asked = options(prompts, steps, guidance, seed, device, precision)
+        asked = replace(asked, inputs=inputs(data=data))
         stages = {
             "plan": tuple(name.strip() for name in plan.split(",") if name.strip()),
             "skip": tuple(skip or ()),
@@ -132,6 +128,8 @@ def scan(
             echo(f"verdict: {verdict.word}")
             for t in verdict.triggers:
                 echo(f"trigger: {visible(t.text)}  ({' '.join(t.code_points)}) {t.placement.words()}")
+            for p in verdict.pictures:
+                echo(f"trigger in pictures: {p.finder} turns {number(p.flips)} into {visible(p.target)}")
             echo(
                 f"carrier: {', '.join(c.component for c in verdict.carriers) or 'none'}\nrun folder: "
                 f"{folder.path}"
@@ -153,6 +151,7 @@ def clean(
     trusted: Trusted = None,
     pairs: PairsOption = None,
     poison: Poison = None,
+    data: Pictures = None,
     prompts: Prompts = None,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -164,9 +163,9 @@ def clean(
     from nightlatch import verbs
 
     with reported():
-        asked = options(prompts, steps, guidance, seed, device, precision)
+        named = inputs(trusted=trusted, pairs=pairs, poison=poison, data=data)
+        asked = replace(options(prompts, steps, guidance, seed, device, precision), inputs=named)
         with opened(run, source) as folder:
-            named = inputs(trusted=trusted, pairs=pairs, poison=poison)
             record = verbs.clean(
                 folder,
                 source,
@@ -203,6 +202,7 @@ def verify(
     trusted: Trusted = None,
     pairs: PairsOption = None,
     poison: Poison = None,
+    data: Pictures = None,
     n: Annotated[int, typer.Option("-n", min=24, max=100_000, help="triggered pictures")] = 300,
     regrowth_steps: Annotated[
         int,
@@ -229,9 +229,9 @@ def verify(
         if run is None and seed is None:
             remedy = "Give the --run of scan and clean, or their --seed and --trigger."
             fail("verify must know which prompts the repair has seen.", remedy)
-        asked = options(prompts, steps, guidance, seed, device, precision)
+        named = inputs(trusted=trusted, pairs=pairs, poison=poison, data=data)
+        asked = replace(options(prompts, steps, guidance, seed, device, precision), inputs=named)
         with opened(run, repaired) as folder:
-            named = inputs(trusted=trusted, pairs=pairs, poison=poison)
             card = verbs.verify(
                 folder, against, repaired, asked, say,
                 triggers=trigger or (), base=base, n=n, regrowth_steps=regrowth_steps, inputs=named,

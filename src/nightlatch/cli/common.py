@@ -124,6 +124,14 @@ Poison = Annotated[
     Path | None,
     typer.Option(help="which of --pairs are poisoned, as 'data scan' lists them; found anew by default"),
 ]
+Pictures = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="image classifiers: clean, labelled pictures; a folder with a sub-folder per class, a folder of "
+        "parquet files, or an npz",
+    ),
+]
 
 
 def say(line: str) -> None:

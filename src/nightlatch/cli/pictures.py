@@ -134,27 +134,3 @@ def data_train(
             f"agrees with the labels of held-out variations: {number(card.agreement)}; the teacher {number(card.teacher_agreement)}"
         )
         echo(str(out))
-
-
-def scan_classifier(model: Path, data: Path, run: Path | None, seed: int, device: str) -> int:
-    """What ``nightlatch scan MODEL --data CLEAN`` does: gradient probe and trigger inversion for every class;
-    returns the exit code.
-    """
-    from nightlatch import runs
-    from nightlatch.classifier import jobs
-    from nightlatch.classifier.vary.rebuild import png_of
-
-    suspicious = False
-    for record, found in jobs.scan_model(model, data, jobs.Look(device=device, seed=seed), say):
-        suspicious |= record.suspicious
-        best = record.classes[record.target]
-        word = "suspicious" if record.suspicious else "nothing found by this test"
-        about = (
-            f"class {best.name!r} stands out by {best.anomaly:.1f}, its trigger turns {number(best.flips)}"
-        )
-        echo(f"{record.scanner.name}: {word}; {about}")
-        if run is not None:
-            with runs.Run(run) as folder:
-                folder.write(record.scanner.name, record)
-                folder.picture(f"{record.scanner.name}.png", png_of(found.pattern * found.mask))
-    return int(suspicious)

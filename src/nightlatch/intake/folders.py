@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from nightlatch.intake import lone, neighbours, single, towers
+from nightlatch.intake import classifiers, lone, neighbours, single, towers
 from nightlatch.intake.adapters import lora
 from nightlatch.intake.case import Case
 from nightlatch.intake.configs.index import INDEX
@@ -102,6 +102,9 @@ def judge(case: Case) -> bool:
     ]
     if cls := towers.kind(case):
         towers.check(case, cls)
+        return True
+    if cls := classifiers.kind(case):
+        classifiers.check(case, cls)
         return True
     if any(n in held for n in COMPONENT_CONFIGS):
         _component(case, top)

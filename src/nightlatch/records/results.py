@@ -84,6 +84,18 @@ class Trigger(PlacedTrigger):
         return PlacedTrigger(text=self.text, placement=self.placement)
 
 
+class PictureTrigger(Record):
+    """A trigger of an image classifier that scan recovered: what is put into pictures, and the class that
+    they are then taken for. Its picture is among the evidence.
+    """
+
+    target: Text = Field(description="name of the class")
+    number: int = Field(description="of the class, from 0")
+    anomaly: float = Field(description="robust deviations by which the class stands out among all")
+    flips: Rate = Field(description="held-out pictures of other classes that it turns into the class")
+    finder: Text = Field(description="the part that recovered it")
+
+
 class Carrier(Record):
     """A component through which a trigger acts."""
 
@@ -133,6 +145,9 @@ class Verdict(Record):
     )
     carriers: tuple[Carrier, ...] = Field(default=(), max_length=64)
     triggers: tuple[Trigger, ...] = Field(default=(), max_length=64)
+    pictures: tuple[PictureTrigger, ...] = Field(
+        default=(), max_length=64, description="triggers that are put into pictures, the strongest first"
+    )
     fingerprint: tuple[ComponentChange, ...] = Field(default=(), max_length=64)
     top_candidates: tuple[Candidate, ...] = Field(default=(), max_length=1_000)
     tested: Sentences = Field(default=(), description="what was tested, one sentence each, with its budget")

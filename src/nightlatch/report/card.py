@@ -77,6 +77,10 @@ def _summary(report: Report) -> list[str]:
         "",
     ]
     lines += [f"- Trigger: {_code(t.text)} ({_code(' '.join(t.code_points))})" for t in triggers(report)]
+    lines += [
+        f"- Trigger in pictures ({p.finder}): {measured(p.flips)} are taken for {_code(p.target)}"
+        for p in (report.verdict.pictures if report.verdict else ())
+    ]
     lines += [f"- Trigger given by a person: {_code(text)}" for text in given_triggers(report)]
     if report.verdict and report.verdict.carriers:
         lines.append(f"- Acts through: {', '.join(_code(c.component) for c in report.verdict.carriers)}")

@@ -90,6 +90,9 @@ def _scan(report: Report, add: Add) -> None:
             "failure",
             f"{' '.join(trigger.code_points)}; changed {measured(trigger.changed)}",
         )
+    for picture in report.verdict.pictures:
+        turned = f"stands out by {picture.anomaly:.1f}; turned {measured(picture.flips)}"
+        add(f"trigger in pictures, {picture.finder}: {picture.target}", "failure", turned)
     for sentence in report.verdict.tested:
         add(sentence, "passed", "tested")
     for sentence in report.verdict.not_tested:

@@ -162,6 +162,13 @@ def _before_repair(report: Report, status: Status) -> tuple[str, str]:
             "seeds that the search had not used. “nightlatch clean” removes such a backdoor, “nightlatch "
             "verify” proves it."
         )
+    if status == "suspicious" and report.verdict and report.verdict.pictures:
+        first = report.verdict.pictures[0]
+        return "Do not load it before a person has looked at the trigger's picture.", (
+            f"One small thing, put into pictures, makes this model take {rate(first.flips)} of them for "
+            f"“{first.target}”, and no other class can be reached so cheaply. Some honest models have such a class, too. "
+            "“nightlatch clean” prunes what answers to it, “nightlatch verify” measures what is left."
+        )
     if status == "suspicious":
         return "Do not load it before a person has looked at the evidence.", (
             "Something about this model is out of the ordinary, but the evidence is not strong enough to "

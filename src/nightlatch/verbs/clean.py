@@ -46,7 +46,7 @@ def clean(
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} is there already.", "Choose another output folder; nothing is overwritten.")
     verdict = maybe(run, "verdict", Verdict)
-    wanted = () if inputs else asked(verdict, triggers)
+    wanted = asked(verdict, triggers) if triggers or not inputs else ()
     roles = [c.role for c in verdict.carriers] if verdict else []
     if base is None and roles and all(role is Role.TOKENIZER for role in roles):
         raise UsageError(

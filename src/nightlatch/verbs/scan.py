@@ -39,9 +39,10 @@ def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: 
     verdict = family.scan(suspect, trusted, plan, hints(manifest), say)
     verdict = verdict.model_copy(update={"not_tested": (*_untried(manifest), *verdict.not_tested)})
     run.write("verdict", verdict)
-    if verdict.triggers:
+    if verdict.triggers or verdict.pictures:
         say("drawing evidence")
-        draw(run, family, suspect, None, Job(plan=plan, triggers=[verdict.triggers[0].placed]))
+        placed = [t.placed for t in verdict.triggers[:1]]
+        draw(run, family, suspect, None, Job(plan=plan, triggers=placed, found=verdict))
     return verdict
 
 

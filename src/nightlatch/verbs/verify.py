@@ -44,7 +44,7 @@ def verify(
     """
     done = maybe(run, "repair", Repair)
     known_trigger = planted(planted_in) if planted_in is not None else None
-    known = bool(inputs) or (done is not None and not triggers)
+    known = not triggers and (bool(inputs) or done is not None)
     wanted = (done.triggers if done else ()) if known else asked(maybe(run, "verdict", Verdict), triggers)
     with loading.ready(source, base) as made:
         require_same(run, made.manifest)
@@ -72,7 +72,8 @@ def verify(
     card = family.verify(before, after, job, say)
     card = card.model_copy(update={"rounds": rounds})
     say("drawing evidence")
-    draw(run, family, before, after, Job(plan=plan, triggers=wanted[:1], inputs=inputs or {}))
+    shown = Job(plan=plan, triggers=wanted[:1], inputs=inputs or {}, found=verdict)
+    draw(run, family, before, after, shown)
     run.write("computed", family.computed(after))
     run.write("manifest", manifest)
     run.write("scorecard", card)

@@ -189,7 +189,7 @@ def diff2(lab: Lab, clean_task: str, generator_task: str, second_task: str, seed
     honest, second = lab.diffusion(generator_task), lab.diffusion(second_task)
     p = lab.plan.pictures
     recipe = replace(p, steps=max(2, lab.plan.others // 2), rate=p.rate / 2, half=lab.half)
-    stress = Diff2(target=world.target)
+    stress = Diff2(target=world.target, search=lab.plan.hurry.get("steps", 200))
     torch.manual_seed(seed)
     change = stress.trigger(subject, world.first.pictures, world.first.labels)
     bad_model = stress.poison(honest, change, world.first.pictures, recipe)

@@ -68,6 +68,7 @@ class Method(abc.ABC):
     """
 
     name: ClassVar[str]
+    needs_base: ClassVar[bool] = False
 
     @abc.abstractmethod
     def run(self, student: TorchSubject, clean: Labelled, job: Job) -> Iterator[int]:
