@@ -150,3 +150,8 @@ def connect(host: str, port: int) -> None:
 
 def look_up(name: str) -> None:
     socket.getaddrinfo(name, 80)
+
+
+def fill(megabytes: int) -> int:
+    """Take as much memory and write to all of it."""
+    return len(bytearray(b"x") * (megabytes << 20)) >> 20

@@ -183,3 +183,33 @@ def test_the_child_does_not_outlive_its_parent(tmp_path: Path, number: signal.Si
 def test_limits_grow_with_what_is_staged_only(staged: bool, size: int, limits: tuple[float, int]) -> None:
     manifest = Manifest(source="x", files=(FileEntry(path="a", size=size, kind="binary", staged=staged),))
     assert loading.load_limits(manifest) == limits
+
+
+def test_a_child_fills_at_most_a_share_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """600 MB are little for the address space it is given, and much on a machine that has 400 MB left."""
+    assert run(misbehaving.fill, 600, megabytes=4_000) == 600
+    monkeypatch.setattr(guard.memory, "free", lambda: 400 << 20)
+    error = refused(misbehaving.fill, 600, megabytes=4_000)
+    assert error.sentence == "The trial needs more memory than 300 MB."
+    assert run(misbehaving.fill, 20, megabytes=4_000) == 20
+
+
+def test_what_is_free_is_within_the_containers_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def written(name: str, text: str) -> Path:
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    system = written("meminfo", "MemTotal: 9000 kB\nMemAvailable:    5000 kB\n")
+    limit, used = written("max", "4000000\n"), written("current", "1000000\n")
+    open_ended = written("open", "max\n")
+    memory = guard.memory
+    monkeypatch.setattr(memory, "_SYSTEM", system)
+    for containers, free in (
+        ([], 5000 << 10), ([(limit, used)], 3_000_000), ([(open_ended, used)], 5000 << 10),
+        ([(used, limit)], 0), ([(tmp_path / "none", used)], 5000 << 10),
+    ):  # fmt: skip
+        monkeypatch.setattr(memory, "_CONTAINERS", containers)
+        assert memory.free() == free
+    monkeypatch.setattr(memory, "_SYSTEM", tmp_path / "none")
+    monkeypatch.setattr(memory, "_CONTAINERS", [])
+    assert memory.free() is None

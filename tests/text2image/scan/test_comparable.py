@@ -66,6 +66,31 @@ def test_a_component_with_many_more_weights_than_the_bases_is_not_scanned(tiny_v
     assert verdict.word == "not scanned" and "times as many weights" in verdict.skipped[0]
 
 
+@pytest.mark.parametrize("role", [Role.TEXT, Role.DENOISER, Role.DECODER])
+def test_a_component_that_works_much_longer_than_the_bases_is_not_scanned(role, tiny_v, judged):
+    """One layer with few weights, gone through two thousand times."""
+    suspect = tiny_v.copied(role)
+    module = part(suspect, role)
+    layers = [(n, m) for n, m in module.named_modules() if isinstance(m, torch.nn.Linear)]
+    name, layer = layers[-1 if role is Role.DECODER else 0]  # its encoder comes first and does not draw
+    again = torch.nn.Linear(layer.out_features, layer.out_features, bias=False)
+    torch.nn.init.eye_(again.weight)
+    module.set_submodule(name, torch.nn.Sequential(layer, *[again] * 2_000))
+    verdict = judged(suspect, tiny_v)
+    assert verdict.word == "not scanned" and "times as long" in verdict.skipped[0]
+
+
+def test_layers_that_the_base_has_not_are_named(tiny_v, judged):
+    suspect = tiny_v.copied(Role.DENOISER)
+    part(suspect, Role.DENOISER).conv_out.more = torch.nn.Linear(2, 2)
+    verdict = judged(suspect, tiny_v)
+    assert verdict.word == "not scanned" and "'conv_out.more.bias'" in verdict.skipped[0]
+
+
+def test_work_is_counted_alike_for_equal_models(tiny_v):
+    Comparable()._require_same_size(tiny_v.copied(Role.DENOISER), tiny_v)
+
+
 def test_other_schedule_is_reported_and_the_bases_is_used(tiny_v, judged):
     """This suspect's own schedule would draw noise for any prompt; a planted token is found all the same."""
     suspect = rescheduled(tiny_v, beta_start=1e-8, beta_end=1e-8, rescale_betas_zero_snr=False)

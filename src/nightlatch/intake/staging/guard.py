@@ -25,9 +25,14 @@ from nightlatch import errors
 from nightlatch.errors import NightlatchError, NotScanned
 from nightlatch.intake.files import jsonread
 from nightlatch.intake.files.jsonread import Json
+from nightlatch.intake.staging import memory
 from nightlatch.safetext import show
 
 MAX_ANSWER = 16 << 20
+SHARE = 0.75
+"""Of the memory that is free a child may fill this much, so that the system need not kill anybody: what is left is for
+the parent's own part and for other programs.
+"""
 MAX_SENTENCE = 500
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -60,8 +65,8 @@ def guarded(
     Args:
         function: importable by its module and name; takes and returns what JSON can hold.
         seconds: wall time after which the child is killed.
-        megabytes: address space of the child; not limited when ``device`` is a CUDA device, which reserves
-            far more.
+        megabytes: address space of the child, and at most what it may fill, which is ``SHARE`` of what is free
+            where that is less; not limited when ``device`` is a CUDA device, which reserves far more.
         device: the torch device that the function uses.
         what: the subject of the sentence if it fails.
 
@@ -69,11 +74,14 @@ def guarded(
         NotScanned: the child crashed, was killed, took too long or too much memory, or gave no sound answer.
         ValueError: ``function`` cannot be found by name, or an argument is not JSON.
     """
+    room = memory.free()
+    data = min(megabytes, int(SHARE * room) >> 20) if room is not None else megabytes
     call = {
         "module": function.__module__,
         "name": function.__qualname__,
         "args": list(args),
         "bytes": 0 if device.startswith("cuda") else megabytes << 20,
+        "data": 0 if device.startswith("cuda") else data << 20,
         "parent": os.getpid(),
     }
     if "<" in function.__qualname__ or function.__module__ == "__main__":
@@ -85,12 +93,12 @@ def guarded(
             asked.seek(0)
             code = _run(asked, answer, seconds, what)
             answer.seek(0)
-            data = answer.read(MAX_ANSWER + 1)
+            said = answer.read(MAX_ANSWER + 1)
     except OSError as e:
         raise NotScanned(
             f"{what} needs a child process, which does not start.", "Free memory and room in TMPDIR."
         ) from e
-    return _unwrap(data, code, megabytes, what)
+    return _unwrap(said, code, data, what)
 
 
 def environment() -> dict[str, str]:
@@ -137,7 +145,8 @@ def _unwrap(data: bytes, code: int, megabytes: int, what: str) -> Json:
             return result
         case {"memory": _}:
             raise NotScanned(
-                f"{what} needs more memory than {megabytes:,} MB.", "Scan it on a larger machine."
+                f"{what} needs more memory than {megabytes:,} MB.",
+                "Free memory, or scan it on a larger machine.",
             )
         case {"error": str(name), "sentence": str(sentence), "remedy": str(remedy)}:
             raise _known(name)(show(sentence, MAX_SENTENCE), show(remedy, MAX_SENTENCE))
@@ -179,7 +188,7 @@ def serve() -> None:
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
     call = json.load(sys.stdin)
-    _confine(call["bytes"], call["parent"])
+    _confine(call["bytes"], call["data"], call["parent"])
     answer = json.dumps(_answer(call["module"], call["name"], call["args"])).encode()
     with os.fdopen(descriptor, "wb") as out:
         out.write(answer)
@@ -207,13 +216,14 @@ def _answer(module: str, name: str, args: list[Json]) -> dict[str, Json]:
         return {"failed": type(e).__name__}
 
 
-def _confine(limit: int, parent: int) -> None:
-    """No core file, bounded address space, no network, and no life without the parent."""
+def _confine(space: int, data: int, parent: int) -> None:
+    """No core file, bounded address space and memory, no network, and no life without the parent."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if limit:
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
+    for kind, limit in ((resource.RLIMIT_AS, space), (resource.RLIMIT_DATA, data)):
+        if limit:
+            hard = resource.getrlimit(kind)[1]
+            allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+            resource.setrlimit(kind, (allowed, allowed))
     sys.addaudithook(_no_network)
     if sys.platform == "linux":
         import ctypes

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from nightlatch.errors import NotScanned
 from nightlatch.records import ComponentChange
+from nightlatch.safetext import show
 from nightlatch.terms import ChangePattern, Role
 from nightlatch.text2image.effect.first_step import finite
 from nightlatch.text2image.measure import seeds
@@ -35,8 +37,9 @@ class Comparable:
         faint: a suspect whose latents differ between the prompts by less than this part of what the base's
             do hardly reads its prompt any more. A hundredth is no matter of taste: such a model is of no
             use.
-        heavier: how many times the base's weights a component may hold. A pass takes longer with every layer,
-            so a scan would take as long as a stranger likes; fine-tuning adds none, and adapters are merged.
+        heavier: how many times the base's weights a component may hold, and how many times the base's
+            multiplications a pass through it may take. A scan of thousands of passes would take as long as a
+            stranger likes; fine-tuning adds none, and adapters are merged.
         named: most settings of a scheduler that a report names.
     """
 
@@ -51,8 +54,8 @@ class Comparable:
         """Look at settings, then draw a few prompts.
 
         Raises:
-            NotScanned: the models predict different things, a component's settings or size differ, a latent is not
-                finite, or the prompt makes no difference, or hardly any where it makes one to the base.
+            NotScanned: the models predict different things, a component's settings, size or work differ, a latent
+                is not finite, or the prompt makes no difference, or hardly any where it makes one to the base.
         """
         if question.delta is not None:
             require_same_settings(question.suspect, question.reference.model)
@@ -60,16 +63,22 @@ class Comparable:
         self._require_answers(question)
 
     def _require_same_size(self, suspect: Subject, base: Subject) -> None:
-        for name, part in suspect.parts.items():
-            mine, theirs = (
-                sum(p.numel() for p in m.parameters()) for m in (part.module, base.parts[name].module)
-            )
-            if mine > self.heavier * theirs:
-                raise NotScanned(
-                    f"The {name} holds {mine / theirs:.1f} times as many weights as the base's, so a pass takes "
-                    "longer without bound.",
-                    "Give the base it was made from.",
+        for count, words in (
+            (_weights, "holds {:.1f} times as many weights as"),
+            (_work, "works {:.1f} times as long as"),
+        ):
+            mine, theirs = count(suspect), count(base)
+            for name, number in mine.items():
+                if number > self.heavier * theirs[name]:
+                    sentence = f"The {name} {words.format(number / max(theirs[name], 1))} the base's."
+                    raise NotScanned(sentence, "Give the base it was made from.")
+        for name in (*suspect.named(Role.TEXT), *suspect.named(Role.DENOISER)):
+            ours, other = (_shapes(s.parts[name].module) for s in (suspect, base))
+            if odd := sorted(n for n in ours.keys() | other.keys() if ours.get(n) != other.get(n)):
+                sentence = (
+                    f"The {name} has {len(odd)} other layers than the base's, e.g. '{show(odd[0], 80)}'."
                 )
+                raise NotScanned(sentence, "Give the base it was made from.")
 
     def schedule(self, question: Question) -> tuple[ComponentChange, ...]:
         """A row for the report where the suspect's noise schedule is not the base's in every setting."""
@@ -102,6 +111,36 @@ class Comparable:
         texts = [p.text for p in question.part.probe[: self.prompts]]
         x = finite(draw(texts, seeds(1, question.seed) * len(texts), question.sampling), model)
         return float((x - x[:1]).pow(2).mean()) / max(float(x.pow(2).mean()), 1e-30)
+
+
+def _shapes(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """Every parameter's name and shape, of a table of tokens its width alone: a file may add words."""
+    tables = {f"{n}.weight" for n, m in module.named_modules() if isinstance(m, torch.nn.Embedding)}
+    return {n: tuple(p.shape)[n in tables :] for n, p in module.named_parameters()}
+
+
+def _weights(subject: Subject) -> dict[str, int]:
+    return {name: sum(p.numel() for p in part.module.parameters()) for name, part in subject.parts.items()}
+
+
+@torch.no_grad()
+def _work(subject: Subject) -> dict[str, int]:
+    """Multiplications and additions of one pass through each component, by name: counted, not timed, so that a busy
+    machine decides nothing.
+    """
+    made: dict[str, int] = {}
+    noise = subject.noise([0])
+    condition = None
+    for role in (Role.TEXT, Role.DENOISER, Role.DECODER):
+        with FlopCounterMode(display=False) as counter:
+            if condition is None:
+                condition = subject.read(["a"])
+            elif role is Role.DENOISER:
+                subject.denoise(noise, subject.schedule.at_share(1.0), condition)
+            else:
+                subject.decode(noise)
+        made |= dict.fromkeys(subject.named(role), counter.get_total_flops())
+    return made
 
 
 def scheduler_differences(question: Question) -> tuple[tuple[str, ...], int]:
