@@ -47,3 +47,13 @@ def test_a_rate_that_does_not_decay_stays_to_the_end():
         descend(w.sum())
         seen.append(before - float(w.detach()))
     torch.testing.assert_close(torch.tensor(seen), torch.full((4,), 0.1), rtol=1e-3, atol=1e-5)
+
+
+def test_bfloat16_weights_have_float32_masters():
+    """Steps that bfloat16 would round away add up."""
+    w = torch.nn.Parameter(torch.full((3,), 256.0, dtype=torch.bfloat16))
+    descend = Descent([w], 1000, rate=0.01, warm=1, decays=False)
+    for _ in range(200):
+        descend(w.float().sum())
+    assert descend.masters[0].dtype is torch.float32
+    torch.testing.assert_close(w.detach().float(), torch.full((3,), 254.0), atol=0.1, rtol=0)

@@ -80,7 +80,9 @@ def test_a_step_in_parts_is_the_same_step(tiny_v, crowded, learned, at_once, par
         values = dict.fromkeys(("prediction", "attention", "hold"), 0.0)
         learning = [p.requires_grad_(True) for p in made.sites.trainable(sau.train)]
         losses = []
-        for loss in sau._losses(Models(student=made, frozen=tiny_v), triggered, held, values):
+        for loss in sau._losses(
+            Models(student=made, frozen=tiny_v), triggered, held, values, made.rows(9, graph=True)
+        ):
             loss.backward()
             losses.append(float(loss.detach()))
         return values, losses, torch.cat([p.grad.flatten() for p in learning])

@@ -29,6 +29,18 @@ class UNetSites:
             if which == "all" or (name.endswith(READERS) if which == "readers" else ".attn2." in name):
                 yield parameter
 
+    def linears(self, which: Trainable) -> list[torch.nn.Linear]:
+        wanted = {id(p) for p in self.trainable(which)}
+        return [m for m in self.unet.modules() if isinstance(m, torch.nn.Linear) and id(m.weight) in wanted]
+
+    @contextmanager
+    def checkpointed(self) -> Iterator[None]:
+        self.unet.enable_gradient_checkpointing()
+        try:
+            yield
+        finally:
+            self.unet.disable_gradient_checkpointing()
+
     @contextmanager
     def maps(self) -> Iterator[Maps]:
         """Only cross-attention layers are replaced, and put back afterwards."""

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from nightlatch.diffusion.descent import Descent
+from nightlatch.diffusion.memory import Cut
 from nightlatch.terms import Role
-from nightlatch.text2image.model import Condition, Subject, Trainable
+from nightlatch.text2image.model import Condition, Maps, Subject, Trainable
 from nightlatch.text2image.repair.base import METHODS, Job, Method, Step
 from nightlatch.text2image.repair.batches import Held, Triggered
 from nightlatch.text2image.repair.closed_form import edit_readers
@@ -26,6 +27,7 @@ from nightlatch.text2image.repair.losses import Allowed, attention_gap
 from nightlatch.text2image.repair.text import TextUnlearning
 from nightlatch.text2image.repair.texts import Texts
 from nightlatch.text2image.repair.training_set import Models, TrainingSet, training_set, triggered_batch
+from nightlatch.text2image.repair.working import Working
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class SAU(Method):
         watched: every so many-th prompt is kept from training and tells when to stop.
         allowed: how much of the trigger may be left.
         text: the part of the repair that trains the text encoder.
+        working: which precision and rank the denoiser learns in, and how a step is cut to fit memory.
     """
 
     name: ClassVar[str]
@@ -106,6 +109,7 @@ class SAU(Method):
     watched: int = 5
     allowed: Allowed = field(default_factory=Allowed)
     text: TextUnlearning = field(default_factory=TextUnlearning)
+    working: Working = field(default_factory=Working)
 
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
         models = Models(student=student, frozen=frozen, teacher=job.base if self.needs_base else None)
@@ -132,8 +136,9 @@ class SAU(Method):
                 return
         learned = training_set(models, job, texts)
         in_place, left = bool(learned.triggered.replaced.any()), math.inf
+        cut = self.working.cut(student, models.frozen, self.train, self.batch)
         for i, part in enumerate(self._rounds(in_place)):
-            for values in self._unlearn(models, learned, watched, part, job.seed + i):
+            for values in self._unlearn(models, learned, watched, part, job.seed + i, cut):
                 yield values
                 left = values.get("residue", left)
             if left <= 1.0 and not in_place:
@@ -147,20 +152,22 @@ class SAU(Method):
         )
 
     def _unlearn(
-        self, models: Models, learned: TrainingSet, watched: Triggered, part: Round, seed: int
+        self, models: Models, learned: TrainingSet, watched: Triggered, part: Round, seed: int, cut: Cut
     ) -> Iterator[dict[str, float]]:
         """The values of each step of a round."""
-        descend = Descent(models.student.sites.trainable(part.train), part.steps, self.rate)
         generator = torch.Generator().manual_seed(seed)
         n_triggered, source = 2 * self.batch // 3, learned.plain if part.plain else learned.held
-        for step in range(part.steps):
-            i = torch.randint(len(learned.triggered.x), (n_triggered,), generator=generator)
-            k = torch.randint(len(source.x), (self.batch - n_triggered,), generator=generator)
-            values = dict.fromkeys(self._weights, 0.0)
-            descend.down(self._losses(models, learned.triggered.take(i), source.take(k), values))
-            if (step + 1) % self.look == 0 or step + 1 == part.steps:
-                values["residue"] = self.allowed.residue(models.student, watched)
-            yield values
+        with self.working.held(models.student, models.frozen, part.train, cut, seed) as (learns, masters):
+            descend = Descent(learns, part.steps, self.rate, masters=masters)
+            for step in range(part.steps):
+                i = torch.randint(len(learned.triggered.x), (n_triggered,), generator=generator)
+                k = torch.randint(len(source.x), (self.batch - n_triggered,), generator=generator)
+                values = dict.fromkeys(self._weights, 0.0)
+                triggered, held = learned.triggered.take(i), source.take(k)
+                descend.down(self._losses(models, triggered, held, values, cut.rows))
+                if (step + 1) % self.look == 0 or step + 1 == part.steps:
+                    values["residue"] = self.allowed.residue(models.student, watched)
+                yield values
 
     @property
     def _weights(self) -> dict[str, float]:
@@ -168,29 +175,34 @@ class SAU(Method):
         return {"prediction": self.prediction, "attention": self.attention, "hold": self.hold}
 
     def _losses(
-        self, models: Models, triggered: Triggered, held: Held, values: dict[str, float]
+        self, models: Models, triggered: Triggered, held: Held, values: dict[str, float], rows: int
     ) -> Iterator[torch.Tensor]:
-        """The loss in as many parts as memory asks for; the terms' means are added to ``values``."""
-        parts = min(len(triggered.x), math.ceil(self.batch / models.student.rows(self.batch, graph=True)))
+        """The loss in passes of at most ``rows`` pictures; the terms' means are added to ``values``.
+
+        The student's maps stay recorded until the way back is over: checkpointed blocks compute again then.
+        """
+        batch = len(triggered.x) + len(held.x)
+        parts = min(len(triggered.x), math.ceil(batch / rows))
         for some, others in zip(triggered.parts(parts), held.parts(parts), strict=True):
             seen, kept = len(some.x) / len(triggered.x), len(others.x) / len(held.x)
-            terms = self._terms(models, some, others).items()
-            share = {name: (kept if name == "hold" else seen) * term for name, term in terms}
-            for name, term in share.items():
-                values[name] += float(term.detach())
-            yield torch.stack([self._weights[name] * term for name, term in share.items()]).sum()
+            with models.student.sites.maps() as maps:
+                terms = self._terms(models, some, others, maps).items()
+                share = {name: (kept if name == "hold" else seen) * term for name, term in terms}
+                for name, term in share.items():
+                    values[name] += float(term.detach())
+                yield torch.stack([self._weights[name] * term for name, term in share.items()]).sum()
 
-    def _terms(self, models: Models, triggered: Triggered, held: Held) -> dict[str, torch.Tensor]:
-        """The terms of the loss, each a mean over its pictures."""
+    def _terms(self, models: Models, triggered: Triggered, held: Held, maps: Maps) -> dict[str, torch.Tensor]:
+        """The terms of the loss, each a mean over its pictures; ``maps`` are recorded by the student's pass."""
         n = len(triggered.x)
         x, t = torch.cat([triggered.x, held.x]), torch.cat([triggered.t, held.t])
-        with models.student.sites.maps() as maps:
-            out = models.student.denoise(x, t, Condition.joined([triggered.c, held.c]))
+        out = models.student.denoise(x, t, Condition.joined([triggered.c, held.c]))
+        mine = maps.first(n)
         with torch.no_grad(), models.frozen.sites.maps() as wanted:
             models.frozen.denoise(triggered.x, triggered.t, triggered.filled)
         apart = (out[:n] - triggered.beyond(self.overshoot, self.replaced)).pow(2).mean(1)
         mask = triggered.mask if self.masked else torch.ones_like(triggered.mask)
-        terms = {"prediction": (apart * mask).mean(), "attention": attention_gap(maps.first(n), wanted, mask)}
+        terms = {"prediction": (apart * mask).mean(), "attention": attention_gap(mine, wanted, mask)}
         return terms | ({"hold": (out[n:] - held.out).pow(2).mean()} if len(held.x) else {})
 
 

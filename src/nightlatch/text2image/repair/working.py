@@ -1,0 +1,136 @@
+"""How a student is held while it learns: which weights learn, in what precision, and how a step is cut.
+
+Set on models of real size: the part that learns has float32 masters, all else of the student is bfloat16
+where the device computes in it, blocks compute again on the way back what they need, and a step takes four
+passes at most where memory allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from nightlatch.diffusion.low_rank import low_rank
+from nightlatch.diffusion.memory import Budget, Cut, Footprint, free_bytes, kept_by, size, storages
+from nightlatch.terms import Role
+from nightlatch.text2image.model import Subject, Trainable
+
+LARGEST = 0.15
+"""Part of what a pass keeps without checkpointing that its largest block keeps, which is there once a picture while
+that block computes again; of Stable Diffusion 1.5's 64 x 64 blocks a little less."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Working:
+    """The numbers of how a student is held.
+
+    Args:
+        rank: of the change of every matrix that learns; 0 for whole matrices.
+        half: whether the student is bfloat16 where the device computes in it.
+        budget: how much of the free memory a step may take, and in how many passes.
+    """
+
+    rank: int = 0
+    half: bool = True
+    budget: Budget = field(default_factory=Budget)
+
+    def cut(self, student: Subject, frozen: Subject, train: Trainable, batch: int) -> Cut:
+        """How a step of ``batch`` pictures is cut. Where latents are so small that the aimed passes hold them
+        without a look at memory, that is all.
+        """
+        rows = student.rows(batch, graph=True)
+        if rows * self.budget.passes >= batch:
+            return Cut(rows=rows, checkpointed=False, peak=0)
+        footprint = self.footprint(student, frozen, train)
+        return self.budget.cut(footprint, batch, free_bytes(student.device))
+
+    def footprint(self, student: Subject, frozen: Subject, train: Trainable) -> Footprint:
+        """The formula's parts, looked at on one picture."""
+        parts = {id(p.module): p.module for s in (student, frozen) for p in s.parts.values()}
+        ignored = set[int]().union(*(storages(m) for m in parts.values()))
+        learns = list(student.sites.trainable(train))
+        x, c = student.noise([0]), student.read(["a picture"])
+        t = student.schedule.at_share(0.9)
+
+        def forward() -> torch.Tensor:
+            with student.sites.maps():
+                return student.denoise(x, t, c)
+
+        with _learning(learns):
+            row = kept_by(forward, ignored)
+            with student.sites.checkpointed():
+                inputs = kept_by(forward, ignored)
+        half = self.halves(student)
+        (denoiser,) = student.modules(Role.DENOISER)
+        fixed = sum(size(m) for m in parts.values()) - (size(denoiser) // 2 if half else 0)
+        trained = sum(p.numel() for p in learns)
+        if self.rank:
+            trained = sum(self.rank * sum(m.weight.shape) for m in student.sites.linears(train))
+        again = int(LARGEST * row)
+        return Footprint(
+            fixed=fixed,
+            trained=trained,
+            row=row,
+            row_checkpointed=inputs + again,
+            masters=half and not self.rank,
+        )
+
+    def halves(self, student: Subject) -> bool:
+        """Whether the student is held in bfloat16."""
+        return self.half and not self.rank and student.precision is torch.bfloat16
+
+    @contextmanager
+    def held(
+        self, student: Subject, frozen: Subject, train: Trainable, cut: Cut, seed: int
+    ) -> Iterator[tuple[list[nn.Parameter], list[torch.Tensor]]]:
+        """Inside it the student is ready to learn; yields (parameters that learn, their float32 masters, [] where
+        they are float32 themselves). At its end the student is float32, and what did not learn is as it was.
+        """
+        with ExitStack() as stack:
+            if cut.checkpointed:
+                stack.enter_context(student.sites.checkpointed())
+            if self.rank:
+                yield stack.enter_context(low_rank(student.sites.linears(train), self.rank, seed)), []
+            elif self.halves(student):
+                yield stack.enter_context(_halved(student, train))
+            else:
+                yield list(student.sites.trainable(train)), []
+
+
+@contextmanager
+def _learning(parameters: list[nn.Parameter]) -> Iterator[None]:
+    before = [p.requires_grad for p in parameters]
+    for p in parameters:
+        p.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for p, was in zip(parameters, before, strict=True):
+            p.requires_grad_(was)
+
+
+@contextmanager
+def _halved(student: Subject, train: Trainable) -> Iterator[tuple[list[nn.Parameter], list[torch.Tensor]]]:
+    """The denoiser in bfloat16. What learns has float32 masters; what does not is kept in main memory, so that
+    nothing is rounded in the end.
+    """
+    (denoiser,) = student.modules(Role.DENOISER)
+    learns = list(student.sites.trainable(train))
+    wanted = {id(p) for p in learns}
+    masters = [p.detach().clone() for p in learns]
+    kept = {name: p.detach().cpu().clone() for name, p in denoiser.named_parameters() if id(p) not in wanted}
+    denoiser.to(torch.bfloat16)
+    try:
+        yield learns, masters
+    finally:
+        denoiser.float()
+        with torch.no_grad():
+            for name, p in denoiser.named_parameters():
+                if name in kept:
+                    p.copy_(kept[name])
+            for p, master in zip(learns, masters, strict=True):
+                p.copy_(master)
