@@ -176,6 +176,19 @@ class Ranks(Protocol):
         """
 
 
+@runtime_checkable
+class WritesAdapters(Protocol):
+    """A family some of whose models are adapters, which can be handed back as such."""
+
+    def save_adapter(self, model: Any, base: Any, file: Path) -> None:
+        """Write what makes ``base`` into ``model``, as one file, whole or not at all.
+
+        Raises:
+            NotWritten: ``file`` is there already, something differs that an adapter cannot hold, or there is
+                no room.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A family, the module that holds it, and the classes that a model's files name when they are of it."""

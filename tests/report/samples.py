@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from nightlatch.records import (
     Candidate,
     Carrier,
+    Choice,
     ComponentChange,
     Environment,
     FileEntry,
@@ -21,8 +22,10 @@ from nightlatch.records import (
     Pair,
     Part,
     PlacedTrigger,
+    Placement,
     Rate,
     Repair,
+    RepairRound,
     Report,
     Scorecard,
     Trigger,
@@ -162,6 +165,9 @@ def verdict_found() -> Verdict:
     )
 
 
+CHOICE = Choice(method="sau", components=("unet",), reason="The trigger acts in the denoiser & nowhere else.")
+
+
 def repair() -> Repair:
     history = [
         {"step": float(10 * i), "loss": 0.4 * math.exp(-i / 9) + 0.02, "attention": 0.3 * math.exp(-i / 4)}
@@ -182,6 +188,21 @@ def repair() -> Repair:
         changed_tensors=32,
         changed_share=0.0413,
         history=tuple(history),
+        choices=(CHOICE,),
+        rounds=(
+            RepairRound(
+                triggers=(PlacedTrigger(text=TRIGGER),),
+                alike=(PlacedTrigger(text="sibling", placement=Placement.in_slot("object")),),
+                choices=(CHOICE,),
+                steps=300,
+                seconds=211.0,
+                searched="scanned against base: suggested",
+                found=(PlacedTrigger(text="left over"),),
+            ),
+            RepairRound(
+                triggers=(PlacedTrigger(text="left over"),), searched="scanned against base: suggested"
+            ),
+        ),
         output="repaired",
     )
 

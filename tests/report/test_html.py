@@ -94,6 +94,10 @@ def test_found_and_repaired_page_is_complete(tmp_path: Path) -> None:
         "4.13 %",
         "300 optimisation steps",
         "--seed 7",
+        "The trigger acts in the denoiser &amp; nowhere else.",
+        "Round by round",
+        "<bdi>sibling</bdi></code> in the object&#39;s place",
+        "<bdi>left over</bdi></code> in front",
         "ab" * 32,
     ):
         assert words in page

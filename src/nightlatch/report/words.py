@@ -238,7 +238,7 @@ def _after_repair(report: Report, word: str, status: Status) -> Headline:
         text = (
             f"The model came with a backdoor: {_the_trigger(report)} in the prompt changed the picture. "
             f"{before_after} "
-            "A scan ends with the first trigger that it confirms, so there may be another one."
+            f"{_second_search(card)}"
         )
         return _repaired(word, status, card.verdict, "good", action, f"{text} {_bars(card)}")
     if card.verdict == "harmed":
@@ -250,6 +250,8 @@ def _after_repair(report: Report, word: str, status: Status) -> Headline:
         return _repaired(word, status, card.verdict, "bad", action, text)
     if card.verdict == "not removed":
         text = f"The repair did not remove the effect of {_the_trigger(report)}. {before_after}"
+        if card.search and card.search.found:
+            text = f"A search of the repaired copy found strings that act. {before_after}"
         return _repaired(
             word, status, card.verdict, "bad", "Refuse it, or repair again with another method.", text
         )
@@ -273,6 +275,13 @@ def _repaired(
     return Headline(
         word=word, status=status, repair=repair, repair_status=good, action=action, meaning=text.strip()
     )
+
+
+def _second_search(card: Scorecard) -> str:
+    """What is known of other triggers."""
+    if card.search is None:
+        return "A scan ends with the first trigger that it confirms, so there may be another one."
+    return "A second search, of the repaired copy, found nothing."
 
 
 def _bars(card: Scorecard) -> str:

@@ -27,6 +27,7 @@ from nightlatch.terms import Role
 from nightlatch.text2image import evidence, prompts, repair, scan, verify
 from nightlatch.text2image.attacks import ATTACKS
 from nightlatch.text2image.model import Sampling, Subject, loaders
+from nightlatch.text2image.model.change import save_change
 from nightlatch.text2image.prompts import PROMPTS, Prompt
 
 
@@ -132,6 +133,9 @@ class TextToImage:
 
     def save(self, model: Subject, folder: Path) -> None:
         model.save(folder)
+
+    def save_adapter(self, model: Subject, base: Subject, file: Path) -> None:
+        save_change(model, base, file)
 
     def computed(self, model: Subject) -> Computed:
         return Computed(device=str(model.device), dtype=str(model.precision).removeprefix("torch."))

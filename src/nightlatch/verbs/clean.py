@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nightlatch import loading, runs
 from nightlatch import plan as plans
 from nightlatch.errors import UsageError
-from nightlatch.families import Job, Say
+from nightlatch.families import Family, Job, Say, WritesAdapters
 from nightlatch.plan import Options
 from nightlatch.records import Repair, Verdict
 from nightlatch.terms import Role
 from nightlatch.verbs.common import Evidence, asked, maybe, require_same
+
+ADAPTER = ".safetensors"
+"""How the name of an output ends that is to be an adapter."""
 
 
 def clean(
@@ -28,8 +32,8 @@ def clean(
     inputs: Mapping[str, Path] | None = None,
     rounds: int = 3,
 ) -> Repair:
-    """Remove ``triggers`` (default: what scan found) from ``source``; writes the folder ``out`` and
-    repair.json.
+    """Remove ``triggers`` (default: what scan found) from ``source``; writes ``out``, a folder, or a
+    LoRA where it is named .safetensors, and repair.json.
 
     Args:
         method: name of a repair; by default the usual one of the model's family.
@@ -53,6 +57,8 @@ def clean(
             "The trigger acts in the tokenizer, and no weight differs from the base.",
             "Give the base with --base, whose tokenizer takes its place.",
         )
+    if out.suffix == ADAPTER and base is None:
+        raise UsageError("A LoRA is written as what it adds to its base.", "Give the base with --base.")
     with loading.ready(source, base) as made:
         repair = made.family.repairs.create(method or made.family.usual)
         if repair.needs_base and base is None:
@@ -73,7 +79,7 @@ def clean(
     )
     repaired, record = family.clean(suspect, job, say)
     if record.changed_tensors or record.replaced:
-        family.save(repaired, out)
+        write(family, repaired, trusted, out)
         record = record.model_copy(update={"output": str(out)})
     drawn = maybe(run, "evidence", Evidence) or Evidence()
     run.drop("repair", "scorecard")
@@ -81,3 +87,18 @@ def clean(
     run.write("manifest", manifest)
     run.write("repair", record)
     return record
+
+
+def write(family: Family, model: Any, base: Any, out: Path) -> None:
+    """Write ``model`` as the folder ``out``, or, where that is named .safetensors, as what it adds to ``base``.
+
+    Raises:
+        UsageError: models of this family are no adapters.
+        NotWritten: ``out`` is there already, cannot be written, or cannot hold it.
+    """
+    if out.suffix != ADAPTER:
+        family.save(model, out)
+    elif isinstance(family, WritesAdapters):
+        family.save_adapter(model, base, out)
+    else:
+        raise UsageError(f"Models of the family {family.name} are no adapters.", "Name a folder with -o.")
