@@ -90,7 +90,7 @@ def test_verbs_hand_over_through_the_run_folder(tiny_folder, tmp_path):
     refused = CALL.invoke(app, ["clean", str(other), "-o", str(tmp_path / "o"), "--trigger", "x", *to])
     assert refused.exit_code == 2
     assert "about another model" in " ".join(refused.output.split())
-    cleaned = CALL.invoke(app, [*clean, "--method", "uce"])
+    cleaned = CALL.invoke(app, [*clean, "--method", "uce", "--rounds", "1"])
     assert cleaned.exit_code == 0, cleaned.output
     assert (out / "model_index.json").is_file()
     assert "zudi" in (run / "report.html").read_text()
@@ -100,6 +100,7 @@ def test_verbs_hand_over_through_the_run_folder(tiny_folder, tmp_path):
     verified = CALL.invoke(
         app, ["verify", str(out), "--against", str(tiny_folder), "-n", "24", "--regrowth-steps", "4", *to]
     )
+    assert (run / "scorecard.json").is_file(), verified.output
     card = json.loads((run / "scorecard.json").read_text())
     assert verified.exit_code == {"removed": 0, "not verified": 2}.get(card["verdict"], 1), verified.output
     page = (run / "report.html").read_text()

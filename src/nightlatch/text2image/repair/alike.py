@@ -24,6 +24,8 @@ from nightlatch.text2image.model import Subject, Tokens
 from nightlatch.text2image.prompts import Prompt, placed
 
 LEAST = 1e-12
+UNREADABLE = "\ufffd"
+"""Stands where bytes are no text; nobody types it."""
 OBJECT = "object"
 """The slot in whose place strings are tried, as a scan does."""
 SALT = 29
@@ -82,7 +84,9 @@ class Alike:
         kind = random_like(subject, text, tokens, rng, self.random)
         near = prompts.near_spellings(text, self.spellings, rng)
         made = dict.fromkeys([text, *ranking, *parts, *near, *kind, *self._answering(subject, tokens)])
-        return [t for t in made if t.strip()]
+        listed = [t for t in made if t.split() and UNREADABLE not in t]
+        typed = subject.vocabulary.typed(listed)
+        return [t for t, ids in zip(listed, typed, strict=True) if ids]
 
     def found(self, acting: Acting, strings: Sequence[str], trusted: Subject | None) -> list[PlacedTrigger]:
         """Those of ``strings`` that act like the trigger, each where it does, the strongest first.
