@@ -30,7 +30,7 @@ class Working:
 
     Args:
         rank: of the change of every matrix that learns; 0 for whole matrices.
-        half: whether the student is bfloat16 where the device computes in it.
+        half: whether the student is bfloat16 where the device computes in it and memory had to be looked at.
         budget: how much of the free memory a step may take, and in how many passes.
     """
 
@@ -95,7 +95,7 @@ class Working:
                 stack.enter_context(student.sites.checkpointed())
             if self.rank:
                 yield stack.enter_context(low_rank(student.sites.linears(train), self.rank, seed)), []
-            elif self.halves(student):
+            elif cut.peak and self.halves(student):
                 yield stack.enter_context(_halved(student, train))
             else:
                 yield list(student.sites.trainable(train)), []
