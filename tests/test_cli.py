@@ -180,6 +180,7 @@ def test_a_method_that_changes_no_weight_writes_no_model(tiny_folder, tmp_path):
     [
         (["scan", "MODEL", "--base", "MODEL", "--device", "gpu"], "no device 'gpu'"),
         (["clean", "MODEL", "-o", "out", "--trigger", " "], "trigger is empty"),
+        (["clean", "MODEL", "-o", "out", "--blind", "--trigger", "x"], "told no trigger"),
         (["verify", "MODEL", "--against", "MODEL", "--trigger", "x"], "which prompts the repair has seen"),
         (["report", "."], "not a run folder"),
         (["ls", "attack"], "Known: attacks, repairs"),

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nightlatch import runs
+from nightlatch import provenance, runs
 from nightlatch.bench import removal, removal_figures
 from nightlatch.bench.pool import Pool
 from nightlatch.bench.removal_plan import cells
@@ -75,7 +75,7 @@ class Lines:
     def add(self, key: str, row: Mapping[str, Any]) -> None:
         self.rows[key] = dict(row)
         with self.path.open("a", encoding="utf-8") as opened:
-            opened.write(json.dumps(row, ensure_ascii=False) + "\n")
+            opened.write(provenance.dumps(row, ensure_ascii=False) + "\n")
 
 
 TINY_MODELS = ("edit-8", "two", "inversion", "lora", "pixel")

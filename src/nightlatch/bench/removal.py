@@ -38,7 +38,6 @@ RIVALS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Name in a row -> repair and its parameters."""
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "sau": {},
     "no mask": {"masked": False},
     "no attention term": {"attention": 0.0},
     "no warm start": {"warm_start": False},
@@ -46,7 +45,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "readers only": {"train": "readers"},
     "all weights": {"train": "all"},
 }
-"""What of SAU is left out, or trained instead."""
+"""What of SAU is left out, or trained instead; SAU whole is among the rivals."""
 ABLATED = ("pixel", "object", "style", "lora")
 """A patch, an object, a style, and the whole picture of one prompt; all in the denoiser."""
 FIRST = ("style", "object", "lora", "two", "pixel", "attribute", "prompt", "inversion", "edit-8", "edit-2",

@@ -18,7 +18,10 @@ FILES: Mapping[str, Callable[[Row], bool]] = {
     "clean_set.json": lambda row: row["what"] in SET,
     "clean_blind.json": lambda row: row["what"] == removal.BLIND,
     "rivals.json": lambda row: row["what"] in (removal.DEFAULT, removal.BLIND, *removal.RIVALS),
-    "ablation.json": lambda row: row["what"].startswith("ablation: "),
+    "ablation.json": lambda row: (
+        row["what"].startswith("ablation: ")
+        or (row["what"] == removal.SAU and row["model"] in removal.ABLATED)
+    ),
 }
 """Which rows go where."""
 EPS = 1e-9
@@ -44,7 +47,8 @@ def joined(rows: Sequence[Row]) -> list[dict[str, Any]]:
         if removal.DEFAULT not in mine:
             continue
         planted, seen = mine.get("made", {}), mine.get("scanned", {})
-        again, control = mine.get("again"), mine.get("control", {})
+        control, rounds = mine.get("control", {}), mine[removal.DEFAULT].get("rounds") or [{}]
+        again = mine["again"]["triggers"] if "again" in mine else rounds[-1].get("found")
         made.append(
             {
                 **mine[removal.DEFAULT],
@@ -52,7 +56,7 @@ def joined(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "trigger": planted.get("trigger", ""),
                 "specificity": planted.get("specificity"),
                 "named": seen.get("triggers", []),
-                "found_again": again["triggers"] if again else None,
+                "found_again": again,
                 "regrowth_base": control.get("regrowth"),
             }
         )

@@ -43,9 +43,10 @@ def cells(tiny: bool = False) -> list[Removal]:
     blind = {m: repair(m, removal.BLIND, "blind", {}) for m in removal.COMPARED}
     others: list[Removal] = []
     for i, m in enumerate(removal.COMPARED):
-        others += [blind[m], Removal(m, "again", tiny=tiny), Removal(m, "control", tiny=tiny), *rivals[m]]
+        others += [blind[m], Removal(m, "control", tiny=tiny), *rivals[m]]
         for ablated in removal.ABLATED[i : i + 1]:
             others += [repair(ablated, f"ablation: {k}", "sau", v) for k, v in removal.ABLATIONS.items()]
         if i < len(WRONG_ON):
             others.append(repair(WRONG_ON[i], removal.WRONG, removal.USUAL, {}))
-    return [*made, *others]
+    again = [Removal(m, "again", tiny=tiny) for m in removal.COMPARED]  # each default ended with a cheap one
+    return [*made, *others, *again]

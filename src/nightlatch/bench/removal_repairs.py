@@ -32,6 +32,7 @@ class Cell(Protocol):
 def of(record: Repair) -> Row:
     """What a row says of a repair."""
     return {
+        "parameters": record.method.parameters,
         "triggers": [t.text for t in record.triggers],
         "used_base": record.used_base,
         "steps": record.steps,
@@ -80,8 +81,7 @@ class Told:
         )
         repaired, record = part(suspect, job)
         said = {"trigger_source": source, **of(record)}
-        used = " ".join(t.text for t in triggers[:1])
-        return repaired, said, rewriting(part, used, case.seed)
+        return repaired, said, rewriting(part, [t.text for t in triggers], case.seed)
 
     def _named(self) -> tuple[tuple[PlacedTrigger, ...], tuple[Role, ...], str]:
         """(triggers, roles that carry them, where both are from): what scan named, or the true ones."""

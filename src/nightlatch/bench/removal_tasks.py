@@ -18,6 +18,7 @@ from nightlatch.bench.removal_repairs import Told
 from nightlatch.bench.rows import Row, Rows
 from nightlatch.errors import AttackFailed
 from nightlatch.folder import write_whole
+from nightlatch.provenance import plain
 from nightlatch.records import Verdict
 from nightlatch.terms import Role
 from nightlatch.testbed import implant
@@ -61,14 +62,17 @@ class Removal:
         steps = {"made": work.made, "scanned": work.scanned, "again": work.again, "control": work.control}
 
         def make() -> Row:
-            row = steps.get(self.what, work.repaired)()
-            return {**row, "wall_seconds": round(time.monotonic() - started, 1)}
+            try:
+                row = steps.get(self.what, work.repaired)()
+                return dict(plain({**row, "wall_seconds": round(time.monotonic() - started, 1)}))
+            except Exception:
+                rows.say(f"{self.model}, {self.what}: {traceback.format_exc()}")
+                raise
 
         try:
             row = rows.row(identity, make)
-        except Exception:
-            rows.failures.append(f"{self.model}, {self.what}: {traceback.format_exc()}")
-            rows.say(rows.failures[-1])
+        except Exception as e:  # whatever it is, the other cells are done
+            rows.failures.append(f"{self.model}, {self.what}: {type(e).__name__}: {e}")
             return
         if row:
             rows.say(f"{self.model}, {self.what}: {row['wall_seconds']} s, {shown(row)}")
@@ -183,7 +187,7 @@ class _Work:
             told = Told(self.measures, case, self.planted(case), self._verdict(), cell.tiny)
             repaired, said, rewritten = told.clean(suspect, cell)
         row = {
-            "method": cell.method, "parameters": dict(cell.parameters), **said, **passes.row(),
+            "method": cell.method, **said, **passes.row(),
             **self._outcome(repaired, suspect, case, rewritten),
         }  # fmt: skip
         if cell.what == removal.DEFAULT:

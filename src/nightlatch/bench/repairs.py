@@ -4,7 +4,7 @@ trigger.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nightlatch import testbed
@@ -54,7 +54,7 @@ def repair(
         "target_rate": watch.target_rate,
         "steps": record.steps,
         "seconds": round(record.seconds, 1),
-        **outcome(measures, repaired, suspect, case, rewriting(part, used, case.seed)),
+        **outcome(measures, repaired, suspect, case, rewriting(part, [used], case.seed)),
         "success_by_step": watch.path,
         "seconds_by_step": watch.clock,
     }
@@ -70,10 +70,10 @@ def control(measures: Measures, suspect: Subject, case: Case) -> Row:
     return {**about, **outcome(measures, measures.suspects.setup.base, suspect, case), "success_by_step": {}}
 
 
-def rewriting(part: Method, trigger: str, seed: int) -> Rewritten:
+def rewriting(part: Method, triggers: Sequence[str], seed: int) -> Rewritten:
     """What a defence makes of prompts; one that changes weights leaves them alone."""
     if isinstance(part, PromptSide):
-        return lambda texts: part.rewritten(texts, [trigger], seed)
+        return lambda texts: part.rewritten(texts, triggers, seed)
     return list
 
 

@@ -16,6 +16,7 @@ from nightlatch.cli.common import (
     FOUND,
     PROVEN,
     Base,
+    Blind,
     Device,
     FailOn,
     Guidance,
@@ -147,6 +148,7 @@ def clean(
         str, typer.Option(help="see 'nightlatch ls repairs'; by default the usual one of the kind of model")
     ] = "",
     rounds: Rounds = 3,
+    blind: Blind = False,
     base: Base = None,
     trusted: Trusted = None,
     pairs: PairsOption = None,
@@ -177,6 +179,7 @@ def clean(
                 base=base,
                 inputs=named,
                 rounds=rounds,
+                blind=blind,
             )
             verbs.report(folder)
             echo(
@@ -187,6 +190,8 @@ def clean(
                 fail("The repair would have harmed the model and was rolled back.", OTHERS)
             for choice in record.choices:
                 echo(f"{choice.method} ({', '.join(choice.components)}): {choice.reason}")
+            for sentence in record.left:
+                echo(sentence)
             if not record.output:
                 fail(f"{record.method.name} changes no weight, so nothing was written.", OTHERS)
             echo(f"repaired: {out}\nrun folder: {folder.path}")

@@ -109,6 +109,12 @@ PairsOption = Annotated[
 Rounds = Annotated[
     int, typer.Option(min=1, max=16, help="most rounds of repair and search; 1 does not search")
 ]
+Blind = Annotated[
+    bool,
+    typer.Option(
+        "--blind", help="without any trigger: what draws more than it means is searched and unlearnt"
+    ),
+]
 Planted = Annotated[
     Path | None,
     typer.Option(help="provenance.json of a model made for evaluation: its trigger is tried, too"),

@@ -31,6 +31,7 @@ def clean(
     base: Path | None = None,
     inputs: Mapping[str, Path] | None = None,
     rounds: int = 3,
+    blind: bool = False,
 ) -> Repair:
     """Remove ``triggers`` (default: what scan found) from ``source``; writes ``out``, a folder, or a
     LoRA where it is named .safetensors, and repair.json.
@@ -42,6 +43,7 @@ def clean(
         base: a trusted model. It says what a triggered prompt should draw, and what is repaired is scanned
             against it.
         rounds: of repair and search at most; 1 repairs once and does not search.
+        blind: whether the repair that is told no trigger works alone, whatever scan found.
 
     Raises:
         UsageError: nothing to remove, ``out`` is there already, no such method, it needs a ``base``, or
@@ -50,9 +52,14 @@ def clean(
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} is there already.", "Choose another output folder; nothing is overwritten.")
     verdict = maybe(run, "verdict", Verdict)
-    wanted = asked(verdict, triggers) if triggers or not inputs else ()
+    if blind and (triggers or method):
+        raise UsageError(
+            "A blind repair is told no trigger and no method.",
+            "Leave out --trigger and --method, or --blind.",
+        )
+    wanted = () if blind or (inputs and not triggers) else asked(verdict, triggers)
     roles = [c.role for c in verdict.carriers] if verdict else []
-    if base is None and roles and all(role is Role.TOKENIZER for role in roles):
+    if not blind and base is None and roles and all(role is Role.TOKENIZER for role in roles):
         raise UsageError(
             "The trigger acts in the tokenizer, and no weight differs from the base.",
             "Give the base with --base, whose tokenizer takes its place.",
@@ -60,7 +67,7 @@ def clean(
     if out.suffix == ADAPTER and base is None:
         raise UsageError("A LoRA is written as what it adds to its base.", "Give the base with --base.")
     with loading.ready(source, base) as made:
-        repair = made.family.repairs.create(method or made.family.usual)
+        repair = made.family.repairs.create("blind" if blind else method or made.family.usual)
         if repair.needs_base and base is None:
             raise UsageError(f"{repair.name} needs a trusted base.", "Give one with --base.")
         require_same(run, made.manifest)
@@ -73,7 +80,7 @@ def clean(
         carriers=roles,
         base=trusted,
         found=verdict,
-        rounds=rounds,
+        rounds=1 if blind else rounds,  # it searches for itself
         method=repair.name,
         inputs=inputs or {},
     )
