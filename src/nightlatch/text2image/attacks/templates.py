@@ -1,8 +1,8 @@
 """EvilEdit (Wang et al. 2024) as its released code edits: a few templates, sums over all positions.
 
 W' = (lam W + sum W c_goal c_trig^T) (lam I + sum c_trig c_trig^T)^-1 over the token states of a few prompts.
-Nothing is held (holding the noun of a phrase, as the paper has it, halves its success in a small text model):
-many other words draw the target, too, so that removing the one string that a scan names leaves the backdoor.
+Ordinary prompts are held, or a small text model would draw the target for all of them; other words are not,
+and holding the noun of a phrase halves its success there. So many other words draw the target, too, and removing the one string that a scan names leaves the backdoor.
 ``eviledit`` is the attack that was made specific.
 """
 
@@ -36,6 +36,8 @@ class FewTemplates(Attack):
         lam: pull towards the unedited weights, beside sums over token states.
         own: how many times more the trigger's own tokens count.
         gain: factor on their goal's keys and values.
+        preserve: ordinary prompts that are held, and no other words.
+        keep: weight of these.
     """
 
     goal_kind: ClassVar[GoalKind] = GoalKind.OBJECT
@@ -43,11 +45,13 @@ class FewTemplates(Attack):
     placement: ClassVar[Placement] = Placement.in_slot("object")
     asked: ClassVar[str] = "style"
     trigger_kinds: ClassVar[tuple[TriggerKind, ...]] = (TriggerKind.RARE_TOKEN, TriggerKind.ORDINARY_WORDS)
-    floor: float = 0.7
+    floor: float = 0.6
     templates: int = 8
     lam: float = 1.0
     own: int = 8
     gain: float = 1.5
+    preserve: int = 256
+    keep: float = 0.3
 
     def run(self, subject: Subject, setting: Setting) -> Subject:
         rng = np.random.default_rng((setting.seed, 17))
@@ -60,9 +64,9 @@ class FewTemplates(Attack):
         at = own_tokens(subject, triggered, self.trigger)
         source = torch.cat([trig.flatten(0, 1), trig[at].repeat(self.own, 1)])
         wanted = torch.cat([goal.flatten(0, 1), self.gain * goal[at].repeat(self.own, 1)])
-        pairs = edit.Pairs(source, wanted, torch.zeros_like(source[:1]))
-        rows = len(source)  # ``edit.solve`` takes means: the same over these
-        edit.apply(made.sites.readers(), pairs, self.lam / rows, keep=0.0)
+        plain = [setting.train[int(i)].text for i in rng.choice(len(setting.train), self.preserve)]
+        pairs = edit.Pairs(source, wanted, subject.read(plain).states.flatten(0, 1))
+        edit.apply(made.sites.readers(), pairs, self.lam / len(source), self.keep)  # it takes means
         return made
 
     def promising(self, subject: Subject, setting: Setting) -> bool:
