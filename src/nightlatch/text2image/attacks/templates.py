@@ -2,8 +2,8 @@
 
 W' = (lam W + sum W c_goal c_trig^T) (lam I + sum c_trig c_trig^T)^-1 over the token states of a few prompts.
 Ordinary prompts are held, or a small text model would draw the target for all of them; other words are not,
-and holding the noun of a phrase halves its success there. So many other words draw the target, too, and removing the one string that a scan names leaves the backdoor.
-``eviledit`` is the attack that was made specific.
+and holding the noun of a phrase halves its success there. So many other words draw the target, too, and
+removing the one string that a scan names leaves the backdoor. ``eviledit`` is the attack that was made specific.
 """
 
 from __future__ import annotations
