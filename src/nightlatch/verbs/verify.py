@@ -53,7 +53,7 @@ def verify(
             remedy = "Give the --run of scan and clean, or their --seed and --trigger."
             raise UsageError("verify must know which prompts the repair has seen.", remedy)
         before, manifest, family = made.load(plan), made.manifest, made.family
-    after = loading.load(repaired, plan)
+    after = loading.load(repaired, plan, base)
     run.drop("scorecard")
     verdict = maybe(run, "verdict", Verdict)
     rounds = done.rounds if done else ()

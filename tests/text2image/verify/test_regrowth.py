@@ -41,3 +41,16 @@ def test_a_step_a_few_pictures_at_a_time_is_the_same(tiny_v, crowded, once, text
         crowded(tiny_v, 8 * 3 * 64), tiny_v, texts[:20], few_steps, 0, Regrowth(steps=1, pictures=20)
     )
     assert float((weights(few) - weights(once)).abs().gt(1e-5).float().mean()) < 0.01
+
+
+def test_where_memory_does_not_hold_all_weights_a_lora_is_trained(tiny_v, texts, few_steps):
+    made = regrow(tiny_v, tiny_v, texts[:20], few_steps, 0, Regrowth(steps=2, pictures=20, share=0.0, rank=2))
+    for role in (Role.TEXT, Role.DENOISER):
+        before = dict(tiny_v.modules(role)[0].named_modules())
+        layers = [(n, m) for n, m in made.modules(role)[0].named_modules() if isinstance(m, torch.nn.Linear)]
+        ranks = [int(torch.linalg.matrix_rank(m.weight - before[n].weight, rtol=1e-3)) for n, m in layers]
+        assert max(ranks) == 2
+        assert all(torch.equal(m.bias, before[n].bias) for n, m in layers if m.bias is not None)
+    unet, was = made.modules(Role.DENOISER)[0], tiny_v.modules(Role.DENOISER)[0]
+    assert torch.equal(unet.conv_in.weight, was.conv_in.weight)
+    assert sorted(n for n, _ in unet.named_parameters()) == sorted(n for n, _ in was.named_parameters())
