@@ -41,11 +41,13 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no mask": {"masked": False},
     "no attention term": {"attention": 0.0},
     "no warm start": {"warm_start": False},
-    "no hold": {"hold": 0.0},
+    "no trajectory": {},
     "readers only": {"train": "readers"},
     "all weights": {"train": "all"},
 }
 """What of SAU is left out, or trained instead; SAU whole is among the rivals."""
+NO_TRAJECTORY = "no trajectory"
+"""Only the first step's latents, pure noise, instead of those on the way to the pictures."""
 ABLATED = ("pixel", "object", "style", "lora")
 """A patch, an object, a style, and the whole picture of one prompt; all in the denoiser."""
 FIRST = ("style", "object", "lora", "two", "pixel", "attribute", "prompt", "inversion", "edit-8", "edit-2",

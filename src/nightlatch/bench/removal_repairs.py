@@ -71,12 +71,13 @@ class Told:
             repaired, said = self._by_rounds(suspect, verdict, triggers, roles)
             return repaired, {"trigger_source": source, **said}, list
         part = METHODS.create(cell.method, **cell.parameters)
+        first_step = cell.what.endswith(removal.NO_TRAJECTORY)
         job = Job(
             triggers=triggers if part.needs_trigger else (),
             prompts=repair_prompts(case),
             carriers=roles,
             base=setup.base if part.needs_base else None,
-            sampling=testbed.SAMPLING,
+            sampling=replace(testbed.SAMPLING, steps=1) if first_step else testbed.SAMPLING,
             seed=case.seed,
         )
         repaired, record = part(suspect, job)
