@@ -59,7 +59,7 @@ def test_harmful_cleaning_is_rolled_back(trained):
 def test_planted_shortcut_is_unlearned_and_the_model_stays_useful(name, known, planted, setting):
     poison = planted.pairs.at(planted.poison.nonzero()[0]) if known else None
     method = METHODS.create(
-        name, steps=70, batch=64, rate=1e-3, **({"rounds": 2, "search": 4} if name == "shortcut" else {})
+        name, steps=70, batch=64, rate=1e-3, **({"rounds": 3, "search": 8} if name == "shortcut" else {})
     )
     made, record = method(planted.subject, Job(trusted=pairs(400, 31), poison=poison))
     attack = ATTACKS.create("patch", target=TARGET)

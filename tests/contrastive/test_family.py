@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from nightlatch import families, verbs
 from nightlatch.cli import app
 from nightlatch.contrastive import adapters
-from nightlatch.contrastive.clean import METHODS, TokenUnlearn
+from nightlatch.contrastive.clean import METHODS, UnlearnShortcut
 from nightlatch.contrastive.family import FAMILY
 from nightlatch.contrastive.inputs import Inputs, named
 from nightlatch.contrastive.pairs import Pairs
@@ -53,7 +53,7 @@ def files(planted, tmp_path_factory) -> dict[str, Path]:
     return {
         "model": root / "model",
         "pairs": write(root / "pairs", planted.pairs),
-        "trusted": write(root / "trusted", pairs(300, 61)),
+        "trusted": write(root / "trusted", pairs(800, 61)),
         "poison": listed,
         "root": root,
     }
@@ -92,12 +92,14 @@ def quick() -> Iterator[str]:
 
     @METHODS.register("quick")
     @dataclass(frozen=True, slots=True, kw_only=True)
-    class Quick(TokenUnlearn):
-        """UBT-style unlearning in few, large steps."""
+    class Quick(UnlearnShortcut):
+        """The usual cleaner in few, large steps."""
 
-        steps: int = 60
+        steps: int = 70
         batch: int = 64
         rate: float = 1e-3
+        rounds: int = 2
+        search: int = 4
 
     yield "quick"
     METHODS._parts.pop("quick")
@@ -150,7 +152,7 @@ def test_halves_share_nothing(files, planted):
     read = Inputs.read({k: files[k] for k in ("trusted", "pairs", "poison")}, planted.subject, 0)
     mine, theirs = read.halves(3)
     for a, b in ((mine.trusted, theirs.trusted), (mine.poison, theirs.poison)):
-        assert not set(a.names) & set(b.names) and len(a) + len(b) in (300, 40)
+        assert not set(a.names) & set(b.names) and len(a) + len(b) in (800, 40)
 
 
 def test_a_list_without_its_pairs_and_one_of_nothing_are_refused(files, planted, tmp_path):
