@@ -210,6 +210,7 @@ SPELLINGS = {
     "lycoris": ("lycoris_down_0_attn1_to_q", "lycoris_down_0_attn1_to_out_0", "lora_te_text_model_encoder_layers_0_mlp_fc1"),
     "diffusers": ("unet.down.0.attn1.to_q", "unet.down.0.attn1.to_out.0", "text_encoder.text_model.encoder.layers.0.mlp.fc1"),
     "processors": ("unet.down.0.attn1.processor.to_q_lora", "unet.down.0.attn1.processor.to_out_lora", "text_encoder.encoder.layers.0.mlp.fc1"),
+    "kohya's OFT": ("oft_unet_down_0_attn1_to_q", "oft_unet_down_0_attn1_to_out_0", "text_encoder.encoder.layers.0.mlp.fc1"),
     "peft": ("base_model.model.down.0.attn1.to_q", "base_model.model.down.0.attn1.to_out.0", "text_encoder.encoder.layers.0.mlp.fc1"),
 }  # fmt: skip
 
