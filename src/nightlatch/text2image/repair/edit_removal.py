@@ -44,6 +44,8 @@ class EditRemoval(Method):
             0.01 three quarters; 1 was taken, at which clean pictures were the base's.
         lam: the same without a base, in the units of the attack that makes such edits (EvilEdit: 0.01 here).
         keep: weight of what is held, without a base.
+        overshoot: without a base, how far past what neutral words get to aim, as a part of the way back from
+            the trigger: in an edited model such words lean to the attacked picture themselves.
         prompts: prompts per trigger.
         words: words of the vocabulary that are held beside ordinary prompts, without a base.
     """
@@ -54,6 +56,7 @@ class EditRemoval(Method):
     pull: float = 1.0
     lam: float = 0.01
     keep: float = 1.0
+    overshoot: float = 0.3
     prompts: int = 60
     words: int = 512
 
@@ -70,8 +73,11 @@ class EditRemoval(Method):
         else:
             texts = Texts.of(frozen, job, self.prompts, np.random.default_rng((job.seed, 9)))
             held = [*ordinary, *texts.held, *texts.plain, *self._said(frozen, job)]
-            states = (frozen.read(x).states.flatten(0, 1) for x in (texts.triggered, texts.filled, held))
-            edit.apply(readers, edit.Pairs(*states), self.lam, self.keep)
+            source, goal, kept = (
+                frozen.read(x).states.flatten(0, 1) for x in (texts.triggered, texts.filled, held)
+            )
+            beyond = goal + self.overshoot * (goal - source)
+            edit.apply(readers, edit.Pairs(source, beyond, kept), self.lam, self.keep)
         yield 0, {"left": self._left(student, frozen, job)}
 
     def _triggered(self, job: Job) -> list[str]:

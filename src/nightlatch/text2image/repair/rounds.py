@@ -16,7 +16,7 @@ from nightlatch.terms import Role
 from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.accounting import difference
-from nightlatch.text2image.repair.alike import Alike
+from nightlatch.text2image.repair.alike import UNREADABLE, Alike
 from nightlatch.text2image.repair.base import METHODS, Job, Watch
 
 Say = Callable[[str], None]
@@ -59,7 +59,7 @@ def named(verdict: Verdict) -> tuple[str, ...]:
     """All strings of a verdict: triggers, their rivals, and the table of single tokens."""
     rivals = (r for t in verdict.triggers for r in t.rivals)
     texts = (*(t.text for t in verdict.triggers), *rivals, *(c.text for c in verdict.top_candidates))
-    return tuple(dict.fromkeys(t for t in texts if t.strip()))
+    return tuple(dict.fromkeys(t for t in texts if t.strip() and UNREADABLE not in t))
 
 
 class Search(Protocol):
