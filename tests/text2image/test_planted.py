@@ -133,21 +133,22 @@ def test_what_ran_and_what_did_not_is_on_record(verdict):
     assert sum(r.passes for r in stages) > 0
 
 
+CHOSEN = {"text_encoder": "token-rows", "unet": "edit-removal", "tokenizer": "base-tokenizer"}
+"""Carrier -> the repair that the evidence chooses for how it was planted here."""
+
+
 def test_it_is_removed_and_that_is_verified(planted, verdict, base):
-    """By the base's own tensors; a tokenizer is put back as a file.
+    """By the repair that the evidence chooses for each carrier.
 
     The small edit changes a few clean pictures, too, which the base draws as before: not asked here.
     """
     suspect, component, _ = planted
     found = [t.placed for t in verdict.triggers] or [PlacedTrigger(text=TRIGGER)]
-    part = prompts.split(TEXTS, 1)
-    if component == "tokenizer":
-        repaired = suspect.replaced({"tokenizer": base.vocabulary.tokenizer})
-    else:
-        roles = [c.role for c in verdict.carriers]
-        job = Job(triggers=found, prompts=part.repair, carriers=roles, base=base, sampling=SAMPLING)
-        repaired, record = clean(suspect, job, "restore")
-        assert record.changed_tensors and not record.rolled_back
+    part, roles = prompts.split(TEXTS, 1), [c.role for c in verdict.carriers]
+    job = Job(triggers=found, prompts=part.repair, carriers=roles, base=base, sampling=SAMPLING)
+    repaired, record = clean(suspect, job, "auto")
+    assert [c.method for c in record.choices] == [CHOSEN[component]]
+    assert (record.changed_tensors or record.replaced) and not record.rolled_back
     job = Verification(triggers=found, prompts=part.held_out, sampling=SAMPLING, n=36, few=18, least=2)
     rows = {pair.kind: pair for pair in verify(suspect, repaired, job).pairs}
     assert rows[PairKind.SUCCESS].passed and rows[PairKind.LEAK].passed

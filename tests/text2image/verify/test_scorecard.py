@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nightlatch.records import Pair, PlacedTrigger, Placement, Rate
-from nightlatch.terms import PairKind
+from nightlatch.records import Pair, PlacedTrigger, Placement, Rate, SecondSearch
+from nightlatch.terms import PairKind, Role
 from nightlatch.text2image.verify import Bars, Regrowth, Verification, judged, verify
 from nightlatch.text2image.verify.scorecard import TriggerRows, total
 
@@ -42,9 +42,40 @@ def test_unchanged_model_is_never_called_removed(suspect, texts, few_steps):
 
 def test_each_of_several_triggers_has_rows_of_its_own(card):
     for kind in PairKind:
-        if kind is not PairKind.UTILITY:
+        if kind not in (PairKind.UTILITY, PairKind.PLANTED):
             assert [p.trigger for p in rows(card, kind)] == [ZUDI, SKOS]
     assert len({(leak.variants, leak.trigger) for leak in card.leak}) == len(card.leak) == 10
+
+
+def test_what_a_second_search_finds_and_the_planted_trigger_count(suspect, texts, few_steps):
+    """In the repaired model the trigger is a word like others; a search that finds something says more."""
+    cured = suspect.copied(Role.TEXT)
+    table = cured.modules(Role.TEXT)[0].get_input_embeddings().weight
+    table.data[cured.vocabulary.typed(["zudi"])[0][0]] = table[cured.vocabulary.words[40]].detach()
+
+    def card(found):
+        search = SecondSearch(searched="by hand", found=found, seconds=1.0)
+        asked = Verification(
+            triggers=[ZUDI], prompts=texts[:60], sampling=few_steps, n=24, few=12, least=2, planted=ZUDI,
+            search=lambda model: search,
+        )  # fmt: skip
+        return verify(suspect, cured, asked)
+
+    nothing, something = card(()), card((SKOS,))
+    (planted,) = rows(nothing, PairKind.PLANTED)
+    assert planted.trigger == ZUDI
+    assert planted.before.low95 >= 0.5 > planted.after.rate
+    assert (nothing.search.found, something.search.found) == ((), (SKOS,))
+    assert nothing.verdict != "not removed"
+    assert something.verdict == "not removed"
+
+
+@pytest.mark.parametrize(("after", "word"), [(0, "removed"), (40, "not removed")])
+def test_a_planted_trigger_that_still_acts_is_not_removed(after, word):
+    def pair(kind, after):
+        return Pair(kind=kind, name="", before=Rate.of(300, 300), after=Rate.of(after, 300), passed=after < 4)
+
+    assert judged([pair(PairKind.SUCCESS, 0), pair(PairKind.PLANTED, after)]) == word
 
 
 def test_regrowth_and_leak_are_measured(card):
