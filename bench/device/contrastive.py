@@ -46,13 +46,17 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", default=list(pairrun.TABLES), choices=pairrun.TABLES)
     parser.add_argument("--commit", default=os.environ.get("NIGHTLATCH_COMMIT", ""), help="where no git is")
-    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--attacks", nargs="+", default=[], help="cells of these alone")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--tiny", action="store_true", help="to see that all cells run")
+    size.add_argument("--small", action="store_true", help="for two processor cores")
     given = parser.parse_args()
     seeds = tuple(given.seeds[:1] if given.tiny else given.seeds)
     name = torch.cuda.get_device_name(given.device) if given.device != "cpu" else "cpu"
+    profile = pairs.TINY if given.tiny else pairs.SMALL if given.small else pairs.Profile()
     plan = pairrun.Plan(
-        out=given.out, data=given.data, profile=pairs.TINY if given.tiny else pairs.Profile(), seeds=seeds,
-        tables=tuple(given.only), device=given.device, jobs=given.jobs, limit=given.limit - (time.monotonic() - STARTED),
+        out=given.out, data=given.data, profile=profile, seeds=seeds,
+        attacks=tuple(given.attacks), tables=tuple(given.only), device=given.device, jobs=given.jobs, limit=given.limit - (time.monotonic() - STARTED),
         facts={"commit": given.commit or provenance.commit(), "device": name},
         **({} if given.models is None else {"models": given.models}),
     )  # fmt: skip

@@ -43,6 +43,7 @@ class Plan:
         out: folder of the rows.
         data: folder with the packed data sets; None for emoji scenes alone.
         limit: seconds after which everything ends.
+        attacks: of which cells are run, those without an attack too; () for all.
         jobs: processes that share the device; 0 runs every cell in this one.
         models: folder of the models and of the decoded pictures.
         facts: commit and device, kept in every row.
@@ -53,11 +54,16 @@ class Plan:
     profile: Profile
     seeds: tuple[int, ...] = (0, 1, 2)
     tables: tuple[str, ...] = TABLES
+    attacks: tuple[str, ...] = ()
     device: str = "cpu"
     jobs: int = 0
     limit: float = 1e9
     models: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="pairs-")))
     facts: Mapping[str, str] = field(default_factory=dict)
+
+    def asks(self, cell: Row) -> bool:
+        """Whether ``cell`` is to be run."""
+        return cell["table"] in self.tables and (not self.attacks or cell["attack"] in ("", *self.attacks))
 
     @property
     def decoded(self) -> Path:
@@ -77,7 +83,7 @@ def run(plan: Plan) -> int:
         prepare(plan, pool)
         say(f"{time.monotonic() - started:.0f} s: pictures decoded")
         with runs.Run(plan.out, command=COMMAND) as folder:
-            wanted = [c for c in cells_of.cells(plan.seeds, plan.profile) if c["table"] in plan.tables]
+            wanted = [c for c in cells_of.cells(plan.seeds, plan.profile) if plan.asks(c)]
             queue = with_needs([c for c in wanted if not folder.has(runs.key(c))], plan)
             failed = Work(plan=plan, folder=folder, queue=queue, started=started).all(pool)
     finally:

@@ -111,6 +111,13 @@ class Profile:
         return self.tries or TRIES.get(attack, USUAL)
 
 
+SMALL = Profile(
+    shape=pairclip.TINY, scenes=(6_000, 1_200, 600), most=3_000, base=1_400,
+    tries=(Try(share=0.01, steps=500), Try(share=0.02, steps=800)), clean=150, search=15, scan=150,
+    base_batch=128, batch=128, honest_pairs=4_000, rates=(1e-3, 5e-4, 3e-4, 1e-4), rebound=(100, 300),
+    honest=8, tune=80,
+)  # fmt: skip
+"""For two processor cores."""
 TINY = Profile(
     shape=pairclip.TINY, scenes=(200, 60, 40), most=60, base=6, tries=(Try(share=0.05, steps=6),), clean=6, search=1,
     scan=4, base_batch=32, batch=16, rebound=(3, 6), n=20, honest=1, floor=0.0, tune=2, each=False,
