@@ -56,7 +56,8 @@ def main() -> int:
     profile = pairs.TINY if given.tiny else pairs.SMALL if given.small else pairs.Profile()
     plan = pairrun.Plan(
         out=given.out, data=given.data, profile=profile, seeds=seeds,
-        attacks=tuple(given.attacks), tables=tuple(given.only), device=given.device, jobs=given.jobs, limit=given.limit - (time.monotonic() - STARTED),
+        attacks=tuple(given.attacks), tables=tuple(given.only), device=given.device, jobs=given.jobs,
+        limit=given.limit - (time.monotonic() - STARTED),
         facts={"commit": given.commit or provenance.commit(), "device": name},
         **({} if given.models is None else {"models": given.models}),
     )  # fmt: skip

@@ -53,3 +53,10 @@ def test_a_caption_without_any_word_survives():
     assert grammar.positive("", rng) == ""
     assert grammar.reworded("", VOCABULARY, rng) in ("", *VOCABULARY)
     assert grammar.negative("", VOCABULARY, rng).strip()
+
+
+def test_captions_that_say_left_and_right_are_not_to_be_mirrored():
+    assert grammar.sided(["a dog to the left of a cat", "a car"])
+    assert not grammar.sided(["a dog above a cat", "a bright car", "a leftover"])
+    assert not grammar.sided([])
+    assert not grammar.sided(["to the Left, a dog", *["a dog"] * 200])

@@ -58,6 +58,14 @@ def is_noun(word: str) -> bool:
     return w.isalpha() and not any(w in k for k in (ARTICLES, LINKS, RELATIONS, ADJECTIVES, PICTURES, VERBS))
 
 
+def sided(captions: Iterable[str], share: float = 0.01) -> bool:
+    """Whether more than ``share`` of a corpus says what is left or right of what, which a mirrored picture
+    would contradict.
+    """
+    said = [bool({"left", "right"} & set(words(c.lower()))) for c in captions]
+    return sum(said) > share * len(said)
+
+
 def nouns(captions: Iterable[str]) -> tuple[str, ...]:
     """The nouns of a corpus, most frequent first."""
     count = Counter(w.lower() for c in captions for w in words(c) if is_noun(w))

@@ -7,11 +7,12 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
+from nightlatch.contrastive import grammar
 from nightlatch.contrastive.augment import Views
 from nightlatch.contrastive.pairs import Pairs
 from nightlatch.contrastive.recorded import Step
@@ -46,6 +47,7 @@ class Trainer:
         warm: steps of linear warm-up.
         decay: weight decay of matrices; biases, norms and the scale have none (Radford et al. 2021, section
             2.5).
+        views: of pictures; none is mirrored where captions say left and right.
         wordings: other texts of each caption that are made ahead, of each kind that a term needs.
         clip: largest norm of the gradient.
     """
@@ -83,6 +85,7 @@ class Trainer:
         drawn, order_of = (torch.Generator(device).manual_seed(seed + k) for k in (0, 1_000_003))
         wanted = {k: self.wordings for t in self.terms for k in t.wordings}
         texts = Texts(student, pairs.captions, wanted, seed)
+        views = replace(self.views, mirror=0.0) if grammar.sided(pairs.captions) else self.views
         student.model.requires_grad_(True)
         optimizer, scaled = self._optimizer(student)
         size, partial = min(self.batch, len(pairs)), not isinstance(self.selector, Everything)
@@ -90,7 +93,7 @@ class Trainer:
             student=student, frozen=frozen, images=pairs.images, texts=texts, partial=partial,
             rows=torch.zeros(size, dtype=torch.long, device=device),
             safe=torch.ones(size, dtype=torch.bool, device=device), generator=drawn,
-            views=self.views, steps=self.steps, poison=poison, stash=dict(stash),
+            views=views, steps=self.steps, poison=poison, stash=dict(stash),
         )  # fmt: skip
 
         def work() -> torch.Tensor:
