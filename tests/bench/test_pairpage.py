@@ -18,7 +18,7 @@ def clean(method: str, attack: str, after: float, **given: float) -> dict[str, o
         "rebound_1000": 0.05, **given,
     }  # fmt: skip
     return {
-        "attack": attack, "seed": 0, "method": method, "setting": "none", "clean_seconds": 2.0,
+        "attack": attack, "seed": 0, "device": "cpu", "method": method, "setting": "none", "clean_seconds": 2.0,
         **{k: rate(v) for k, v in values.items()},
     }  # fmt: skip
 
@@ -30,7 +30,7 @@ def test_means_are_over_the_models_that_every_cleaner_was_measured_on():
         clean("shortcut", "patch", 0.01, rebound_1000=0.2, zero_shot_after=0.46),
     ]
     said = pairpage.cleaned(rows)
-    assert "the 1 models" in said[0]
+    assert said[0] == "On cpu, means over 1 models (patch):"
     shortcut, par = said[4:]
     assert shortcut.startswith("| shortcut") and par.startswith("| par")
     assert "| 1.0 | 1.0 | **4.0** |" in shortcut and "**20.0**" in shortcut

@@ -41,7 +41,10 @@ BARS: Mapping[str, Keep] = {
 
 def percent(key: str) -> Cell:
     """A mean as percent, bold where it misses its bar."""
-    return bold(lambda r: f"{100 * r[key]:.1f}", lambda r: key in BARS and not BARS[key](r))
+    return bold(
+        lambda r: "-" if r[key] != r[key] else f"{100 * r[key]:.1f}",
+        lambda r: key in BARS and r[key] == r[key] and not BARS[key](r),
+    )
 
 
 def lost(row: Row, what: str) -> float:
@@ -135,7 +138,7 @@ def means(rows: Sequence[Row]) -> list[Row]:
         }
         made.append({"method": method, "setting": setting, "models": len(group), **values,
                      "seconds": mean(r["clean_seconds"] for r in group)})  # fmt: skip
-    return sorted(made, key=lambda r: (r["top1_after"], r["rebound_1000"]))
+    return sorted(made, key=lambda r: (float(r["top1_after"]), float(r["rebound_300"])))
 
 
 MEANS: Mapping[str, Cell] = {
@@ -145,8 +148,8 @@ MEANS: Mapping[str, Cell] = {
     "after 300 %": percent("rebound_300"), "after 1,000 %": percent("rebound_1000"), "s": number("seconds", 1),
 }  # fmt: skip
 EACH: Mapping[str, Cell] = {
-    "attack": text("attack"), "seed": text("seed"), "cleaner": text("method"), "poison": text("setting"),
-    "named": lambda r: f"{r['truly']} of {r['named']}" if "named" in r else "",
+    "attack": text("attack"), "seed": text("seed"), "on": text("device"), "cleaner": text("method"),
+    "poison": text("setting"), "named": lambda r: f"{r['truly']} of {r['named']}" if "named" in r else "",
     "before %": share("top1_before"), "top-1 %": bold(share("top1_after"), lambda r: rate(r, "top1_after") > 0.03),
     "top-10 %": bold(share("top10_after"), lambda r: rate(r, "top10_after") > 0.10),
     "zero-shot %": share("zero_shot_before"), "after %": share("zero_shot_after"),
@@ -157,21 +160,23 @@ EACH: Mapping[str, Cell] = {
 
 
 def cleaned(rows: Sequence[Row]) -> list[str]:
-    """Means of every cleaner over the models that every cleaner was measured on."""
-    each = [{(r["attack"], r["seed"]) for r in group} for group in groups(rows, "method", "setting").values()]
-    common = set.intersection(*each) if each else set()
-    shown = means([r for r in rows if (r["attack"], r["seed"]) in common])
-    said = f"Means over the {len(common)} models that all were measured on."
-    return [said, "", *table(shown, MEANS)]
+    """Means of every cleaner over the models that every cleaner of that machine was measured on."""
+    lines: list[str] = []
+    for (device,), own in groups(rows, "device").items():
+        each = [{(r["attack"], r["seed"]) for r in g} for g in groups(own, "method", "setting").values()]
+        common = set.intersection(*each)
+        shown = means([r for r in own if (r["attack"], r["seed"]) in common])
+        names = ", ".join(dict.fromkeys(a for a, _ in sorted(common)))
+        lines += [f"On {device}, means over {len(common)} models ({names}):", "", *table(shown, MEANS), ""]
+    return lines[:-1]
 
 
 def cleaned_hard(rows: Sequence[Row]) -> list[str]:
     """Means on the optimised patch, and on the hard case."""
     lines: list[str] = []
     for attack in ("optimised-patch", "patch, in-modal"):
-        mine = [r for r in rows if r["attack"] == attack]
-        if mine:
-            lines += [f"On *{attack}*:", "", *table(means(mine), MEANS), ""]
+        for (device,), mine in groups([r for r in rows if r["attack"] == attack], "device").items():
+            lines += [f"On *{attack}*, {device}:", "", *table(means(mine), MEANS), ""]
     return lines[:-1]
 
 
