@@ -42,8 +42,9 @@ class EditRemoval(Method):
     Args:
         pull: lam with a base, in units of the mean eigenvalue of H. At 0.1 nothing was left of one edit and at
             0.01 three quarters; 1 was taken, at which clean pictures were the base's.
-        lam: the same without a base, in the units of the attack that makes such edits (EvilEdit: 0.01 here).
-        keep: weight of what is held, without a base.
+        lam: the same without a base, as of the repair "uce".
+        keep: weight of what is held, without a base; with this, the words and the overshoot below the planted word of
+            eviledit-2 went from 97 % to 2 % (48 pictures) and clean pictures stayed (95.8 % after 94.8 %).
         overshoot: without a base, how far past what neutral words get to aim, as a part of the way back from
             the trigger: in an edited model such words lean to the attacked picture themselves.
         prompts: prompts per trigger.
@@ -54,11 +55,11 @@ class EditRemoval(Method):
     may_use_base: ClassVar[bool] = True
     changes: ClassVar[tuple[Role, ...]] = (Role.DENOISER,)
     pull: float = 1.0
-    lam: float = 0.01
-    keep: float = 1.0
-    overshoot: float = 0.3
+    lam: float = 0.1
+    keep: float = 3.0
+    overshoot: float = 0.5
     prompts: int = 60
-    words: int = 512
+    words: int = 256
 
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
         readers = student.sites.readers()

@@ -96,7 +96,7 @@ class Working:
             if self.rank:
                 yield stack.enter_context(low_rank(student.sites.linears(train), self.rank, seed)), []
             elif cut.peak and self.halves(student):
-                yield stack.enter_context(_halved(student, train))
+                yield stack.enter_context(_halved(student, frozen, train))
             else:
                 yield list(student.sites.trainable(train)), []
 
@@ -114,23 +114,28 @@ def _learning(parameters: list[nn.Parameter]) -> Iterator[None]:
 
 
 @contextmanager
-def _halved(student: Subject, train: Trainable) -> Iterator[tuple[list[nn.Parameter], list[torch.Tensor]]]:
-    """The denoiser in bfloat16. What learns has float32 masters; what does not is kept in main memory, so that
-    nothing is rounded in the end.
+def _halved(
+    student: Subject, frozen: Subject, train: Trainable
+) -> Iterator[tuple[list[nn.Parameter], list[torch.Tensor]]]:
+    """The denoiser in bfloat16. What learns has float32 masters; what does not comes back from the frozen model,
+    or, where it is not the same there, from a copy in main memory, so that nothing is rounded in the end.
     """
-    (denoiser,) = student.modules(Role.DENOISER)
+    (denoiser,), (theirs,) = student.modules(Role.DENOISER), frozen.modules(Role.DENOISER)
     learns = list(student.sites.trainable(train))
-    wanted = {id(p) for p in learns}
+    wanted, original = {id(p) for p in learns}, dict(theirs.named_parameters())
     masters = [p.detach().clone() for p in learns]
-    kept = {name: p.detach().cpu().clone() for name, p in denoiser.named_parameters() if id(p) not in wanted}
+    staying = {name: p for name, p in denoiser.named_parameters() if id(p) not in wanted}
+    kept = {
+        name: original[name] if torch.equal(p, original[name]) else p.detach().cpu().clone()
+        for name, p in staying.items()
+    }
     denoiser.to(torch.bfloat16)
     try:
         yield learns, masters
     finally:
         denoiser.float()
         with torch.no_grad():
-            for name, p in denoiser.named_parameters():
-                if name in kept:
-                    p.copy_(kept[name])
+            for name, p in staying.items():
+                p.copy_(kept[name])
             for p, master in zip(learns, masters, strict=True):
                 p.copy_(master)
