@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nightlatch.errors import NotWritten
+from nightlatch.classifier.family import FAMILY as CLASSIFIERS
+from nightlatch.errors import NotWritten, UsageError
 from nightlatch.terms import Role
+from nightlatch.text2image.family import FAMILY
 from nightlatch.text2image.model.change import change, factors, save_change
 from nightlatch.text2image.model.lora import with_lora
+from nightlatch.verbs.clean import write
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +62,12 @@ def test_what_a_lora_cannot_hold_is_said_and_nothing_is_left(tiny_v, changed, tm
     with pytest.raises(NotWritten, match="already"):
         save_change(changed, tiny_v, tmp_path / "there.safetensors")
     assert (tmp_path / "there.safetensors").read_bytes() == b"mine"
+
+
+def test_clean_writes_a_lora_where_the_output_is_named_so(tiny_v, changed, tmp_path):
+    write(FAMILY, changed, tiny_v, tmp_path / "made.safetensors")
+    write(FAMILY, changed, tiny_v, tmp_path / "folder")
+    assert (tmp_path / "made.safetensors").is_file()
+    assert (tmp_path / "folder" / "model_index.json").is_file()
+    with pytest.raises(UsageError, match="no adapters"):
+        write(CLASSIFIERS, changed, tiny_v, tmp_path / "another.safetensors")
