@@ -41,7 +41,11 @@ def rows_only(**about):
             [(Role.TEXT, "token-rows"), (Role.TOKENIZER, "base-tokenizer")],
         ),
         (rows_only(based=True), [(Role.TEXT, "sau-base")]),
-        (Evidence(roles=frozenset({Role.DENOISER}), edited=True), [(Role.DENOISER, "edit-removal")]),
+        (
+            Evidence(roles=frozenset({Role.DENOISER}), edited=True, based=True),
+            [(Role.DENOISER, "edit-removal")],
+        ),
+        (Evidence(roles=frozenset({Role.DENOISER}), edited=True), [(Role.DENOISER, "sau")]),
         (Evidence(roles=frozenset({Role.DENOISER})), [(Role.DENOISER, "sau")]),
         (
             Evidence(roles=frozenset({Role.DENOISER, Role.TEXT}), edited=True, based=True),
@@ -174,4 +178,6 @@ def test_an_edit_shows_without_a_base_and_the_honest_model_shows_none(shipped, t
     assert after < FAR_BEYOND < before
     found = evidence(suspect, None, [Role.DENOISER], [PlacedTrigger(text=word)])
     assert found.beyond == after
-    assert methods(found) == [(Role.DENOISER, "edit-removal")]
+    ((_, choice),) = choose(found, NAMES)
+    assert choice.method == "sau"
+    assert "closed-form edit" in choice.reason

@@ -160,26 +160,33 @@ def _text_training(e: Evidence) -> str:
 
 
 def _edit(e: Evidence) -> str:
-    if Role.DENOISER not in e.roles or not e.edited:
+    if Role.DENOISER not in e.roles or not e.edited or not e.based:
         return ""
-    if e.based:
-        return (
-            "Nearly all that differs in the denoiser are the matrices that read text: a closed-form edit. What "
-            "ordinary prompts do not need of that difference goes."
-        )
-    seen = (
-        "The matrices that read text answer to the trigger more than to "
-        f"{100 * (1 - (e.beyond or 0.0)):.2f} % of ordinary tokens, far beyond its neighbourhood"
-        if e.beyond is not None
-        else "Only the matrices that read text differ"
+    return (
+        "Nearly all that differs in the denoiser are the matrices that read text: a closed-form edit. What "
+        "ordinary prompts do not need of that difference goes."
     )
-    return f"{seen}: a closed-form edit, which is edited back."
 
 
 def _denoiser_training(e: Evidence) -> str:
     if Role.DENOISER not in e.roles:
         return ""
-    return f"The trigger acts in the denoiser, which is trained to draw with it {_goal(e)}."
+    trained = f"it is trained to draw with it {_goal(e)}"
+    if e.edited and not e.based:
+        return (
+            f"{_seen(e)}: a closed-form edit. It is edited back and, since no base says how far, {trained}."
+        )
+    return f"The trigger acts in the denoiser, so {trained}."
+
+
+def _seen(e: Evidence) -> str:
+    """What shows an edit without a base."""
+    if e.beyond is None:
+        return "Of the denoiser only the matrices that read text differ"
+    return (
+        "The matrices that read text answer to the trigger more than to "
+        f"{100 * (1 - e.beyond):.2f} % of ordinary tokens, far beyond its neighbourhood"
+    )
 
 
 def _goal(e: Evidence) -> str:

@@ -44,7 +44,8 @@ class EditRemoval(Method):
             0.01 three quarters; 1 was taken, at which clean pictures were the base's.
         lam: the same without a base, as of the repair "uce".
         keep: weight of what is held, without a base; with this, the words and the overshoot below the planted word of
-            eviledit-2 went from 97 % to 2 % (48 pictures) and clean pictures stayed (95.8 % after 94.8 %).
+            eviledit-2 went from 97 % to 2 % and that of eviledit-0 to 9 % (48 and 64 pictures), so that without a base
+            training follows (the rules choose "sau").
         overshoot: without a base, how far past what neutral words get to aim, as a part of the way back from
             the trigger: in an edited model such words lean to the attacked picture themselves.
         prompts: prompts per trigger.
