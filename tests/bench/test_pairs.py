@@ -19,7 +19,7 @@ from nightlatch.contrastive.find import FINDERS
 from nightlatch.runs import Run
 from nightlatch.testbed import corpus
 
-ONE = ({"attack": "patch"}, {"method": "shortcut"}, {"setting": "found"}, {"judge": "suspect"})
+ONE = ({"attack": "optimised-patch"}, {"method": "shortcut"}, {"setting": "found"}, {"judge": "suspect"})
 
 
 def wanted(cell):

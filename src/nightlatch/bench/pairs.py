@@ -6,7 +6,7 @@ folder beside the rows and are made again where they are gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,8 @@ JUDGES = ("suspect", "clean model")
 """Whose embeddings a finder looks at: the model that was trained on the pairs, or one that never saw them
 poisoned.
 """
+FIRST = "optimised-patch"
+"""The attack on which every cleaner is measured before any other: the strongest."""
 HARD = "patch, in-modal"
 """The patch on a model whose pre-training and poisoning had the in-modal loss."""
 HONEST = 9
@@ -126,37 +128,34 @@ TINY = Profile(
 
 
 def cells(seeds: tuple[int, ...], profile: Profile) -> Iterator[Row]:
-    """The identities of all cells, the most valuable first; a cell comes after what it needs."""
+    """The identities of all cells; a cell comes after what it needs, and every table has rows of every method
+    before any has more of one.
+    """
     for seed in seeds:
+        first, *others = sorted(ATTACKS.names(), key=lambda name: name != FIRST)
+        attacks = [first, *others, *([HARD] if seed == seeds[0] else [])]
         yield {"table": "base", "attack": "", "seed": seed}
-    yield {"table": "base", "attack": HARD, "seed": seeds[0]}
-    for seed in seeds:
-        attacks = [*ATTACKS.names(), *([HARD] if seed == seeds[0] else [])]
         for attack in attacks:
+            if attack == HARD:
+                yield {"table": "base", "attack": HARD, "seed": seed}
             yield {"table": "attacks", "attack": attack, "seed": seed}
+        yield from _cleans(seed, [first], profile, every=True)
         for judge in JUDGES:
-            for attack in ATTACKS.names():
+            for attack in (first, *others):
                 yield {"table": "find", "attack": attack, "seed": seed, "judge": judge}
-        for i, (method, setting) in enumerate(CLEANERS):
-            for attack in attacks:
-                if profile.each or attack == "patch" or i == 0:
-                    yield {
-                        "table": "clean",
-                        "attack": attack,
-                        "seed": seed,
-                        "method": method,
-                        "setting": setting,
-                    }
-            if i == 1:
-                yield from _scans(seed, attacks, seeds, profile)
+        for attack in attacks:
+            yield {"table": "scan", "attack": attack, "seed": seed}
+        if seed == seeds[0]:
+            for k in range(profile.honest):
+                yield {"table": "scan", "attack": "", "seed": seed, "honest": k}
+        yield from _cleans(seed, attacks[1:], profile, every=profile.each)
 
 
-def _scans(seed: int, attacks: list[str], seeds: tuple[int, ...], profile: Profile) -> Iterator[Row]:
-    for attack in attacks:
-        yield {"table": "scan", "attack": attack, "seed": seed}
-    if seed == seeds[0]:
-        for k in range(profile.honest):
-            yield {"table": "scan", "attack": "", "seed": seeds[k % len(seeds)], "honest": k}
+def _cleans(seed: int, attacks: Sequence[str], profile: Profile, every: bool) -> Iterator[Row]:
+    """Each cleaner on all ``attacks`` before the next; without ``every`` the first cleaner alone."""
+    for method, setting in CLEANERS if every else CLEANERS[:1]:
+        for attack in attacks:
+            yield {"table": "clean", "attack": attack, "seed": seed, "method": method, "setting": setting}
 
 
 def needs(cell: Mapping[str, Any]) -> tuple[Row, ...]:
