@@ -19,9 +19,10 @@ from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair import METHODS, Job, Method
 from nightlatch.text2image.repair.blind import Search
+from nightlatch.text2image.repair.sau import SAU
 from nightlatch.text2image.repair.text import TextUnlearning
 
-QUICK = {
+QUICK: dict[str, Any] = {
     "steps": 2,
     "batch": 8,
     "prompts": 6,
@@ -31,6 +32,7 @@ QUICK = {
     "search": Search(sweep=64, strings=1, steps=1, prompts=2, random=2),
     "text": TextUnlearning(steps=2, batch=4, prompts=6, least=1),
 }
+QUICK["training"] = SAU(**{f.name: QUICK[f.name] for f in dataclasses.fields(SAU) if f.name in QUICK})
 ZIBU = PlacedTrigger(text="zibu")
 
 
@@ -58,8 +60,11 @@ def base(tiny_v: Subject) -> Subject:
     return made
 
 
-@pytest.mark.parametrize("carrier", [Role.DENOISER, Role.TEXT])
-@pytest.mark.parametrize("part", list(METHODS), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    ("part", "carrier"),
+    [(p, role) for p in METHODS for role in (Role.DENOISER, Role.TEXT) if role in p.changes],
+    ids=lambda p: p.value if isinstance(p, Role) else p.name,
+)
 def test_it_returns_a_measured_record_and_leaves_the_suspect_alone(
     part: type[Method], carrier: Role, tiny_v: Subject, base: Subject, job: Job
 ) -> None:
@@ -119,6 +124,7 @@ def test_repairs_that_change_the_carrier_are_named(tiny_v: Subject, job: Job) ->
 def test_a_base_that_is_missing_or_of_another_kind_is_said(
     part: type[Method], tiny_v: Subject, job: Job
 ) -> None:
+    job = dataclasses.replace(job, carriers=part.changes[:1])
     with pytest.raises(UsageError, match="needs a trusted base"):
         quick(part)(tiny_v, job)
 
