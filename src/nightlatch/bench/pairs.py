@@ -114,9 +114,9 @@ class Profile:
 
 
 SMALL = Profile(
-    shape=pairclip.TINY, scenes=(6_000, 1_200, 600), most=3_000, base=1_400,
-    tries=(Try(share=0.01, steps=500), Try(share=0.02, steps=800)), clean=150, search=15, scan=150,
-    base_batch=128, batch=128, honest_pairs=4_000, rates=(1e-3, 5e-4, 3e-4, 1e-4), rebound=(100, 300),
+    shape=pairclip.TINY, scenes=(4_000, 800, 400), most=1_500, base=1_000,
+    tries=(Try(share=0.02, steps=400), Try(share=0.02, steps=800)), clean=120, search=12, scan=150,
+    base_batch=128, batch=128, honest_pairs=3_000, rates=(1e-3, 5e-4, 3e-4, 1e-4), rebound=(100, 300),
     honest=8, tune=80,
 )  # fmt: skip
 """For two processor cores."""
