@@ -31,7 +31,10 @@ def test_means_are_over_the_models_that_every_cleaner_was_measured_on():
     ]
     said = pairpage.cleaned(rows)
     assert said[0] == "On cpu, means over 1 models (patch):"
-    shortcut, par = said[4:]
+    shortcut, par = said[4:6]
+    assert (
+        said[7].startswith("Not measured there") and "par (none)" not in said[7] and "ubt (known)" in said[7]
+    )
     assert shortcut.startswith("| shortcut") and par.startswith("| par")
     assert "| 1.0 | 1.0 | **4.0** |" in shortcut and "**20.0**" in shortcut
     assert "| 90.0 | **20.0** | **20.0** | 1.0 | 0.0 | 5.0 | 5.0 |" in par
