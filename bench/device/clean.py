@@ -43,6 +43,9 @@ def options(given: Sequence[str] | None = None) -> argparse.Namespace:
         "--only", action="append", default=[], help="only cells of this suspect, or of this name"
     )
     parser.add_argument("--tiny", action="store_true", help="walk through every kind of cell, for no figure")
+    parser.add_argument("--pictures", type=int, default=300, help="for each rate; twice as many clean ones")
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--cells", action="append", default=[], help="only these, as MODEL/CELL")
     parser.add_argument("--commit", default="", help="to be written into rows where there is no git")
     parser.add_argument("--figures", type=Path, help="turn the rows of --out into figures there, and end")
     return parser.parse_args(given)
@@ -99,10 +102,12 @@ def main() -> None:
     def say(line: str) -> None:
         print(f"{time.monotonic() - started:6.0f} s  {line}", flush=True)
 
-    n = 12 if wanted.tiny else 300
+    n = 12 if wanted.tiny else wanted.pictures
     store = Lines(wanted.out / "rows.jsonl", about(n))
     store.load()
     todo = [c for c in cells(wanted.tiny) if not wanted.only or {c.model, c.what} & set(wanted.only)]
+    if wanted.cells:
+        todo = [c for name in wanted.cells for c in todo if f"{c.model}/{c.what}" == name]
     if wanted.tiny:
         todo = [cell for cell in todo if walked(cell)]
     with tempfile.TemporaryDirectory() as scratch:
@@ -110,8 +115,8 @@ def main() -> None:
             models=wanted.data or Path(scratch),
             device=wanted.device,
             n=n,
-            threads=max(1, 2 // wanted.jobs) if wanted.device == "cpu" else 1,
-            n_clean=16 if wanted.tiny else 600,
+            threads=wanted.threads,
+            n_clean=16 if wanted.tiny else 2 * n,
             extra={"commit": wanted.commit} if wanted.commit else {},
         )
         pool = Pool(where=where, jobs=wanted.jobs, say=say, until=started + wanted.limit - SPARE)

@@ -199,8 +199,22 @@ class _Work:
         return row
 
     def _verdict(self) -> Verdict | None:
-        path = self.folder / "verdict.json"
-        return Verdict.model_validate_json(path.read_text("utf-8")) if path.is_file() else None
+        """What scan said: its own record, or what its row keeps of it where that lies on another machine."""
+        path, row = self.folder / "verdict.json", self.known("scanned")
+        if path.is_file():
+            return Verdict.model_validate_json(path.read_text("utf-8"))
+        if not row:
+            return None
+        base = self.measures.suspects.setup.base
+        known = {**base.parts, **base.accessories}
+        pairs = zip(row["triggers"], row["placements"], strict=True)
+        return Verdict.model_validate(
+            {
+                "word": row["verdict"],
+                "triggers": [{"text": t, "placement": p} for t, p in pairs],
+                "carriers": [{"component": c, "role": known[c].role} for c in row["carriers"]],
+            }
+        )
 
     def _judged(self, model: Subject) -> Verdict:
         """The scanner's verdict: it gets the model, the base and ordinary prompts, and nothing else."""
