@@ -22,6 +22,8 @@ SAU, USUAL = "sau", "auto"
 """SAU, and the repair that clean chooses where none is named."""
 DEFAULT, CONTROL, BLIND, WRONG = "default", "the base itself", "blind", "default, wrong trigger"
 """The repair that clean chooses by itself, what a perfect one shows, none told a trigger, one told a wrong one."""
+BASE, HONEST = "base", "blind, honest"
+"""The model itself, and the blind repair of a model that has no backdoor."""
 ALIKE: dict[str, Any] = {"steps": 100}
 """Rivals get as many pictures as SAU's longest repair: 100 steps of 24."""
 RIVALS: dict[str, tuple[str, dict[str, Any]]] = {

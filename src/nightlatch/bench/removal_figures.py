@@ -16,7 +16,7 @@ COMMAND = "python bench/device/clean.py --device cuda --jobs 7 --limit 540"
 SET = ("made", "scanned", removal.DEFAULT, "again", "control", removal.WRONG)
 FILES: Mapping[str, Callable[[Row], bool]] = {
     "clean_set.json": lambda row: row["what"] in SET,
-    "clean_blind.json": lambda row: row["what"] == removal.BLIND,
+    "clean_blind.json": lambda row: row["what"] in (removal.BLIND, removal.HONEST),
     "rivals.json": lambda row: row["what"] in (removal.DEFAULT, removal.BLIND, *removal.RIVALS),
     "ablation.json": lambda row: (
         row["what"].startswith("ablation: ")
@@ -138,7 +138,9 @@ BLIND: Mapping[str, Cell] = {
     "suspect": text("model"),
     **OUTCOME,
     "regrowth %": share("regrowth"),
+    "strongest": lambda row: ", ".join(f"{x:.2f}" for x in row.get("excess") or ()),
     "strings": listed("triggers"),
+    "tensors changed": number("changed_tensors"),
     "s": number("seconds"),
     "device": text("device"),
     "commit": text("commit"),

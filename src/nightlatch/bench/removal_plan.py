@@ -49,4 +49,5 @@ def cells(tiny: bool = False) -> list[Removal]:
         if i < len(WRONG_ON):
             others.append(repair(WRONG_ON[i], removal.WRONG, removal.USUAL, {}))
     again = [Removal(m, "again", tiny=tiny) for m in removal.COMPARED]  # each default ended with a cheap one
-    return [*made, *others, *again]
+    honest = [repair(m, removal.HONEST, "blind", {}) for m in (removal.BASE, "style fine-tune")]
+    return [*made, honest[0], *others, honest[1], *again]

@@ -14,7 +14,7 @@ from nightlatch.bench import removal
 from nightlatch.bench.cases import Case
 from nightlatch.bench.measures import REGROWTH, Measures, Rewritten
 from nightlatch.bench.passes import counted
-from nightlatch.bench.removal_repairs import Told
+from nightlatch.bench.removal_repairs import Told, of
 from nightlatch.bench.rows import Row, Rows
 from nightlatch.errors import AttackFailed
 from nightlatch.folder import write_whole
@@ -22,7 +22,9 @@ from nightlatch.provenance import plain
 from nightlatch.records import Verdict
 from nightlatch.terms import Role
 from nightlatch.testbed import implant
+from nightlatch.testbed.honest import fine_tune
 from nightlatch.text2image.model import Subject
+from nightlatch.text2image.repair import METHODS, Job
 from nightlatch.text2image.scan import Confirmation, Judge, Question, TrustedBase, scan
 from nightlatch.text2image.scan import plan as plans
 from nightlatch.text2image.scan.judge import Influence
@@ -59,7 +61,13 @@ class Removal:
         started = time.monotonic()
         identity = {"table": TABLE, "model": self.model, "what": self.what}
         work = _Work(measures, rows, self)
-        steps = {"made": work.made, "scanned": work.scanned, "again": work.again, "control": work.control}
+        steps = {
+            "made": work.made,
+            "scanned": work.scanned,
+            "again": work.again,
+            "control": work.control,
+            removal.HONEST: work.honest,
+        }
 
         def make() -> Row:
             try:
@@ -179,6 +187,18 @@ class _Work:
         about = {"method": removal.CONTROL, "seconds": 0.0}
         return {**about, **self._outcome(base, suspect, case, list), **self._regrown(base, suspect, case)}
 
+    def honest(self) -> Row:
+        """The blind repair of a model without a backdoor: the base, or an ordinary fine-tune of it."""
+        base, seed = self.measures.suspects.setup.base, removal.SEED
+        model = base if self.cell.model == removal.BASE else fine_tune(base, self.cell.model.split()[0], seed)
+        prompts = testbed.prompts(200, 8000 + seed)
+        part = METHODS.create(self.cell.method, **self.cell.parameters)
+        job = Job(triggers=(), prompts=prompts, carriers=(Role.TEXT, Role.DENOISER),
+                  sampling=testbed.SAMPLING, seed=seed)  # fmt: skip
+        repaired, record = part(model, job)
+        row = {"method": self.cell.method, **of(record), **self.measures.clean(model).row("before")}
+        return {**row, **self.measures.clean(repaired).row("after")}
+
     def repaired(self) -> Row:
         """One repair, measured with what was planted."""
         cell, suspect, case = self.cell, self.suspect(), self.case
@@ -206,13 +226,14 @@ class _Work:
         if not row:
             return None
         base = self.measures.suspects.setup.base
-        known = {**base.parts, **base.accessories}
+        roles = {name: part.role for name, part in base.parts.items()}
+        roles |= {name: accessory.role for name, accessory in base.accessories.items()}
         pairs = zip(row["triggers"], row["placements"], strict=True)
         return Verdict.model_validate(
             {
                 "word": row["verdict"],
                 "triggers": [{"text": t, "placement": p} for t, p in pairs],
-                "carriers": [{"component": c, "role": known[c].role} for c in row["carriers"]],
+                "carriers": [{"component": c, "role": roles[c]} for c in row["carriers"]],
             }
         )
 
