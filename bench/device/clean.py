@@ -47,6 +47,7 @@ def options(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--cells", action="append", default=[], help="only these, as MODEL/CELL")
     parser.add_argument("--commit", default="", help="to be written into rows where there is no git")
+    parser.add_argument("--taken", type=Path, help="folder of figures whose rows are not made again")
     parser.add_argument("--figures", type=Path, help="turn the rows of --out into figures there, and end")
     return parser.parse_args(given)
 
@@ -63,11 +64,14 @@ class Lines:
         """What an earlier call wrote; a last line that was cut off is left out."""
         for line in self.path.read_text("utf-8").splitlines() if self.path.is_file() else ():
             try:
-                row = json.loads(line)
+                self.know(json.loads(line))
             except json.JSONDecodeError:
                 continue
-            identity = {"table": TABLE, "model": row["model"], "what": row["what"]}
-            self.rows[runs.key({**identity, **self.depends})] = row
+
+    def know(self, row: Row) -> None:
+        """Take over a row that is there already, whatever number of pictures it rests on."""
+        identity = {"table": TABLE, "model": row["model"], "what": row["what"]}
+        self.rows[runs.key({**identity, **self.depends})] = row
 
     def has(self, key: str) -> bool:
         return key in self.rows
@@ -104,6 +108,8 @@ def main() -> None:
 
     n = 12 if wanted.tiny else wanted.pictures
     store = Lines(wanted.out / "rows.jsonl", about(n))
+    for row in removal_figures.read(wanted.taken) if wanted.taken else ():
+        store.know(row)
     store.load()
     todo = [c for c in cells(wanted.tiny) if not wanted.only or {c.model, c.what} & set(wanted.only)]
     if wanted.cells:

@@ -86,6 +86,9 @@ def test_rows_become_figures_and_means(tmp_path: Path) -> None:
     (joined,) = removal_figures.joined(read["clean_set.json"])
     assert joined["found_again"] == []
     assert joined["regrowth_base"]["hits"] == 2
+    lines = removal_figures.clean_set(read["clean_set.json"])
+    assert "1 of 12 suspects: 1.0 %" in lines[0]
+    assert "nothing in 1 of 1" in lines[0]
     _, mean, _ = removal_figures.means(read["rivals.json"])
     assert (mean["success"], mean["worst"], mean["n"]) == (4.0, 4.0, 1)
     assert round(mean["fid"], 6) == 4.0

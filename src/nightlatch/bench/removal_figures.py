@@ -9,7 +9,7 @@ from typing import Any
 
 from nightlatch import provenance
 from nightlatch.bench import removal
-from nightlatch.bench.cells import Cell, Row, bold, listed, number, rate, share, text
+from nightlatch.bench.cells import Cell, Row, bold, listed, number, rate, share, table, text
 
 COMMAND = "python bench/device/clean.py --device cuda --jobs 7 --limit 540"
 """What makes every row anew."""
@@ -28,15 +28,22 @@ EPS = 1e-9
 
 
 def write(rows: Path, figures: Path) -> None:
-    """The files from the lines of ``rows``; a file that no row goes to is left as it is."""
-    read = [json.loads(line) for line in rows.read_text("utf-8").splitlines() if line.strip()]
+    """The files from the lines of ``rows``; what they hold of other cells stays."""
+    made = [json.loads(line) for line in rows.read_text("utf-8").splitlines() if line.strip()]
+    order = {model: i for i, model in enumerate(removal.KINDS)}
     for name, belongs in FILES.items():
-        chosen = [{k: v for k, v in row.items() if k != "table"} for row in read if belongs(row)]
-        order = {model: i for i, model in enumerate(removal.KINDS)}
+        kept = {(row["model"], row["what"]): row for row in read(figures, (name,))}
+        new = {(row["model"], row["what"]): row for row in made if belongs(row)}
+        chosen = [{k: v for k, v in row.items() if k != "table"} for row in (kept | new).values()]
         chosen.sort(key=lambda row: order.get(row["model"], len(order)))
-        if chosen:
-            seed = removal.SEED
-            provenance.write_figures(figures / name, chosen, COMMAND, seed)
+        if new:
+            provenance.write_figures(figures / name, chosen, COMMAND, removal.SEED)
+
+
+def read(figures: Path, names: Sequence[str] = tuple(FILES)) -> list[dict[str, Any]]:
+    """All rows of the files, for an experiment that goes on with them."""
+    paths = [figures / name for name in names if (figures / name).is_file()]
+    return [row for path in paths for row in json.loads(path.read_text("utf-8"))]
 
 
 def joined(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -61,6 +68,21 @@ def joined(rows: Sequence[Row]) -> list[dict[str, Any]]:
             }
         )
     return made
+
+
+def clean_set(rows: Sequence[Row]) -> list[str]:
+    """How many suspects keep which bar, and a row for each."""
+    made = joined(rows)
+    left = [100 * rate(row, "success_after") for row in made]
+    searched = [row for row in made if row["found_again"] is not None]
+    undone = [name for name in removal.KINDS if name not in {row["model"] for row in made}]
+    said = (
+        f"{len(made)} of {len(removal.KINDS)} suspects: {sum(left) / max(len(left), 1):.1f} % of planted triggers "
+        f"work after the repair in the mean, {max(left, default=0):.1f} % at worst; a search of the repaired model "
+        f"names nothing in {sum(not row['found_again'] for row in searched)} of {len(searched)}."
+    )
+    rest = f" Not done: {', '.join(undone)}." if undone else ""
+    return [said + rest, "", *table(made, CLEAN_SET)]
 
 
 def means(rows: Sequence[Row]) -> list[dict[str, Any]]:

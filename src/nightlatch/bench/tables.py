@@ -36,7 +36,14 @@ model; under 180 s.
   that made a row.
 - Rows made on a card are about suspects made there anew with the recorded trigger and target, up to 14
   processes at once."""
-CLEAN = """- Bars: success at most 1 %, what is asked on triggered prompts within 3 points of the base (the
+REMOVED = """- Of the twelve suspects each is repaired by what `clean` chooses from what `scan` named, and measured with
+  what was planted, of several triggers the one that works best afterwards. Bars: at most 5 % (2 % in the mean), what is asked
+  on triggered prompts within 3 points of the base, clean at most 1 point and FID at most 5 % worse, regrowth at
+  most 2 points above the base's. *A second scan* is the search that ends the rounds, cheap stages with all that was
+  named before, or a scan with all stages where there was time.
+- *edit-N*: an edit with N templates, which fires for many words; *phrase*: one of two ordinary words; *two*: two
+  triggers in one text encoder; *inversion*: an added token that holds a space; *lora*: a LoRA."""
+CLEAN = """- Bars of the older tables: success at most 1 %, what is asked on triggered prompts within 3 points of the base (the
 object; the style where
   the trigger stands in the object's place), clean at most 1 point and FID at most 5 % worse, regrowth at most
   5 %.
@@ -47,7 +54,12 @@ object; the style where
   without the backdoor shows, also after the same honest steps on the suspect's drawings.
 - Rows with one thread ran beside another job of one thread, which makes them slower; *commit* is the code
   that made a row."""
-RIVALS = """The judge looks at 96 pictures after 1, 10, 25, 50, 100, 200, 400 steps and at the end; the first
+RIVALS = """All repairs of a suspect work on what scan named of it (*blind* on nothing), with the same prompts;
+those that train get 100 steps of 24 pictures, as many as SAU's longest repair. *default* is what clean chooses by itself
+and may ask the base; the search that ends its rounds counts in its seconds of search, not of repair. *skd-cag*, *esd*
+and *tnc* are in the style of their papers; *strip* and *perturb* change prompts and no weight, which does not last.
+
+In the race the judge looks at 96 pictures after 1, 10, 25, 50, 100, 200, 400 steps and at the end; the first
 step of *sau* is its closed-form warm start. Its bar: fewer steps and less time than *skd*. *sau* is not told
 what the judge sees and goes on to its end."""
 
@@ -149,12 +161,12 @@ PAGES: Mapping[str, tuple[str, str, Sequence[Part]]] = {
     ),
     "clean": (
         "What repairs leave",
-        f"{CLEAN}\n{SETS}",
+        f"{REMOVED}\n{CLEAN}\n{SETS}",
         [
             Part(
                 "clean_set.json",
-                "Twelve suspects of six families, repaired from what scan named",
-                lambda rows: table(removal_figures.joined(rows), removal_figures.CLEAN_SET),
+                "Suspects of six families, repaired from what scan named",
+                removal_figures.clean_set,
             ),
             Part("clean_blind.json", "Without any trigger", _columns(removal_figures.BLIND)),
             Part(FIGURES["clean"], "SAU", _columns(columns.CLEAN), parted=True),
