@@ -36,6 +36,7 @@ FILES = {
     "testbed": "the small model, and the demonstration in a fresh clone",
     "check": "what reading a folder of Stable Diffusion's size costs, and fuzzing",
     "size": "time and memory of a model of Stable Diffusion 1.5's size",
+    "classifiers": "image classifiers: guards, training past poison, purifiers, scanners, few-shot learning",
     "contrastive": "models of pictures and captions: attacks, finders, cleaners, and encoders without data",
     "scanners": "bad inputs, and what other file scanners make of them",
 }

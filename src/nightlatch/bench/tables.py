@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nightlatch.bench import columns, page, pairpage, race, removal_figures
 from nightlatch.bench.cells import Cell, Row, table, text
+from nightlatch.bench.classifier import page as classifier_page
 from nightlatch.bench.figures import FIGURES
 from nightlatch.bench.sets import groups
 from nightlatch.folder import write_whole
@@ -205,6 +206,11 @@ PAGES: Mapping[str, tuple[str, str, Sequence[Part]]] = {
         "closed-form edit planted: time\nand "
         "memory only, for random weights say nothing about quality. Made by `bench/device/real_size.py`.",
         [Part("real_size.json", "Time and memory", _columns(columns.SIZE))],
+    ),
+    "classifiers": (
+        classifier_page.TITLE,
+        classifier_page.ABOUT,
+        [Part(*part) for part in classifier_page.PARTS],
     ),
     "contrastive": (pairpage.TITLE, pairpage.ABOUT, [Part(*part) for part in pairpage.PARTS]),
     "scanners": (

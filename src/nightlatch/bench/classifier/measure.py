@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 
@@ -13,3 +15,8 @@ def auroc(bad: torch.Tensor, good: torch.Tensor) -> float:
     below = torch.searchsorted(ordered, bad.double().contiguous(), right=False)
     upto = torch.searchsorted(ordered, bad.double().contiguous(), right=True)
     return float((below + upto).double().mean() / (2 * len(good)))
+
+
+def auroc_of(bad: Sequence[float], good: Sequence[float]) -> float:
+    """The same of plain numbers."""
+    return auroc(torch.tensor(list(bad)), torch.tensor(list(good)))

@@ -1,0 +1,164 @@
+"""What is printed of training on variations, purifiers, scanners, repairs and few-shot learning."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nightlatch.bench.cells import Cell, Row, bold, number, rate, share, table, text
+from nightlatch.bench.classifier.counting import groups, mean, percent
+from nightlatch.bench.classifier.measure import auroc_of
+from nightlatch.bench.classifier.plan import CONTROLS, DIRTY, MAIN_ALPHA, MAIN_STRENGTH
+
+
+def variations(rows: Sequence[Row]) -> list[str]:
+    """The main setting over all seeds, then strength, alpha and controls."""
+    for_all = [*table(summed(rows), VARIED)]
+    means = [
+        m
+        for m in summed(rows)
+        if m["method"] == "diffusion" and m["strength"] == MAIN_STRENGTH and m["alpha"] == MAIN_ALPHA
+    ]
+    if means:
+        after, worst = mean(m["after"] for m in means), max(m["worst"] for m in means)
+        for_all += ["", f"At strength {MAIN_STRENGTH} and alpha {MAIN_ALPHA}, over {len(means)} attacks: success after "
+                        f"{100 * after:.1f} % on the mean and {100 * worst:.1f} % at worst, "
+                        f"{100 * max(m['lost'] for m in means):.1f} points of accuracy lost at most."]  # fmt: skip
+    return for_all
+
+
+def summed(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One row a case, the mean over its seeds."""
+    made = []
+    for mine in groups(rows, "attack", "method", "strength", "alpha").values():
+        first = mine[0]
+        ranked = [r["poison_auroc"] for r in mine if r["poison_auroc"] is not None]
+        made.append(
+            {
+                "attack": first["attack"], "method": first["method"], "strength": first["strength"], "alpha": first["alpha"],
+                "seeds": len(mine), "before": mean(rate(r, "success_before") for r in mine),
+                "after": mean(rate(r, "success_after") for r in mine), "worst": max(rate(r, "success_after") for r in mine),
+                "accuracy": mean(rate(r, "accuracy_after") for r in mine),
+                "lost": mean(rate(r, "accuracy_before") - rate(r, "accuracy_after") for r in mine),
+                "ranked": mean(ranked) if ranked else None,
+            }
+        )  # fmt: skip
+    control = {name: k for k, name in enumerate(("diffusion", *CONTROLS))}
+    return sorted(made, key=lambda m: (m["attack"], control.get(m["method"], 9), m["strength"], m["alpha"]))
+
+
+VARIED: Mapping[str, Cell] = {
+    "attack": text("attack"), "pictures are": text("method"), "strength": text("strength"), "alpha": text("alpha"),
+    "seeds": text("seeds"), "success before %": percent("before"),
+    "after %": bold(percent("after"), lambda r: r["method"] == "diffusion" and r["after"] > 0.05),
+    "accuracy after %": percent("accuracy"),
+    "points lost": bold(percent("lost"), lambda r: r["method"] == "diffusion" and r["lost"] > 0.05),
+    "poison AUROC": bold(
+        number("ranked", 3),
+        lambda r: r["method"] == "diffusion" and r["attack"] in DIRTY and (r["ranked"] or 1) < 0.95,
+    ),
+}  # fmt: skip
+
+
+def purifiers(rows: Sequence[Row]) -> list[str]:
+    """Means over attacks by strength, then the purifier that was backdoored itself."""
+    plain = [r for r in rows if r["attack"] != "diff2-style"]
+    made: list[dict[str, Any]] = []
+    for (strength, adaptive), mine in groups(plain, "strength", "adaptive").items():
+        made.append(
+            {
+                "strength": strength, "which": "adaptive" if adaptive == "True" else "fixed", "attacks": len(mine),
+                "used": mean(r["mean_strength"] for r in mine), "after": mean(rate(r, "success_after") for r in mine),
+                "worst": max(rate(r, "success_after") for r in mine), "accuracy": mean(rate(r, "accuracy_after") for r in mine),
+                "lost": mean(rate(r, "accuracy_before") - rate(r, "accuracy_after") for r in mine),
+            }
+        )  # fmt: skip
+    made.sort(key=lambda m: (m["which"] == "adaptive", float(m["strength"])))
+    columns = {
+        "strength": text("strength"), "which": text("which"), "attacks": text("attacks"), "strength used": number("used", 2),
+        "success after %": percent("after"), "worst %": percent("worst"), "accuracy %": percent("accuracy"),
+        "points lost": percent("lost"),
+    }  # fmt: skip
+    lines = table(made, columns) if made else []
+    stress = [r for r in rows if r["attack"] == "diff2-style"]
+    if stress:
+        shown = {
+            "purifier": text("purifier"), "strength": text("strength"), "success before %": share("success_before"),
+            "after %": share("success_after"), "accuracy %": share("accuracy_after"),
+            "two purifiers disagree, AUROC": number("disagreement_auroc", 3),
+        }  # fmt: skip
+        lines += [
+            "",
+            "A purifier that was backdoored itself (DIFF2-style), beside an honest one:",
+            "",
+            *table(stress, shown),
+        ]
+    return lines
+
+
+def scanned(rows: Sequence[Row]) -> list[str]:
+    """Backdoored against honest models of one data set and size, by scanner."""
+    made: list[dict[str, Any]] = []
+    for (method, data, size), mine in groups(
+        [{**r, "size": _size(r)} for r in rows], "method", "data", "size"
+    ).items():
+        honest = [r["score"] for r in mine if r["kind"] == "honest"]
+        for (attack,), bad in groups([r for r in mine if r["kind"] == "backdoored"], "attack").items():
+            made.append(_line(method, data, size, attack, bad, honest))
+        whole = [r for r in mine if r["kind"] == "backdoored"]
+        if whole and honest:
+            made.append(_line(method, data, size, "all", whole, honest))
+    columns = {
+        "scanner": text("method"), "data": text("data"), "models": text("size"), "attack": text("attack"),
+        "backdoored": text("bad"), "honest": text("honest"),
+        "AUROC": bold(number("auroc", 3), lambda r: r["attack"] == "all" and (r["auroc"] or 0) < 0.95),
+        "accused": text("accused"), "right class": text("right"),
+        "honest accused": text("wrong"), "s a model": number("seconds", 1),
+    }  # fmt: skip
+    return table(made, columns)
+
+
+def _size(row: Row) -> str:
+    return (
+        "small" if str(row["model"]).startswith("small") else "ViT" if "vit" in str(row["model"]) else "full"
+    )
+
+
+def _line(
+    method: str, data: str, size: str, attack: str, bad: Sequence[Row], honest: Sequence[float]
+) -> dict[str, Any]:
+    level = 2.0 if method == "neural-cleanse" else 3.0
+    return {
+        "method": method, "data": data, "size": size, "attack": attack, "bad": len(bad), "honest": len(honest),
+        "auroc": auroc_of([r["score"] for r in bad], honest) if honest else None,
+        "accused": sum(bool(r["suspicious"]) for r in bad), "right": sum(bool(r["right"]) for r in bad),
+        "wrong": sum(s >= level for s in honest), "seconds": statistics.median(r["seconds"] for r in bad),
+    }  # fmt: skip
+
+
+def repairs(rows: Sequence[Row]) -> list[str]:
+    columns = {
+        "model": lambda r: str(r["model"]).removeprefix("victim-"), "repair": text("method"),
+        "success before %": share("success_before"), "after %": share("success_after"),
+        "after honest training %": share("regrowth"), "accuracy before %": share("accuracy_before"),
+        "after repair %": share("accuracy_after"), "": lambda r: "rolled back" if r["rolled_back"] else "",
+    }  # fmt: skip
+    return table(rows, columns)
+
+
+def fewshot(rows: Sequence[Row]) -> list[str]:
+    undefended = {(r["data"], r["head"]): rate(r, "success") for r in rows if r["defence"] == "none"}
+
+    def weak(row: Row) -> bool:
+        success = rate(row, "success")
+        if row["defence"] == "none":
+            return success < 0.7
+        return success > undefended.get((row["data"], row["head"]), 1.0) / 2
+
+    columns = {
+        "data": text("data"), "head": text("head"), "defence": text("defence"), "success %": bold(share("success"), weak),
+        "patch without poison %": share("success_patch_alone"), "accuracy %": share("accuracy"),
+        "without poison %": share("accuracy_clean"),
+    }  # fmt: skip
+    return table(rows, columns)
