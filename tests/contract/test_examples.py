@@ -24,6 +24,7 @@ SCRIPTS = {
     "scan_against_base.py": "trigger 'zudi'",
     "clean_and_verify.py": "removed\n",
     "own_stage.py": "nothing found by these tests",
+    "guard_classifier.py": "triggered pictures are not served",
 }
 
 

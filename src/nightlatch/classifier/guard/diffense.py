@@ -92,7 +92,7 @@ class Diffense(Detector):
     tap: int = -2
     kept: int = 96
     channels: int = 16
-    train: int = 2000
+    train: int = 1500
     batch: int = 256
     rate: float = 1e-3
     distance: Distance = "guided"
