@@ -4,8 +4,9 @@
 
 Several processes share the card. Every finished task is one line in OUT/rows.jsonl, written at once; what is
 not done is done by the next call with the same --out and --work. --tiny walks through every part with models
-that learn nothing. --figures FOLDER only writes the tables of docs/figures from the rows in OUT.
-Nothing is fetched.
+that learn nothing. --figures FOLDER only adds the rows in OUT to
+the tables there, and --known FOLDER goes on from such tables: what they hold is not measured again, and of
+the models behind it only those are made anew that something else needs. Nothing is fetched.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--commit", default="", help="of the code, where there is no checkout to ask")
     parser.add_argument("--tiny", action="store_true", help="every part once, very small")
+    parser.add_argument(
+        "--known", type=Path, help="folder of figures; tasks whose rows are there are not done again"
+    )
     parser.add_argument("--figures", type=Path, help="only write the tables from the rows in --out")
     return parser.parse_args()
 
@@ -65,7 +69,7 @@ def main() -> None:
 
     if given.figures:
         with runs.Run(given.out, write=False) as run:
-            figures.write(run, given.figures)
+            figures.write(run.rows(), given.figures)
         return
     if given.data is None:
         sys.exit("Name the folder with the npz files with --data.")
@@ -84,9 +88,16 @@ def main() -> None:
             data=tuple(d for d in plan.data if d in there),
             fewshot=tuple(d for d in plan.fewshot if d in there),
         )
-        lab = Lab(folder / "models", folder / "data", given.data, plan, given.device, half)
+        known = figures.read(given.known) if given.known else {}
+        kept = {
+            name: row["parameters"]
+            for name, rows in known.items()
+            for row in rows
+            if row["table"] == "attacks" and not row["refused"]
+        }
+        lab = Lab(folder / "models", folder / "data", given.data, plan, given.device, half, kept)
         until = max(1.0, given.limit - CLOSING - (time.monotonic() - STARTED)) if given.limit else 0.0
-        how = How(workers=given.jobs, seconds=until, only=tuple(given.only), commit=given.commit)
+        how = How(workers=given.jobs, seconds=until, only=tuple(given.only), commit=given.commit, known=known)
         with runs.Run(given.out) as run:
             left = work(run, lab, lambda line: print(line, flush=True), how)
         print(f"{len(left)} tasks left after {time.monotonic() - STARTED:.1f} s", flush=True)

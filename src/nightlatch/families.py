@@ -233,11 +233,11 @@ def of(manifest: Manifest) -> Family:
 
 
 def registries() -> dict[str, Registry[Any]]:
-    """All registries of all families, by the plural of the parts' name; of a second family that has one of
-    the same name, behind its own name.
+    """All registries of all families, those of the table's last family first, by the plural of the parts'
+    name; of a second family that has one of the same name, behind its own name.
     """
     found: dict[str, Registry[Any]] = {}
-    for entry in TABLE:
+    for entry in reversed(TABLE):
         for kind, registry in named(entry.name).registries.items():
             found[kind if kind not in found else f"{entry.name}-{kind}"] = registry
     return found

@@ -65,7 +65,7 @@ def test_every_task_gives_its_rows_once(data, tmp_path, one_thread):
     said: list[str] = []
     with runs.Run(tmp_path / "run") as run:
         left = work(run, lab, said.append)
-        figures.write(run, tmp_path / "figures")
+        figures.write(run.rows(), tmp_path / "figures")
     assert not left, said
     assert not [line for line in said if "Error" in line or "Failed" in line]
     for table, file in figures.FILES.items():
@@ -88,7 +88,7 @@ def test_tasks_need_only_what_other_tasks_make():
         for need in task.needs:
             assert by_name[need].makes
             assert by_name[need].rank <= task.rank
-    assert needed(every, by_name, ("diff2",)) == {
+    assert needed(every, by_name, ("diff2",), {}) == {
         "diff2",
         "clean-cifar10-resnet-0",
         "generator-first",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nightlatch.bench.cells import Cell, Row, bold, number, rate, share, table, text
-from nightlatch.bench.classifier.counting import groups, mean, percent
+from nightlatch.bench.classifier.counting import groups, mean, percent, together
 from nightlatch.bench.classifier.measure import auroc_of
 from nightlatch.bench.classifier.plan import CONTROLS, DIRTY, MAIN_ALPHA, MAIN_STRENGTH
 
@@ -148,6 +148,7 @@ def repairs(rows: Sequence[Row]) -> list[str]:
 
 
 def fewshot(rows: Sequence[Row]) -> list[str]:
+    rows = together(rows)
     undefended = {(r["data"], r["head"]): rate(r, "success") for r in rows if r["defence"] == "none"}
 
     def weak(row: Row) -> bool:
@@ -157,7 +158,8 @@ def fewshot(rows: Sequence[Row]) -> list[str]:
         return success > undefended.get((row["data"], row["head"]), 1.0) / 2
 
     columns = {
-        "data": text("data"), "head": text("head"), "defence": text("defence"), "success %": bold(share("success"), weak),
+        "data": text("data"), "head": text("head"), "defence": text("defence"),
+        "queries": lambda r: str(r["success"]["n"]), "success %": bold(share("success"), weak),
         "patch without poison %": share("success_patch_alone"), "accuracy %": share("accuracy"),
         "without poison %": share("accuracy_clean"),
     }  # fmt: skip

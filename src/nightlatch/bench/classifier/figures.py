@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nightlatch import provenance, runs
-from nightlatch.records import Rate
+from nightlatch import provenance
 
 FILES = {
     "attacks": "classifier_attacks.json",
@@ -21,36 +22,32 @@ FILES = {
     "fewshot": "classifier_fewshot.json",
 }
 COMMAND = "python bench/device/classifier.py --data DATA --out RUN --device cuda --jobs 5"
-ADDED = ("success", "accuracy", "success_patch_alone", "accuracy_clean")
-"""Rates of the few-shot rows, whose parts are added up."""
+ORDER = ("data", "model", "attack", "method", "head", "defence", "seed", "strength", "alpha", "clean", "task")
+"""By which rows are sorted."""
 
 
-def write(run: runs.Run, out: Path) -> None:
-    """Every table of which there are rows."""
-    rows = [row for unit in run.rows() if "rows" in unit for row in unit["rows"]]
+def write(units: Iterable[Mapping[str, Any]], out: Path) -> None:
+    """Every table of which there are rows: those that are in ``out`` already, and after them those of
+    ``units`` (task, seconds, rows) whose task has none there.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    before = read(out)
+    rows = [row for there in before.values() for row in there]
+    for unit in units:
+        if unit["task"] not in before:
+            rows += [{**row, "task": unit["task"]} for row in unit["rows"]]
     for table, file in FILES.items():
         own = [{k: v for k, v in row.items() if k != "table"} for row in rows if row["table"] == table]
-        own = together(own) if table == "fewshot" else own
         if own:
-            own.sort(
-                key=lambda r: tuple(
-                    str(r.get(k, ""))
-                    for k in ("data", "model", "attack", "method", "seed", "strength", "alpha", "clean")
-                )
-            )
+            own.sort(key=lambda r: tuple(str(r.get(k, "")) for k in ORDER))
             provenance.write_figures(out / file, own, COMMAND, 0)
 
 
-def together(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Few-shot rows of the same case as one."""
-    made: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for row in rows:
-        case = (row["data"], row["head"], row["defence"])
-        if case not in made:
-            made[case] = dict(row)
-            continue
-        for name in ADDED:
-            a, b = made[case][name], row[name]
-            made[case][name] = Rate.of(a["hits"] + b["hits"], a["n"] + b["n"]).model_dump()
-    return list(made.values())
+def read(figures: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of ``figures`` by the task that made them."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for table, file in FILES.items():
+        if (figures / file).is_file():
+            for row in json.loads((figures / file).read_text("utf-8")):
+                found.setdefault(row["task"], []).append({**row, "table": table})
+    return found

@@ -4,8 +4,8 @@ made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class Lab:
     plan: sizes.
     device: torch device.
     half: bfloat16 autocast.
+    planted: setting of an attack that an earlier run kept, by task; it is the only one that is tried.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class Lab:
     plan: Plan
     device: str = "cpu"
     half: bool = False
+    planted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def world(self, name: str) -> worlds.World:
         """The data set ``name``, read once by each process."""

@@ -16,7 +16,9 @@ RIVALS = (
     "mahalanobis", "knn", "autoencoder", "strip", "scale-up", "teco", "ibd-psc", "activation-clustering",
     "spectral-signatures",
 )  # fmt: skip
-ABOUT = """ResNet-18 with 32 channels in its first stage (and one ViT-tiny), trained on the spot on 32,000
+CHOSEN = """*diffense* is what users get. It was written down before any of these rows was measured, and stays as it was where a
+variant reads higher here: nothing is chosen by what it is judged by."""
+ABOUT = """ResNet-18 with 32 channels in its first stage, trained on the spot on 32,000
 pictures of CIFAR-10 (JPEG copies, 32 x 32) and on 16,000 of GTSRB, then poisoned; what is measured was held
 out. Nothing here says anything about a network of full size.
 
@@ -29,9 +31,14 @@ out. Nothing here says anything about a network of full size.
 - Training on variations: teacher and student are the same network; the diffusion model has learned 12,000
   pictures that no victim sees. Bars: success at most 5 % on the mean and 10 % at worst, at most 5 points of
   accuracy, poison ranked with an AUROC of 0.95 where labels were changed.
+- GTSRB is parted by track, since 30 frames of one sign are near copies; a guard's threshold comes from tracks
+  that it was fitted to, so that held-out ones are flagged more often than promised.
 - Scanners see 500 clean pictures and one model. Bar: AUROC 0.95 between backdoored and honest models.
-- Few-shot: 5-way 5-shot on frozen features of EfficientNet-Lite0. Bars: undefended success 70 % at 3 points of
-  accuracy, defended half of that at 2 points."""
+- Few-shot: 5-way 5-shot on frozen features of EfficientNet-Lite0 at 96 pixels, the attack with 25 steps for the
+  patch and 10 for the poison (80 and 20 in its release). Bars: undefended success 70 % at 3 points of
+  accuracy, defended half of that at 2 points.
+- The victims' clean accuracy is below what was aimed at (88 % on CIFAR-10, 96 % on GTSRB): training was short.
+- A table that is not here has not been measured."""
 
 
 def attacks(rows: Sequence[Row]) -> list[str]:
@@ -59,11 +66,17 @@ def guard_means(rows: Sequence[Row]) -> list[dict[str, Any]]:
         made.append(
             {
                 "method": method, "cases": len(mine), "auroc": mean(scores), "worst": min(scores),
-                "success_after": mean(after), "false_positives": mean(rate(r, "false_positives") for r in mine),
+                "success_after": mean(after),
+                **{f"false_{d}": _false(mine, d) for d in ("cifar10", "gtsrb")},
                 "ms": statistics.median(r["ms_per_picture"] for r in mine),
             }
         )  # fmt: skip
     return made
+
+
+def _false(rows: Sequence[Row], data: str) -> float | None:
+    own = [rate(r, "false_positives") for r in rows if r["data"] == data]
+    return mean(own) if own else None
 
 
 def guards(rows: Sequence[Row]) -> list[str]:
@@ -75,18 +88,27 @@ def guards(rows: Sequence[Row]) -> list[str]:
         "mean AUROC": bold(number("auroc", 3), lambda r: r["method"] == OURS and r["auroc"] < 0.95),
         "worst": bold(number("worst", 3), lambda r: r["method"] == OURS and r["worst"] < 0.85),
         "success after %": bold(percent("success_after"), lambda r: r["method"] == OURS and r["success_after"] > 0.05),
-        "false positives %": percent("false_positives"), "ms a picture": number("ms", 3),
+        "false positives %, CIFAR-10": percent("false_cifar10"), "GTSRB": percent("false_gtsrb"),
+        "ms a picture, on a card": number("ms", 2),
     }  # fmt: skip
     lines = table(shown, columns)
     rivals = [means[m] for m in RIVALS if m in means]
     if OURS in means and rivals:
         best = max(rivals, key=lambda m: m["auroc"])
-        lead = means[OURS]["auroc"] - best["auroc"]
-        won = sum(max(case, key=lambda r: r["auroc"])["method"] == OURS for case in _cases(rows).values())
+        lead, cases = means[OURS]["auroc"] - best["auroc"], _cases(rows).values()
+        first = sum(all(_shown(r) <= _shown(_ours(case)) for r in case) for case in cases if _ours(case))
         word = "keeps" if lead >= 0.02 else "**misses**"
         lines += ["", f"Diffense leads the best rival on the mean, {best['method']}, by {lead:+.3f}, which {word} the bar of "
-                      f"0.02; it has the highest AUROC in {won} of {len(_cases(rows))} cases."]  # fmt: skip
+                      f"0.02. No rival has a higher AUROC, to three digits, in {first} of {len(cases)} cases."]  # fmt: skip
     return [*lines, "", *_every_case(rows)]
+
+
+def _shown(row: Row) -> float:
+    return round(float(row["auroc"]), 3)
+
+
+def _ours(case: Sequence[Row]) -> Row:
+    return next((r for r in case if r["method"] == OURS), {})
 
 
 def _cases(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
@@ -95,7 +117,7 @@ def _cases(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
 
 
 def _every_case(rows: Sequence[Row]) -> list[str]:
-    """AUROC by case; the highest is in bold where it is not Diffense's."""
+    """AUROC by case; a rival's is in bold where it is the highest."""
     made: list[dict[str, Any]] = []
     for (data, model, attack), mine in _cases(rows).items():
         by = {r["method"]: r["auroc"] for r in mine}
@@ -112,7 +134,11 @@ def _every_case(rows: Sequence[Row]) -> list[str]:
         )
 
     def cell(method: str) -> Cell:
-        return bold(number(method, 3), lambda r: method != OURS and r.get(method) == r["best"])
+        def beaten(r: Row) -> bool:
+            value = round(r.get(method) or 0.0, 3)
+            return method != OURS and value == round(r["best"], 3) and value > round(r.get(OURS) or 0.0, 3)
+
+        return bold(number(method, 3), beaten)
 
     columns = {"data": text("data"), "model": text("model"), "attack": text("attack"), "triggered": text("n")}
     return table(made, columns | {m: cell(m) for m in (OURS, *RIVALS)})
@@ -125,7 +151,7 @@ def ablation(rows: Sequence[Row]) -> list[str]:
         "what is measured": text("method"), "cases": text("cases"), "mean AUROC": number("auroc", 3), "worst": number("worst", 3),
         "success after %": percent("success_after"),
     }  # fmt: skip
-    return table(sorted(shown, key=lambda m: -m["auroc"]), columns)
+    return [*table(sorted(shown, key=lambda m: -m["auroc"]), columns), "", CHOSEN]
 
 
 def curve(rows: Sequence[Row]) -> list[str]:

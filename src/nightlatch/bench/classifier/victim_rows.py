@@ -45,12 +45,13 @@ def backdoored(
         clean=lab.subject(data, lab.kept(clean_task)["state"], model), seed=seed,
     )  # fmt: skip
     rows: list[Row] = []
-    settings = [{}, *RUNGS.get(attack, ())]
+    kept = lab.planted.get(task)
+    settings: list[dict[str, Any]] = [{}, *RUNGS.get(attack, ())] if kept is None else [dict(kept)]
     while settings:
         given = settings.pop(0)
         known = {f.name for f in fields(ATTACKS.create(attack))}
         given = given | {k: v for k, v in lab.plan.hurry.items() if k in known}
-        part = ATTACKS.create(attack, target=world.target, **given)
+        part = ATTACKS.create(attack, **{"target": world.target, **given})
         torch.manual_seed(seed)
         planted, record, weak = tried(part, setting)
         rows.append(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -107,12 +107,15 @@ class How:
         seconds: after which no task is begun and running ones are given up; 0 for no end.
         only: texts of which the name of a task must contain one, or be needed by one that does; () for all.
         commit: of the code, where the checkout does not say it.
+        known: rows of earlier runs by task; these tasks are not done again, but where another needs what they
+            made it is made anew.
     """
 
     workers: int = 0
     seconds: float = 0.0
     only: tuple[str, ...] = ()
     commit: str = ""
+    known: Mapping[str, Sequence[Row]] = field(default_factory=dict)
 
 
 def work(run: runs.Run, lab: Lab, say: Say, how: How = How()) -> list[str]:
@@ -122,7 +125,8 @@ def work(run: runs.Run, lab: Lab, say: Say, how: How = How()) -> list[str]:
     ledger = Ledger(run, lab, about, {"commit": how.commit} if how.commit else {})
     every = tasks(lab.plan)
     by_name = {t.name: t for t in every}
-    wanted = needed(every, by_name, how.only)
+    every = [t for t in every if not set(t.needs) & refused(how.known)]
+    wanted = needed(every, by_name, how.only, how.known)
     left = [t for t in every if t.name in wanted and not ledger.finished(t)]
     for again in left:
         if run.has(ledger.key(again)):  # its product is gone: it is made anew, its rows stay
@@ -178,9 +182,18 @@ def note(
     )
 
 
-def needed(every: list[Task], by_name: dict[str, Task], only: tuple[str, ...]) -> set[str]:
-    """Names of the tasks that ``only`` asks for, and of all that they need."""
-    wanted = {t.name for t in every if not only or any(part in t.name for part in only)}
+def refused(known: Mapping[str, Sequence[Row]]) -> set[str]:
+    """Names of the victims that no setting made in an earlier run."""
+    tried = {name: [r for r in rows if "refused" in r] for name, rows in known.items()}
+    return {name for name, rows in tried.items() if rows and all(r["refused"] for r in rows)}
+
+
+def needed(
+    every: list[Task], by_name: dict[str, Task], only: tuple[str, ...], known: Mapping[str, Sequence[Row]]
+) -> set[str]:
+    """Names of the tasks that ``only`` asks for and that are not ``known``, and of all that they need."""
+    asked = (t.name for t in every if not only or any(part in t.name for part in only))
+    wanted = {name for name in asked if name not in known}
     grown = True
     while grown:
         more = {n for name in wanted for n in by_name[name].needs} - wanted
