@@ -214,19 +214,3 @@ def test_a_student_is_taught_and_written_with_its_scorecard(places, tmp_path):
         "mahalanobis",
     )
     assert again.exit_code == 0, again.output
-
-
-def test_scan_of_a_classifier_keeps_its_findings_and_the_trigger_s_picture(places, tmp_path, monkeypatch):
-    from nightlatch.classifier.scan import SCANNERS
-
-    create = SCANNERS.create
-    monkeypatch.setattr(
-        SCANNERS,
-        "create",
-        lambda name, **p: create(name, **({"steps": 60, "batch": 16} if "neural" in name else p)),
-    )
-    done = call("scan", places / "model", "--data", places / "clean", "--run", tmp_path / "run")
-    assert done.exit_code in (0, 1), done.output
-    record = json.loads((tmp_path / "run" / "neural-cleanse.json").read_text())
-    assert [c["name"] for c in record["classes"]] == ["left", "middle", "right"]
-    assert (tmp_path / "run" / "images" / "neural-cleanse.png").is_file()
