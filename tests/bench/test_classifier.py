@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,12 @@ import torch
 from PIL import Image
 
 from nightlatch import runs
-from nightlatch.bench.classifier import figures, worlds
+from nightlatch.bench.classifier import figures, guard_rows, worlds
 from nightlatch.bench.classifier.lab import Lab
 from nightlatch.bench.classifier.measure import auroc
 from nightlatch.bench.classifier.plan import TINY
 from nightlatch.bench.classifier.tasks import tasks
-from nightlatch.bench.classifier.work import needed, work
+from nightlatch.bench.classifier.work import needed, refused, work
 
 
 def jpegs(path: Path, n: int, classes: int, size: int, **more: np.ndarray) -> None:
@@ -60,8 +61,11 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def test_every_task_gives_its_rows_once(data, tmp_path, one_thread):
-    lab = Lab(tmp_path / "work", tmp_path / "decoded", data, TINY)
+def test_every_task_gives_its_rows_once(data, tmp_path, one_thread, monkeypatch):
+    few = {k: v for k, v in guard_rows.VARIANTS.items() if "mahalanobis" in v.values() or "one step" in k}
+    monkeypatch.setattr(guard_rows, "VARIANTS", few)
+    plan = replace(TINY, data=("cifar10",), fewshot=("gtsrb",))
+    lab = Lab(tmp_path / "work", tmp_path / "decoded", data, plan)
     said: list[str] = []
     with runs.Run(tmp_path / "run") as run:
         left = work(run, lab, said.append)
@@ -112,3 +116,22 @@ def test_area_under_the_curve_counts_ties_half():
     bad, good = torch.randn(50) + 1, torch.randn(70)
     pairs = (bad[:, None] > good).double() + 0.5 * (bad[:, None] == good).double()
     assert auroc(bad, good) == pytest.approx(float(pairs.mean()))
+
+
+def test_a_run_goes_on_from_figures(tmp_path):
+    """What is in the figures is not done again, and nothing is built on an attack that was refused."""
+    every = tasks(TINY)
+    by_name = {t.name: t for t in every}
+    victim, clean = "victim-cifar10-resnet-badnets-0", "clean-cifar10-resnet-0"
+    units = [
+        {"task": clean, "rows": [{"table": "clean", "accuracy": 0.5, "seed": 0}]},
+        {"task": victim, "rows": [{"table": "attacks", "refused": True, "seed": 0}]},
+    ]
+    figures.write(units, tmp_path)
+    known = figures.read(tmp_path)
+    assert set(known) == {clean, victim}
+    assert refused(known) == {victim}
+    assert clean in needed(every, by_name, (f"scan-{clean}",), known)  # made anew, since the scan needs it
+    assert clean not in needed(every, by_name, ("small-cifar10",), known)
+    figures.write([{"task": clean, "rows": [{"table": "clean", "accuracy": 0.9, "seed": 0}]}], tmp_path)
+    assert [r["accuracy"] for r in figures.read(tmp_path)[clean]] == [0.5]
