@@ -78,3 +78,28 @@ def test_what_is_held_is_no_trigger_and_no_plain_prompt(tiny_v, texts, few_steps
     assert len(held) == 24
     assert not {p.text for p in both.prompts} & {*held}
     assert not {prompts.prefix(p, "cat") for p in both.prompts} & {*held}
+
+
+def test_what_acts_like_the_trigger_has_rows_of_its_own(tiny_v, job):
+    """Half as many as the trigger has, each where it acts; in a slot's place plain prompts follow."""
+    alike = [
+        PlacedTrigger(text="zibus"),
+        PlacedTrigger(text="nako zibu", placement=Placement.in_slot("object")),
+    ]
+    made = Texts.of(tiny_v, dataclasses.replace(job, alike=alike), 8, np.random.default_rng(0))
+    some = take(job.prompts, 4)
+    assert made.triggered[8:] == [
+        f"zibus {some[0].text}",
+        some[1].replace("object", "nako zibu").text,
+        f"zibus {some[2].text}",
+        some[3].replace("object", "nako zibu").text,
+    ]
+    assert made.replaced == [False] * 8 + [False, True] * 2
+    assert made.dropped[8] == some[0].text
+    assert made.plain == [some[1].text, some[3].text]
+    lengths = {len(x) for x in (made.triggered, made.dropped, made.filled, made.held, made.replaced)}
+    assert lengths == {12}
+    tokens = [tiny_v.vocabulary.typed([x])[0] for x in (made.triggered[9], made.filled[9])]
+    assert len(tokens[0]) == len(tokens[1]), "every other token keeps its position"
+    learn, watch = made.parted(4)
+    assert len(learn.plain) + len(watch.plain) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import pytest
 import torch
 
 from nightlatch.diffusion.low_rank import low_rank
@@ -110,3 +111,24 @@ def test_bfloat16_weights_with_masters_round_nothing_that_does_not_learn(tiny_v)
         else:
             before = was[name] + 1e-3 if name == "conv_in.bias" else was[name]
             assert torch.equal(p, before), name
+
+
+def test_a_repair_in_short_memory_is_the_same_repair(tiny_v, crowded, job):
+    """One picture at a time, blocks computed again: the same steps, but for rounding."""
+    about = {"warm_start": False, "steps": 2, "prompts": 6, "batch": 6, "harm_limit": math.inf}
+    short = Working(budget=Budget(share=1e-12))
+    small = crowded(tiny_v, 8 * 64)
+    student = small.copied(Role.DENOISER)
+    footprint = short.footprint(student, small, "cross-attention")
+    assert short.cut(student, small, "cross-attention", 6) == Cut(
+        rows=1, checkpointed=True, peak=footprint.peak(1, True)
+    )
+    roomy, record = METHODS.create("sau", **about)(tiny_v, job)
+    made, again = METHODS.create("sau", working=short, **about)(small, job)
+    losses = [[row["prediction"] for row in r.history] for r in (record, again)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    weights = [
+        torch.cat([p.flatten() for p in s.sites.trainable("cross-attention")]) for s in (roomy, made, tiny_v)
+    ]
+    assert float((weights[0] - weights[2]).abs().max()) > 1e-5
+    assert float((weights[1] - weights[0]).abs().gt(1e-5).float().mean()) < 0.02
