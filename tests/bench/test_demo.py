@@ -59,7 +59,9 @@ def test_it_runs_to_its_end_and_a_second_call_does_nothing_again(base: Path, tmp
     """An edit so strong that scan names a string at once. An untrained model draws no objects: neither the
     attack's success nor the planted trigger is asked for here."""
     edit = {"pairs": 16, "preserve": 64, "gain": 40.0, "floor": 0.0}
-    show = demo.Show(attack="eviledit", seed=1, n=24, parameters=edit, base=base, steps=2, regrowth_steps=2)
+    show = demo.Show(
+        attack="eviledit", seed=1, n=24, parameters=edit, base=base, steps=2, regrowth_steps=2, rounds=1
+    )
     said: list[str] = []
 
     def run() -> demo.Outcome:

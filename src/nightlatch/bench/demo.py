@@ -61,6 +61,7 @@ class Show:
         base: the model that is backdoored; one that knows the testbed's words.
         steps: of sampling, for the user's verbs.
         regrowth_steps: of honest training, after which the trigger is tried again.
+        rounds: of repair and search at most.
     """
 
     attack: str = "rickrolling-prompt"
@@ -71,6 +72,7 @@ class Show:
     base: Path = testbed.PIPELINE
     steps: int = testbed.SAMPLING.steps
     regrowth_steps: int = 200
+    rounds: int = 3
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -127,7 +129,7 @@ def _job(folder: Path, show: Show, seed: int, say: Say) -> tuple[Verdict, Scorec
         if verdict.triggers:
             if not run.wrote("repair"):
                 shutil.rmtree(repaired, ignore_errors=True)
-                verbs.clean(run, suspect, repaired, options, say)
+                verbs.clean(run, suspect, repaired, options, say, rounds=show.rounds)
             repair = run.read("repair", Repair)
             say(f"3 clean   {repair.method.name}, {repair.steps} steps, {repair.seconds:.0f} s")
             if not repair.rolled_back:

@@ -144,7 +144,7 @@ def _job(
         alike |= dict.fromkeys(task.alike.found(acting, task.alike.tried(acting, strings), task.base))
     more = [t for t in alike if t not in found.triggers]
     if more:
-        task.say(f"{len(more)} strings and places act like the trigger and are removed with it")
+        task.say(f"removed with the trigger, which they act like: {len(more)} strings and places")
     return Job(
         triggers=found.triggers,
         prompts=task.prompts,
