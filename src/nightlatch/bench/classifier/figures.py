@@ -13,6 +13,7 @@ FILES = {
     "attacks": "classifier_attacks.json",
     "clean": "classifier_clean.json",
     "guard": "classifier_guard.json",
+    "guard_cost": "classifier_guard_cost.json",
     "guard_curve": "classifier_guard_curve.json",
     "variations": "classifier_variations.json",
     "purifier": "classifier_purifier.json",

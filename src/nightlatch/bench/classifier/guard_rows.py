@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ import torch
 from nightlatch.bench.classifier.lab import Lab, Row
 from nightlatch.bench.classifier.measure import auroc
 from nightlatch.bench.classifier.plan import FEW
+from nightlatch.classifier import victims
 from nightlatch.classifier.guard import DETECTORS, Batch, Scorer, scores, threshold
 from nightlatch.classifier.guard.diffense import FeatureDiffusion, variant
 from nightlatch.classifier.guard.guard import HELD_OUT
@@ -121,6 +124,44 @@ def curve(lab: Lab, data: str, model: str, made: str, attack: str, seed: int) ->
             scorer, seconds = fitted(lab, name, trial.known, seed)
             rows.append(trial.row(name, scorer, seconds, lab.device, seed))
     return [{**row, "table": "guard_curve"} for row in rows]
+
+
+def cost(lab: Lab, repeats: int = 3) -> list[Row]:
+    """Processor time of one core for each detector, beyond the classifier's own pass, in a batch of ``TIMED``.
+
+    The network is untrained, and detectors hardly are: what they compute does not depend on it.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    subject = victims.resnet([str(k) for k in range(10)], 32, lab.plan.width, lab.plan.blocks)
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (TIMED + 100, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    batch, known = Batch.of(subject, pictures[:TIMED]), Batch.of(subject, pictures[TIMED:])
+    own = seconds_of(lambda: subject.look(pictures[:TIMED]), repeats)
+    rows = []
+    for name in DETECTORS.names():
+        part = DETECTORS.create(name)
+        if not part.whole_set:
+            short = {"train": 2, "copies": 1}
+            given = {f.name: short[f.name] for f in dataclasses.fields(part) if f.name in short}
+            scorer, _ = DETECTORS.create(name, **given)(known)
+            spent = seconds_of(functools.partial(scores, scorer, batch), repeats)
+            each, model = (1000 * s / TIMED for s in (spent, own))
+            rows.append(
+                {"table": "guard_cost", "method": name, "ms_per_picture": each, "model_ms": model, "seed": 0}
+            )
+    torch.set_num_threads(threads)
+    return rows
+
+
+def seconds_of(work: Callable[[], object], repeats: int) -> float:
+    """Least processor time of ``work``."""
+    spent = []
+    for _ in range(repeats):
+        began = time.process_time()
+        work()
+        spent.append(time.process_time() - began)
+    return min(spent)
 
 
 def synchronise(device: str) -> None:
