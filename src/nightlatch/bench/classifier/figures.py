@@ -22,7 +22,7 @@ FILES = {
     "repair": "classifier_repair.json",
     "fewshot": "classifier_fewshot.json",
 }
-COMMAND = "python bench/device/classifier.py --data DATA --out RUN --device cuda --jobs 5"
+COMMAND = "python bench/device/classifier.py --data DATA --out RUN"
 ORDER = ("data", "model", "attack", "method", "head", "defence", "seed", "strength", "alpha", "clean", "task")
 """By which rows are sorted."""
 
@@ -50,5 +50,6 @@ def read(figures: Path) -> dict[str, list[dict[str, Any]]]:
     for table, file in FILES.items():
         if (figures / file).is_file():
             for row in json.loads((figures / file).read_text("utf-8")):
+                del row["command"]
                 found.setdefault(row["task"], []).append({**row, "table": table})
     return found

@@ -86,9 +86,9 @@ class Plan:
     suite: int = 9
     small: tuple[int, int] = (16, 6)
     pictures: PictureRecipe = field(
-        default_factory=lambda: PictureRecipe(widths=(32, 96, 192), layers=1, steps=3500, batch=256)
+        default_factory=lambda: PictureRecipe(widths=(32, 96, 192), layers=1, steps=2000, batch=256)
     )
-    others: int = 1500
+    others: int = 1000
     steps: int = 10
     fit: int = 1500
     inversion: int = 250

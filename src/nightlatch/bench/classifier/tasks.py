@@ -181,7 +181,7 @@ def tasks(plan: Plan) -> list[Task]:
     for data in plan.fewshot:
         for share in range(shares):
             made.add(
-                3.5 + share / 2, f"fewshot-{data}-{share}", (), fewshot_rows.fewshot, data, 0, share, shares
+                3.5 + 2 * share, f"fewshot-{data}-{share}", (), fewshot_rows.fewshot, data, 0, share, shares
             )
     for data in plan.data:
         number = 0
@@ -191,6 +191,7 @@ def tasks(plan: Plan) -> list[Task]:
                 made.add(rank, f"small-{data}-{attack}-{number}", (), victim_rows.small, data, attack, number)
                 made.add(rank, f"small-{data}-honest-{number}", (), victim_rows.small, data, "", number)
                 number += 1
+    made.add(10, "cost", (), guard_rows.cost)
     second, clean = "generator-second", "clean-cifar10-resnet-0"
     made.add(5.8, second, (), variation_rows.generator, "cifar10", "second", plan.others)
     made.add(5.9, "diff2", (clean, GENERATOR, second), variation_rows.diff2, clean, GENERATOR, second, 0)
