@@ -11,6 +11,9 @@ from nightlatch.bench.classifier.counting import groups, mean, percent, together
 from nightlatch.bench.classifier.measure import auroc_of
 from nightlatch.bench.classifier.plan import CONTROLS, DIRTY, MAIN_ALPHA, MAIN_STRENGTH
 
+MODELS = 20
+"""Backdoored and honest ones, from which on the AUROC of a scanner says something."""
+
 
 def variations(rows: Sequence[Row]) -> list[str]:
     """The main setting over all seeds, then strength, alpha and controls."""
@@ -116,7 +119,9 @@ def scanned(rows: Sequence[Row]) -> list[str]:
         "accused": text("accused"), "right class": text("right"),
         "honest accused": text("wrong"), "s a model": number("seconds", 1),
     }  # fmt: skip
-    return table(made, columns)
+    fewest = min((min(m["bad"], m["honest"]) for m in made if m["attack"] == "all"), default=0)
+    few = [f"With {fewest} models of a kind the AUROC is no evidence yet; {MODELS} are planned.", ""]
+    return [*(few if fewest < MODELS else []), *table(made, columns)]
 
 
 def _size(row: Row) -> str:
