@@ -115,3 +115,11 @@ def test_random_strings_are_of_the_triggers_kind(tiny_v):
     (tokens,) = tiny_v.vocabulary.typed(["zibu nako"])
     assert all(len(s.split()) == 2 for s in random_like(tiny_v, "zibu nako", tokens, rng, 5))
     assert all(len(s) == 1 and not s.isascii() for s in random_like(tiny_v, "о", (1,), rng, 5))
+
+
+def test_strings_that_nobody_can_type_and_more_than_are_ranked_are_not_tried(tiny_v, texts, words):
+    alike = Alike(ranked=3, spellings=0, random=0, answering=1)
+    acting = alike.on(tiny_v, PlacedTrigger(text=words[0]), texts[:8], 0)
+    tried = alike.tried(acting, ["\ufffd", " ", "zibu nako", "lovely zudi"])
+    assert "zibu nako" in tried
+    assert not {"\ufffd", " ", "lovely zudi"} & {*tried}

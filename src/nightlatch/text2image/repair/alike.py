@@ -44,6 +44,7 @@ class Alike:
             trigger draws and is no trigger.
         disarmed: prompts on which it is worked out what the trigger's place holds without it.
         most: strings, with their places, that are kept.
+        ranked: strings that a scan names that are tried; a record may come from a stranger and list any number.
         spellings: near-spellings that are tried.
         random: random strings of the trigger's kind that are tried.
         answering: tokens of the whole vocabulary that are tried, those whose keys and values are nearest
@@ -56,6 +57,7 @@ class Alike:
     base: float = 0.5
     disarmed: int = 4
     most: int = 32
+    ranked: int = 128
     spellings: int = 24
     random: int = 64
     answering: int = 64
@@ -83,7 +85,9 @@ class Alike:
         parts = [*text.split(), *(subject.vocabulary.texts([i] for i in tokens))]
         kind = random_like(subject, text, tokens, rng, self.random)
         near = prompts.near_spellings(text, self.spellings, rng)
-        made = dict.fromkeys([text, *ranking, *parts, *near, *kind, *self._answering(subject, tokens)])
+        made = dict.fromkeys(
+            [text, *ranking[: self.ranked], *parts, *near, *kind, *self._answering(subject, tokens)]
+        )
         listed = [t for t in made if t.split() and UNREADABLE not in t]
         typed = subject.vocabulary.typed(listed)
         return [t for t, ids in zip(listed, typed, strict=True) if ids]
