@@ -1,6 +1,6 @@
 """Rows of the experiment on image-text models as the figures of the documentation, one file per table.
 
-python -m nightlatch.bench.pairfigures OUT_OR_ROWS docs/figures
+python -m nightlatch.bench.pairfigures OUT_OR_ROWS [MORE ...] docs/figures
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nightlatch import provenance, runs
 from nightlatch.bench.pairrun import COMMAND, TABLES
 from nightlatch.bench.pairs import Row
 
-ORDER = ("seed", "attack", "honest", "method", "setting", "judge", "finder")
+ORDER = ("device", "seed", "attack", "honest", "method", "setting", "judge", "finder")
 
 
 def flat(rows: Iterable[Row]) -> Iterator[Row]:
@@ -56,8 +56,8 @@ def write(rows: list[Row], folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    source, folder = (Path(a) for a in sys.argv[1:3])
-    for path in write(read(source), folder):
+    *sources, folder = (Path(a) for a in sys.argv[1:])
+    for path in write([row for source in sources for row in read(source)], folder):
         print(path)
 
 
