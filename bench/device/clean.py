@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -96,8 +97,14 @@ def walked(cell: Removal) -> bool:
     return cell.model in TINY_MODELS
 
 
+def ended(number: int, frame: object) -> None:
+    """An end from outside is an end all the same: workers are not left behind."""
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     wanted, started = options(), time.monotonic()
+    signal.signal(signal.SIGTERM, ended)
     wanted.out.mkdir(parents=True, exist_ok=True)
     if wanted.figures:
         removal_figures.write(wanted.out / "rows.jsonl", wanted.figures)
