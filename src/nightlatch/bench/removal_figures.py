@@ -34,10 +34,19 @@ def write(rows: Path, figures: Path) -> None:
     for name, belongs in FILES.items():
         kept = {(row["model"], row["what"]): row for row in read(figures, (name,))}
         new = {(row["model"], row["what"]): row for row in made if belongs(row)}
-        chosen = [{k: v for k, v in row.items() if k != "table"} for row in (kept | new).values()]
+        chosen = [comparable(row) for row in (kept | new).values()]
         chosen.sort(key=lambda row: order.get(row["model"], len(order)))
         if new:
             provenance.write_figures(figures / name, chosen, COMMAND, removal.SEED)
+
+
+def comparable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row without distances before the repair that rest on another number of pictures than those after."""
+    kept = {k: v for k, v in row.items() if k != "table"}
+    before, after = kept.get("clean_before"), kept.get("clean_after")
+    if before and after and before["n"] != after["n"]:
+        kept |= {"fid_before": None, "kid_before": None}
+    return kept
 
 
 def read(figures: Path, names: Sequence[str] = tuple(FILES)) -> list[dict[str, Any]]:

@@ -282,9 +282,10 @@ class _Work:
     def _clean_before(self, suspect: Subject) -> Row:
         """Clean pictures of the suspect, taken from another row of it where there is one."""
         keys = ("clean_before", "fid_before", "kid_before")
+        wanted = self.measures.suspects.setup.n_clean  # distances depend on the number of pictures
         for what in (removal.DEFAULT, "control", *removal.RIVALS):
             row = self.known(what)
-            if row and all(k in row for k in keys):
+            if all(k in row for k in keys) and row["clean_before"]["n"] == wanted:
                 return {k: row[k] for k in keys}
         return self.measures.clean(suspect).row("before")
 
