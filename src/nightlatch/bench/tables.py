@@ -58,7 +58,8 @@ object; the style where
 RIVALS = """All repairs of a suspect work on what scan named of it (*blind* on nothing), with the same prompts;
 those that train get 100 steps of 24 pictures, as many as SAU's longest repair. *default* is what clean chooses by itself
 and may ask the base; the search that ends its rounds counts in its seconds of search, not of repair. *skd-cag*, *esd*
-and *tnc* are in the style of their papers; means over other suspects are not compared; *strip* and *perturb* change prompts and no weight, which does not last.
+and *tnc* are in the style of their papers; means over other suspects are not compared;
+*strip* and *perturb* change prompts and no weight, which does not last.
 
 In the race the judge looks at 96 pictures after 1, 10, 25, 50, 100, 200, 400 steps and at the end; the first
 step of *sau* is its closed-form warm start. Its bar: fewer steps and less time than *skd*. *sau* is not told
