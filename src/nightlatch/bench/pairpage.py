@@ -30,7 +30,7 @@ here says anything about a CLIP of full size.
 - On the H100, where three experiments shared the card, the models have 2.7 million weights and pictures of 48
   pixels; on *cpu* 0.7 million and 32 pixels, less data and fewer steps. Bases had not converged, so training on
   trusted pairs also teaches: a negative loss of zero-shot accuracy is no merit of a cleaner. Rows before commit
-  bef7e2d mirrored pictures whose captions say left and right, which costs R@1.
+  bef7e2d mirrored pictures whose captions say left and right, as later ones do not.
 - The scan without data looks for the smallest patch that makes pictures alike (PL1, DECREE-style)."""
 Keep = Callable[[Row], bool]
 BARS: Mapping[str, Keep] = {
