@@ -1,6 +1,6 @@
 """The command line: verbs only."""
 
-from nightlatch.cli import commands, data, evaluation, pictures
+from nightlatch.cli import commands, data, pictures, evaluation, about  # noqa: I001 - help lists commands in the order of import
 from nightlatch.cli.common import app
 
 
@@ -8,4 +8,4 @@ def main() -> None:
     app()
 
 
-__all__ = ["app", "commands", "data", "evaluation", "main", "pictures"]
+__all__ = ["about", "app", "commands", "data", "evaluation", "main", "pictures"]

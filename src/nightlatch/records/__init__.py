@@ -4,6 +4,7 @@ Every verb writes them, every later verb reads them.
 """
 
 from nightlatch.records.files import FileEntry, Finding, Hint, Manifest, Severity
+from nightlatch.records.ranking import Ranking, Suspicion
 from nightlatch.records.reports import Computed, Environment, Images, Report
 from nightlatch.records.results import (
     Candidate,
@@ -17,14 +18,12 @@ from nightlatch.records.results import (
     PlacedTrigger,
     Placement,
     Ran,
-    Ranking,
     Rate,
     Repair,
     RepairRound,
     Scorecard,
     ScorecardWord,
     SecondSearch,
-    Suspicion,
     Trigger,
     Verdict,
     VerdictWord,

@@ -280,29 +280,6 @@ class Scorecard(Record):
     seconds: float = 0.0
 
 
-class Suspicion(Record):
-    """One item of a data set, and how much it looks poisoned."""
-
-    name: Text = Field(description="what it is called in its source")
-    score: float = Field(description="comparable within one ranking only")
-    caption: Text = ""
-
-
-class Ranking(Record):
-    """Which items of a data set look poisoned, most suspicious first; it says where to look, not how much is
-    poisoned.
-    """
-
-    finder: Part
-    items: tuple[Suspicion, ...] = Field(max_length=1_000_000)
-    n: int = Field(description="items that were read")
-    broken: Sentences = Field(
-        default=(), description="items that could not be read, one sentence each; the first thousand"
-    )
-    unread: int = Field(default=0, description="how many there are of those")
-    seconds: float = 0.0
-
-
 def acted(pairs: Iterable[Pair]) -> bool:
     """Whether every trigger of a scorecard's ``pairs`` clearly acted in most of the suspect's own
     pictures.

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from nightlatch import safetext
 from nightlatch.records import Images, Rate, Report
-from nightlatch.report import svg, text, words
+from nightlatch.report import sentences, svg, text, words
 from nightlatch.report.images import Pictures, Read, nowhere
 
 COLUMNS = (
@@ -67,9 +67,9 @@ def render(report: Report, read: Read = nowhere) -> str:
             manifest=report.manifest,
             environment=report.environment,
             top=top,
-            limits=words.LIMITS,
-            effects=words.EFFECTS,
-            patterns=words.PATTERNS,
+            limits=sentences.LIMITS,
+            effects=sentences.EFFECTS,
+            patterns=sentences.PATTERNS,
             pair_title=words.pair_title,
             leak_title=words.leak_title,
             success=words.attack_success(report),
