@@ -61,7 +61,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="the version, and end")
     ] = False,
 ) -> None:
-    """Finds backdoors in image-generation checkpoints, removes them, and proves the removal."""
+    """Finds backdoors in models that make or read pictures, removes them, and proves the removal."""
 
 
 @app.command(epilog=FOUND)
