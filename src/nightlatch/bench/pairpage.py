@@ -31,7 +31,8 @@ here says anything about a CLIP of full size.
   pixels; on *cpu* 0.7 million and 32 pixels, less data and fewer steps. Bases had not converged, so training on
   trusted pairs also teaches: a negative loss of zero-shot accuracy is no merit of a cleaner. Rows before commit
   bef7e2d mirrored pictures whose captions say left and right, as later ones do not.
-- The scan without data looks for the smallest patch that makes pictures alike (PL1, DECREE-style)."""
+- The scan without data looks for the smallest patch that makes pictures alike (PL1, DECREE-style). Honest
+  encoders are one base, trained on honestly with other seeds, so that they are no independent sample."""
 Keep = Callable[[Row], bool]
 BARS: Mapping[str, Keep] = {
     "top1_after": lambda r: r["top1_after"] <= 0.03,
