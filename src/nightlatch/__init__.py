@@ -1,4 +1,4 @@
-"""nightlatch finds backdoors in image-generation checkpoints, names the trigger, unlearns it, and proves the
+"""nightlatch finds backdoors in models that make or read pictures, names the trigger, unlearns it, and proves the
 removal.
 
 The public names are loaded when they are first used, so that ``check`` needs no torch:
