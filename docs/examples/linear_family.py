@@ -59,6 +59,8 @@ class LinearFamily:
     """Linear heads."""
 
     name: ClassVar[str] = "linear"
+    usual: ClassVar[str] = "shorten"
+    compares: ClassVar[bool] = False
     Settings: ClassVar[type[Record]] = HeadSettings
     repairs: ClassVar[Registry[Any]] = Registry("repair of heads", object)
     registries: ClassVar[Mapping[str, Registry[Any]]] = {}
@@ -86,6 +88,9 @@ class LinearFamily:
 
     def computed(self, model: Head) -> Computed:
         return Computed(device=str(model.weight.device), dtype=str(model.weight.dtype).removeprefix("torch."))
+
+    def takes(self, model: object) -> bool:
+        return isinstance(model, Head)
 
     def adopt(self, model: object, plan: Plan) -> Head | None:
         return copy.deepcopy(model) if isinstance(model, Head) else None
