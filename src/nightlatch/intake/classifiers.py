@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nightlatch.intake import one_model
 from nightlatch.intake.case import Case
-from nightlatch.intake.configs import components, crosscheck
-from nightlatch.intake.files import jsonread, weights
+from nightlatch.intake.configs import components
 from nightlatch.intake.files.header import Tensor
 from nightlatch.safetext import show
 
@@ -26,15 +26,7 @@ HEADS = ("classifier.weight", "classifier.1.weight", "classifier.out_proj.weight
 
 def kind(case: Case) -> str:
     """The class of the model in the folder, '' where its config names no image classifier; no finding."""
-    entry = case.inventory.entries.get(CONFIG)
-    if entry is None or WEIGHTS not in case.inventory.entries or entry.kind != "json":
-        return ""
-    try:
-        with entry.open() as handle:
-            value = jsonread.parse(handle.read(jsonread.MAX_BYTES + 1))
-    except (OSError, jsonread.JsonProblem):
-        return ""
-    return named(value)
+    return named(one_model.peek(case, CONFIG, WEIGHTS))
 
 
 def named(config: object) -> str:
@@ -42,7 +34,7 @@ def named(config: object) -> str:
     classes = config.get("architectures") if isinstance(config, dict) else None
     if not isinstance(classes, list) or len(classes) != 1:
         return ""
-    return classes[0] if isinstance(classes[0], str) and classes[0].endswith(KINDS) else ""
+    return classes[0] if isinstance(classes[0], str) and named_end(classes[0]) else ""
 
 
 def named_end(cls: str) -> bool:
@@ -52,18 +44,7 @@ def named_end(cls: str) -> bool:
 
 def check(case: Case, cls: str) -> None:
     """Findings for the folder of a model of class ``cls``; what loads is planned to be staged as it is."""
-    config = case.json(CONFIG)
-    sound = config is not None and components.check_common(case, CONFIG, config) and _bounded(case, config)
-    header = case.header(WEIGHTS)
-    if header is not None:
-        weights.check_metadata(case, WEIGHTS, header)
-        weights.check_tail(case, WEIGHTS)
-        crosscheck.check_types(header.tensors, WEIGHTS, case.findings)
-        if sound and config is not None and _fits(case, config, header.tensors):
-            case.stage(CONFIG, CONFIG)
-            case.stage(WEIGHTS, WEIGHTS)
-            case.component_files[""] = [WEIGHTS]
-            case.pipeline_class = cls
+    one_model.check(case, cls, CONFIG, WEIGHTS, bounded=_bounded, fits=_fits)
     if PICTURES in case.inventory.entries:
         value = case.json(PICTURES)
         if value is not None and components.check_common(case, PICTURES, value):

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nightlatch.intake import one_model
 from nightlatch.intake.case import Case
-from nightlatch.intake.configs import components, crosscheck
-from nightlatch.intake.files import jsonread, weights
 from nightlatch.intake.files.header import Tensor
 from nightlatch.safetext import show
 
@@ -36,15 +35,8 @@ TABLES = {
 
 def is_plain(case: Case) -> bool:
     """Whether the folder holds a model of two plain towers; adds no finding."""
-    entry = case.inventory.entries.get(CONFIG)
-    if entry is None or WEIGHTS not in case.inventory.entries or entry.kind != "json":
-        return False
-    try:
-        with entry.open() as handle:
-            value = jsonread.parse(handle.read(jsonread.MAX_BYTES + 1))
-    except (OSError, jsonread.JsonProblem):
-        return False
-    towers = value.get("model_cfg") if isinstance(value, dict) else None
+    value = one_model.peek(case, CONFIG, WEIGHTS)
+    towers = value.get("model_cfg") if value is not None else None
     if not isinstance(towers, dict):
         return False
     parts = [(towers.get(name), most) for name, most in MOST.items()]
@@ -55,19 +47,7 @@ def is_plain(case: Case) -> bool:
 
 def check(case: Case) -> None:
     """Findings for the folder; what loads is planned to be staged as it is."""
-    config = case.json(CONFIG)
-    sound = config is not None and components.check_common(case, CONFIG, config) and _bounded(case, config)
-    header = case.header(WEIGHTS)
-    if header is None:
-        return
-    weights.check_metadata(case, WEIGHTS, header)
-    weights.check_tail(case, WEIGHTS)
-    crosscheck.check_types(header.tensors, WEIGHTS, case.findings)
-    if sound and config is not None and _fits(case, config["model_cfg"], header.tensors):
-        case.stage(CONFIG, CONFIG)
-        case.stage(WEIGHTS, WEIGHTS)
-        case.component_files[""] = [WEIGHTS]
-        case.pipeline_class = "CLIPModel"
+    one_model.check(case, "CLIPModel", CONFIG, WEIGHTS, bounded=_bounded, fits=_fits)
 
 
 def _bounded(case: Case, config: Mapping[str, Any]) -> bool:
@@ -90,13 +70,13 @@ def _bounded(case: Case, config: Mapping[str, Any]) -> bool:
     return True
 
 
-def _fits(case: Case, model: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
+def _fits(case: Case, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
     """Whether the tables that every such model has are there, in the shapes that the config gives."""
     for name, (tower, keys) in TABLES.items():
         if name not in tensors:
             case.findings.add("missing-keys", WEIGHTS, f"'{name}' is not there.")
             return False
-        wanted = tuple(k if isinstance(k, int) else model[tower][k] for k in keys)
+        wanted = tuple(k if isinstance(k, int) else config["model_cfg"][tower][k] for k in keys)
         if tensors[name].shape != wanted:
             sentence = f"'{name}' is {tensors[name].shape}, and the config asks for {wanted}."
             case.findings.add("shape-mismatch", WEIGHTS, sentence)

@@ -7,10 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nightlatch.intake import openclip
+from nightlatch.intake import one_model, openclip
 from nightlatch.intake.case import MAX_TOKENIZER_BYTES, Case
-from nightlatch.intake.configs import components, crosscheck
-from nightlatch.intake.files import jsonread, weights
+from nightlatch.intake.configs import components
 from nightlatch.intake.files.header import Tensor
 from nightlatch.safetext import show
 
@@ -45,15 +44,8 @@ def kind(case: Case) -> str:
 
 
 def _of_transformers(case: Case) -> str:
-    entry = case.inventory.entries.get(CONFIG)
-    if entry is None or WEIGHTS not in case.inventory.entries or entry.kind != "json":
-        return ""
-    try:
-        with entry.open() as handle:
-            value = jsonread.parse(handle.read(jsonread.MAX_BYTES + 1))
-    except (OSError, jsonread.JsonProblem):
-        return ""
-    if not isinstance(value, dict):
+    value = one_model.peek(case, CONFIG, WEIGHTS)
+    if value is None:
         return ""
     cls = CLASSES.get(str(value.get("model_type")), "")
     named = value.get("architectures") or [cls]
@@ -63,26 +55,10 @@ def _of_transformers(case: Case) -> str:
 def check(case: Case, cls: str) -> None:
     """Findings for the folder of a model of class ``cls``; what loads is planned to be staged as it is."""
     if _of_transformers(case):
-        _files(case, cls)
+        one_model.check(case, cls, CONFIG, WEIGHTS, bounded=_bounded, fits=_fits)
     else:
         openclip.check(case)
     _texts(case)
-
-
-def _files(case: Case, cls: str) -> None:
-    """The config and the weights as transformers saves them."""
-    config = case.json(CONFIG)
-    sound = config is not None and components.check_common(case, CONFIG, config) and _bounded(case, config)
-    header = case.header(WEIGHTS)
-    if header is not None:
-        weights.check_metadata(case, WEIGHTS, header)
-        weights.check_tail(case, WEIGHTS)
-        crosscheck.check_types(header.tensors, WEIGHTS, case.findings)
-        if sound and config is not None and _fits(case, config, header.tensors):
-            case.stage(CONFIG, CONFIG)
-            case.stage(WEIGHTS, WEIGHTS)
-            case.component_files[""] = [WEIGHTS]
-            case.pipeline_class = cls
 
 
 def _bounded(case: Case, config: Mapping[str, Any]) -> bool:
