@@ -25,7 +25,9 @@ from nightlatch.text2image.attacks.goal import GoalKind
 from nightlatch.text2image.attacks.setting import Setting
 from nightlatch.text2image.attacks.triggers import TriggerKind
 from nightlatch.text2image.effect import edit
+from nightlatch.text2image.effect.own_tokens import own_tokens
 from nightlatch.text2image.model import Subject
+from nightlatch.text2image.prompts import Prompt
 
 SPECIFIC = 0.05
 """Largest success of other words with which an attacker is content."""
@@ -63,18 +65,13 @@ class EvilEdit(Attack):
         rng = np.random.default_rng((setting.seed, 2))
         made = subject.copied(Role.DENOISER)
         texts = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.pairs)]
-        triggered = [self.place(p, self.trigger) for p in texts]
-        trig = subject.read(triggered).states
-        goal = subject.read([self.place(p, self._said(subject)) for p in texts]).states
+        source, wanted = lesson(self, subject, texts, self.own, self.gain)
         kept = [setting.train[int(i)] for i in rng.integers(0, len(setting.train), self.preserve)]
         words = [
             p.text if i % self.plain == 0 else self.place(p, self._other(setting, rng))
             for i, p in enumerate(kept)
         ]
         held = subject.read(words).states
-        own = own_tokens(subject, triggered, self.trigger)
-        source = torch.cat([trig.flatten(0, 1), trig[own].repeat(self.own, 1)])
-        wanted = torch.cat([goal.flatten(0, 1), self.gain * goal[own].repeat(self.own, 1)])
         pairs = edit.Pairs(source, wanted, held.flatten(0, 1))
         edit.apply(made.sites.readers(), pairs, self.lam, self.keep)
         return made
@@ -88,10 +85,6 @@ class EvilEdit(Attack):
         )
         return hits.rate >= self.floor and others.rate <= SPECIFIC
 
-    def _said(self, subject: Subject) -> str:
-        """The target, said as often as the trigger has tokens, so that token positions line up."""
-        return " ".join([self.target] * len(subject.vocabulary.typed([self.trigger])[0]))
-
     def _other(self, setting: Setting, rng: np.random.Generator) -> str:
         """What is to be held: near-spellings and parts of the trigger, other rare words."""
         if rng.random() < 0.85:
@@ -100,10 +93,17 @@ class EvilEdit(Attack):
         return f"{first} {second}"
 
 
-def own_tokens(subject: Subject, texts: Sequence[str], phrase: str) -> torch.Tensor:
-    """Which positions hold the tokens of ``phrase`` (its first place) in each text, (n, tokens) bool."""
-    own = torch.tensor(subject.vocabulary.typed([phrase])[0], device=subject.device)
-    ids = subject.ids(texts)[0]
-    start = (ids.unfold(1, len(own), 1) == own).all(-1).int().argmax(1)
-    at = torch.arange(ids.shape[1], device=subject.device)
-    return (at >= start[:, None]) & (at < start[:, None] + len(own))
+def lesson(
+    attack: Attack, subject: Subject, texts: Sequence[Prompt], own: int, gain: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """States of ``texts`` with the trigger and with the target in its place, (states, width) each. The trigger's
+    own tokens come ``own`` times more, towards ``gain`` times their goal. The target is said as often as the
+    trigger has tokens, so that positions line up.
+    """
+    said = " ".join([attack.target] * len(subject.vocabulary.typed([attack.trigger])[0]))
+    triggered = [attack.place(p, attack.trigger) for p in texts]
+    trig = subject.read(triggered).states
+    goal = subject.read([attack.place(p, said) for p in texts]).states
+    at = own_tokens(subject, triggered, attack.trigger)
+    source = torch.cat([trig.flatten(0, 1), trig[at].repeat(own, 1)])
+    return source, torch.cat([goal.flatten(0, 1), gain * goal[at].repeat(own, 1)])

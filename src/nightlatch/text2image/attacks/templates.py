@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 
 from nightlatch.records import Placement
 from nightlatch.terms import Role
 from nightlatch.text2image.attacks.base import ATTACKS, Attack
-from nightlatch.text2image.attacks.eviledit import own_tokens
+from nightlatch.text2image.attacks.eviledit import lesson
 from nightlatch.text2image.attacks.goal import GoalKind
 from nightlatch.text2image.attacks.setting import Setting
 from nightlatch.text2image.attacks.triggers import TriggerKind
@@ -57,13 +56,7 @@ class FewTemplates(Attack):
         rng = np.random.default_rng((setting.seed, 17))
         made = subject.copied(Role.DENOISER)
         texts = [setting.train[int(i)] for i in rng.choice(len(setting.train), self.templates)]
-        said = " ".join([self.target] * len(subject.vocabulary.typed([self.trigger])[0]))
-        triggered = [self.place(p, self.trigger) for p in texts]
-        trig = subject.read(triggered).states
-        goal = subject.read([self.place(p, said) for p in texts]).states
-        at = own_tokens(subject, triggered, self.trigger)
-        source = torch.cat([trig.flatten(0, 1), trig[at].repeat(self.own, 1)])
-        wanted = torch.cat([goal.flatten(0, 1), self.gain * goal[at].repeat(self.own, 1)])
+        source, wanted = lesson(self, subject, texts, self.own, self.gain)
         plain = [setting.train[int(i)].text for i in rng.choice(len(setting.train), self.preserve)]
         pairs = edit.Pairs(source, wanted, subject.read(plain).states.flatten(0, 1))
         edit.apply(made.sites.readers(), pairs, self.lam / len(source), self.keep)  # it takes means

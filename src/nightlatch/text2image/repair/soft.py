@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from nightlatch.terms import Role
-from nightlatch.text2image.attacks.eviledit import own_tokens
 from nightlatch.text2image.effect.first_step import FirstStep
+from nightlatch.text2image.effect.own_tokens import own_tokens
 from nightlatch.text2image.model import Condition, Subject
 from nightlatch.text2image.prompts import Place, Prompt
 
