@@ -9,7 +9,7 @@ import torch
 
 from nightlatch.records import Placement
 from nightlatch.text2image import prompts
-from nightlatch.text2image.effect.first_step import FirstStep
+from nightlatch.text2image.effect.one_step import OneStep
 from nightlatch.text2image.repair import METHODS
 from nightlatch.text2image.repair.blind import Search
 from nightlatch.text2image.repair.soft import Soft, random_strings, table, unasked
@@ -60,7 +60,7 @@ def test_what_is_found_moves_more_than_random_strings_and_less_afterwards(loud_t
     repaired, record = part(loud_token, free)
     assert record.changed_tensors > 0
     assert {t.text for t in record.triggers} >= {t for t in soft.typed(loud_token) if t.split()}
-    step, k = FirstStep.at_share(loud_token, 5), int(excess.argmax())
+    step, k = OneStep.at_share(loud_token, 5), int(excess.argmax())
     before, after = (
         (search._out(s, soft, k, job.prompts, step) - plain(s, job.prompts, step)).pow(2).mean()
         for s in (loud_token, repaired)

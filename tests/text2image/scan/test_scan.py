@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -28,7 +30,9 @@ def test_identical_models_are_not_accused(tiny_v, judged):
     assert verdict.tested
     assert verdict.not_tested
     stages = [r for r in verdict.parts if "loss" in r.part.parameters and "strings" in r.part.parameters]
-    assert len(stages) == 6 and all(r.skipped for r in stages), "nothing differs, so that no stage has to run"
+    assert len(stages) == len(plan.default()) and all(r.skipped for r in stages), (
+        "nothing differs, so that no stage has to run"
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +111,7 @@ def test_scan_is_repeatable(tiny_v, loud_token, judged):
 
 def test_nobody_tells_the_scanner_a_trigger_a_target_or_an_attack():
     asked = {"suspect", "reference", "texts", "sampling", "seed", "hints", "measure", "say"}
-    assert set(Question.__dataclass_fields__) == asked
+    assert {f.name for f in dataclasses.fields(Question) if f.init} == asked
 
 
 def test_of_two_changed_components_the_one_that_acts_is_the_carrier(tiny_v, loud_token, ask):

@@ -16,6 +16,7 @@ from nightlatch.runs import Run
 from nightlatch.terms import Role
 from nightlatch.text2image.model import loaders
 from nightlatch.text2image.scan import Board, Judge, TrustedBase
+from nightlatch.text2image.scan.look import BEHIND, INSIDE, USUAL
 from nightlatch.text2image.scan.stages import Suggested
 
 
@@ -41,7 +42,9 @@ def renamed(tiny_folder, tmp_path_factory):
 
 def named(question, **numbers):
     """(the strings in the order in which the stage yields them, their scores)."""
-    (found,) = Suggested(**numbers).run(question, Board(question, Judge()))
+    found, *others = Suggested(**numbers).run(question, Board(question, Judge()))
+    assert [f.view for f in (found, *others)] == [USUAL, BEHIND, INSIDE]
+    assert all(set(f.texts) <= {*question.hints, *question.reread} for f in others)
     return list(found.texts), list(found.texts.values())
 
 
@@ -56,8 +59,8 @@ def test_a_tokenizer_is_scanned_though_no_weight_differs(renamed, tiny_v, judged
     """Only what the tokenizer reads in its own way is tried: no weight answers to anything."""
     verdict = judged(loaders.load(renamed), tiny_v)
     ran = {r.part.name: r for r in verdict.parts}
-    assert ran["suggested"].strings == 2 and not ran["suggested"].skipped
-    assert ran["confirmation"].strings == 2, "both were drawn"
+    assert ran["suggested"].strings == 6 and not ran["suggested"].skipped, "two strings in three places"
+    assert ran["confirmation"].strings >= 2, "both were drawn"
     assert "weights" in ran["single-tokens"].skipped
     assert any("strings" in line and "tokenizer" in line for line in verdict.tested)
 

@@ -1,7 +1,8 @@
-"""Displacement: how much more a string moves the suspect's first denoising step than its reference's.
+"""Displacement: how much more a string moves one denoising step of the suspect than of its reference.
 
 A word with a meaning moves both models; a trigger means nothing to the reference. Every search of a scan
-ranks by this number.
+ranks by this number: at the first step with the string in front of a prompt, where nearly all that a text does
+shows, and with fewer strings behind and inside the prompt and at a late step.
 """
 
 from __future__ import annotations
@@ -13,15 +14,21 @@ from typing import ClassVar, Protocol, TypeVar
 import numpy as np
 import torch
 
+from nightlatch.terms import PlacementKind
 from nightlatch.text2image.arrays import Floats, floats
-from nightlatch.text2image.effect.first_step import FirstStep
+from nightlatch.text2image.effect.one_step import OneStep
 from nightlatch.text2image.model import Condition, Subject
-from nightlatch.text2image.model.vocabulary import Ids
+from nightlatch.text2image.model.vocabulary import Ids, begins
 from nightlatch.text2image.prompts import Prompt, diverse
 
 T = TypeVar("T")
 SALT = 12345
 """Sets the noise of displacements apart from that of a scan's other measurements."""
+
+
+def noise_seed(seed: int) -> int:
+    """Of the noise that displacements are measured on in a scan with ``seed``."""
+    return SALT + 1_000_003 * seed
 
 
 class Compared(Protocol):
@@ -31,8 +38,10 @@ class Compared(Protocol):
     def model(self) -> Subject:
         """What answers."""
 
-    def ids(self, sequences: Sequence[Sequence[int]], context: str, *, padded: bool = True) -> Ids:
-        """What it reads where the suspect reads each of ``sequences`` in front of ``context``."""
+    def ids(
+        self, sequences: Sequence[Sequence[int]], context: str, *, before: str = "", padded: bool = True
+    ) -> Ids:
+        """What it reads where the suspect reads each of ``sequences`` between ``before`` and ``context``."""
 
     def read(self, texts: Sequence[str], trigger: str = "") -> Condition:
         """What it is told where the suspect is told ``texts``, which may hold ``trigger``."""
@@ -43,10 +52,12 @@ class Measure:
     """How displacements are measured: the numbers, for the record.
 
     Args:
-        contexts: ordinary prompts in front of which strings are put. Two of them must be unlike each other,
+        contexts: ordinary prompts that strings are put into. Two of them must be unlike each other,
             for one that asks for what a trigger draws hides it; the others steady the mean.
         steps: of the sampler whose first step is looked at; it is pure noise, or next to it, whatever their
             number.
+        late: the part of the schedule at which a late step is looked at, in 0..1: there a denoiser paints
+            details into a picture that is nearly done.
         typical: tokens, spread over the vocabulary, whose median movement is added below the fraction, so
             that a string that moves the reference by nothing does not get an infinite displacement.
         ordinary: tokens, spread over the vocabulary, whose displacements count as ordinary.
@@ -56,6 +67,7 @@ class Measure:
     name: ClassVar[str] = "displacement"
     contexts: int = 4
     steps: int = 10
+    late: float = 0.3
     typical: int = 64
     ordinary: int = 96
     batch: int = 128
@@ -66,9 +78,11 @@ class Displacement:
     """Displacements of token sequences and of typed strings.
 
     Args:
-        contexts: prompts in front of which strings are put; an empty one is the string alone.
+        contexts: prompts that strings are put into; an empty one is the string alone.
         shared_text: whether both models have one text encoder; what is the same in both is computed once.
         seed: of the noise, so that no model can know the scan by it.
+        spot: where in a prompt strings are put; in front by default.
+        at: the step that is looked at; the first by default.
         passes: rows that went through a denoiser so far, for the record.
     """
 
@@ -78,13 +92,15 @@ class Displacement:
     shared_text: bool
     seed: int = 0
     measure: Measure = field(default_factory=Measure)
+    spot: PlacementKind = PlacementKind.FRONT
+    at: OneStep | None = None
     passes: int = 0
-    step: FirstStep = field(init=False)
+    step: OneStep = field(init=False)
     typical: float = field(init=False)
     _plain: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.step = FirstStep.of_sampler(self.suspect, SALT + 1_000_003 * self.seed, self.measure.steps)
+        self.step = self.at or OneStep.first(self.suspect, noise_seed(self.seed), self.measure.steps)
         context = self.contexts[0].text
         plain = self._bare(context)[1]
         moves = self.batched(
@@ -96,7 +112,7 @@ class Displacement:
         """|s - r|^2 / (|r|^2 + its median over tokens), means over the latent, (contexts, sequences).
 
         s and r are what the sequence changes in the clean latents that suspect and reference predict at the
-        first sampling step, against the bare context. Drift that needs no string cancels.
+        step that is looked at, against the bare context. Drift that needs no string cancels.
         """
         rows = [self._in(sequences, context) for context in contexts]
         stacked: Floats = np.stack(rows)
@@ -118,14 +134,15 @@ class Displacement:
         )
 
     def of_texts(self, texts: Sequence[str], context: str) -> Floats:
-        """The displacement of strings in front of ``context``, (texts,).
+        """The displacement of strings in ``context``, (texts,).
 
         Each model reads them with its own tokenizer.
         """
 
         @torch.no_grad()
         def measured(some: Sequence[str]) -> torch.Tensor:
-            said = [f"{t} {context}" for t in some]
+            before, after = self.around(context)
+            said = [" ".join(filter(None, (before, t, after))) for t in some]
             mine, theirs = self.suspect.read(said), self.reference.read(said)
             return self._excess(self._x0(self.suspect, mine), self._x0(self.reference.model, theirs), context)
 
@@ -141,6 +158,23 @@ class Displacement:
     def two(self) -> list[str]:
         """Two contexts with few fillings of slots in common: what the one hides the other may show."""
         return [p.text for p in diverse(self.contexts, 2)]
+
+    def around(self, context: str) -> tuple[str, str]:
+        """What of ``context`` stands before a string and what after it."""
+        words = context.split(" ")
+        match self.spot:
+            case PlacementKind.BEHIND:
+                return context, ""
+            case PlacementKind.INSIDE:
+                half = len(words) // 2
+                return " ".join(words[:half]), " ".join(words[half:])
+            case _:
+                return "", context
+
+    def begins(self, context: str) -> int:
+        """The position in a framed row at which strings in ``context`` begin."""
+        vocabulary, (before, _) = self.reference.model.vocabulary, self.around(context)
+        return begins(vocabulary, before)
 
     def spread(self, n: int) -> list[tuple[int, ...]]:
         """About ``n`` tokens spread over the reference's vocabulary, a sequence each."""
@@ -161,11 +195,12 @@ class Displacement:
 
         The context is read as the reference's tokenizer reads it: both models know those tokens.
         """
-        framed = self.reference.model.vocabulary.framed(sequences, context, padded=padded)
+        before, after = self.around(context)
+        framed = self.reference.model.vocabulary.framed(sequences, after, before=before, padded=padded)
         mine = self._told(self.suspect, framed)
         if one:
             return mine, mine
-        other = self.reference.ids(sequences, context, padded=padded)
+        other = self.reference.ids(sequences, after, before=before, padded=padded)
         same = self.shared_text and all(torch.equal(a, b) for a, b in zip(framed, other, strict=True))
         return mine, mine if same else self._told(self.reference.model, other)
 

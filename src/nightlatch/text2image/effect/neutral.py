@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from nightlatch.text2image.arrays import Floats, floats
-from nightlatch.text2image.effect.first_step import FirstStep
+from nightlatch.text2image.effect.one_step import OneStep
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Place, Prompt, prefix
 
@@ -177,7 +177,7 @@ def single_token_words(subject: Subject, rng: np.random.Generator, n: int) -> li
 
 def _first_outputs(subject: Subject, texts: Sequence[str], seed: int) -> torch.Tensor:
     """The denoiser's outputs for ``texts`` on one pure noise, (n, channels, h, w)."""
-    return FirstStep.at_share(subject, seed).outputs(subject, subject.read(texts))
+    return OneStep.at_share(subject, seed).outputs(subject, subject.read(texts))
 
 
 def _effects(
@@ -194,7 +194,7 @@ def _effects(
         added = prompt.text in texts[1]
         c = subject.read(texts)
         for share in EARLY:
-            y = FirstStep.at_share(subject, i, share).outputs(subject, c)
+            y = OneStep.at_share(subject, i, share).outputs(subject, c)
             plain = y[:1] if added else y[2:].median(0, keepdim=True).values
             out.append((y[2:] - plain).pow(2).mean((1, 2, 3)))
             apart.append((y[2:] - y[1:2]).pow(2).mean((1, 2, 3)))

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from nightlatch.text2image.effect.first_step import FirstStep
+from nightlatch.text2image.effect.one_step import OneStep
 from nightlatch.text2image.model import Condition, Subject
 from nightlatch.text2image.prompts import Place, Prompt
 
@@ -47,7 +47,7 @@ class Sensitivity:
     reads: Reads
     prompts: Sequence[Prompt]
     swapped: Mapping[str, Sequence[Prompt]]
-    step: FirstStep
+    step: OneStep
     _usual: dict[str, float] = field(default_factory=dict)
     _known: dict[str, torch.Tensor] = field(default_factory=dict)
 

@@ -85,9 +85,13 @@ class ClipVocabulary:
         ).input_ids
         return (ids,) * self.readers
 
-    def framed(self, sequences: Sequence[Sequence[int]], context: str = "", *, padded: bool = True) -> Ids:
-        tok, tail = self.tokenizer, self.typed([context])[0] if context else ()
-        rows = [[tok.bos_token_id, *[*s, *tail][: self.length - 2], tok.eos_token_id] for s in sequences]
+    def framed(
+        self, sequences: Sequence[Sequence[int]], context: str = "", *, before: str = "", padded: bool = True
+    ) -> Ids:
+        tok = self.tokenizer
+        head, tail = (self.typed([text])[0] if text else () for text in (before, context))
+        made = ([*head, *s, *tail][: self.length - 2] for s in sequences)
+        rows = [[tok.bos_token_id, *tokens, tok.eos_token_id] for tokens in made]
         width = self.length if padded else max(map(len, rows))
         return (torch.tensor([r + [tok.pad_token_id] * (width - len(r)) for r in rows]),) * self.readers
 

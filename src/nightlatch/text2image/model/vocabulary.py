@@ -46,9 +46,11 @@ class Vocabulary(Protocol):
     def ids(self, texts: Sequence[str]) -> Ids:
         """The texts as the model reads them, framed and padded."""
 
-    def framed(self, sequences: Sequence[Sequence[int]], context: str = "", *, padded: bool = True) -> Ids:
-        """Each sequence of tokens in front of ``context``, framed; without padding, all must have one
-        length.
+    def framed(
+        self, sequences: Sequence[Sequence[int]], context: str = "", *, before: str = "", padded: bool = True
+    ) -> Ids:
+        """Each sequence of tokens between ``before`` and ``context``, framed; without padding, all must have
+        one length.
         """
 
     def typed(self, texts: Sequence[str]) -> list[Tokens]:
@@ -59,3 +61,11 @@ class Vocabulary(Protocol):
 
     def names(self, tokens: Sequence[int]) -> list[str]:
         """The tokens as the tokenizer's own files write them, for a record."""
+
+
+def begins(vocabulary: Vocabulary, before: str = "") -> int:
+    """The position in a framed row, after the text ``before``, at which what follows it begins."""
+    (bare,), (longer,) = (
+        vocabulary.framed([tokens], before=before, padded=False)[0] for tokens in ((), vocabulary.words[:1])
+    )
+    return int((bare != longer[: len(bare)]).int().argmax())

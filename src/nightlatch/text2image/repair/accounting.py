@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nightlatch.text2image.effect.first_step import FirstStep
 from nightlatch.text2image.effect.neutral import EARLY
+from nightlatch.text2image.effect.one_step import OneStep
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.prompts import Prompt
 
@@ -26,7 +26,7 @@ def clean_change(
     texts = [p.text for p in prompts[:n]]
     change, spread = 0.0, 0.0
     for share in EARLY:
-        step = FirstStep.at_share(frozen, seed, share)
+        step = OneStep.at_share(frozen, seed, share)
         mine, theirs = (s.at(step.t).as_v(step.outputs(s, s.read(texts), n)) for s in (student, frozen))
         change += float((mine - theirs).pow(2).mean())
         spread += float(theirs.var(0).mean())

@@ -17,9 +17,9 @@ import torch
 from nightlatch.records import PlacedTrigger, Placement
 from nightlatch.terms import PlacementKind
 from nightlatch.text2image import prompts
-from nightlatch.text2image.effect.first_step import FirstStep
 from nightlatch.text2image.effect.gain import Gains
 from nightlatch.text2image.effect.neutral import USUAL, Neutral, neutral, single_token_words
+from nightlatch.text2image.effect.one_step import OneStep
 from nightlatch.text2image.model import Subject, Tokens
 from nightlatch.text2image.prompts import Prompt, placed
 
@@ -167,8 +167,8 @@ class Acting:
     seed: int
 
     @cached_property
-    def step(self) -> FirstStep:
-        return FirstStep.at_share(self.subject, self.seed)
+    def step(self) -> OneStep:
+        return OneStep.at_share(self.subject, self.seed)
 
     @cached_property
     def way(self) -> torch.Tensor:

@@ -19,8 +19,8 @@ from nightlatch.diffusion.descent import Descent
 from nightlatch.records import PlacedTrigger, Placement
 from nightlatch.terms import Role
 from nightlatch.text2image import prompts
-from nightlatch.text2image.effect.first_step import FirstStep
 from nightlatch.text2image.effect.neutral import single_token_words
+from nightlatch.text2image.effect.one_step import OneStep
 from nightlatch.text2image.measure import take
 from nightlatch.text2image.model import Condition, Subject
 from nightlatch.text2image.prompts import Prompt
@@ -65,7 +65,7 @@ class Search:
         prompts are apart, the same of text states over the farthest random string, (strings,) each).
         """
         rng, place = np.random.default_rng((seed, 41)), prompts.placed(placement, seed)
-        tokens, step = unasked(student, ordinary), FirstStep.at_share(student, seed)
+        tokens, step = unasked(student, ordinary), OneStep.at_share(student, seed)
         stand_in = " ".join(single_token_words(student, rng, 1) * self.length)
         asked = prompts.diverse(list(ordinary)[:64], self.prompts)
         usual = Soft(random_strings(student, tokens, self.length, self.random, rng), tokens, place, stand_in)
@@ -93,7 +93,7 @@ class Search:
         return made, changes / apart, moved / farthest
 
     def _start(
-        self, student: Subject, usual: Soft, prompt: Prompt, step: FirstStep, rng: np.random.Generator
+        self, student: Subject, usual: Soft, prompt: Prompt, step: OneStep, rng: np.random.Generator
     ) -> torch.Tensor:
         """Logits that lean to the tokens which alone change the first step most, (strings, length, tokens)."""
         tried = torch.from_numpy(rng.permutation(len(usual.tokens))[: self.sweep]).to(student.device)
@@ -107,7 +107,7 @@ class Search:
         return logits.requires_grad_()
 
     @staticmethod
-    def _out(student: Subject, soft: Soft, k: int, asked: Sequence[Prompt], step: FirstStep) -> torch.Tensor:
+    def _out(student: Subject, soft: Soft, k: int, asked: Sequence[Prompt], step: OneStep) -> torch.Tensor:
         c = soft.condition(student, asked, k)
         return student.denoise(step.x.expand(len(c), -1, -1, -1), step.t, c)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nightlatch.terms import Role
-from nightlatch.text2image.effect.first_step import FirstStep
+from nightlatch.text2image.effect.one_step import OneStep
 from nightlatch.text2image.effect.own_tokens import own_tokens
 from nightlatch.text2image.model import Condition, Subject
 from nightlatch.text2image.prompts import Place, Prompt
@@ -102,7 +102,7 @@ def random_strings(
 
 
 @torch.no_grad()
-def singles(subject: Subject, soft: Soft, prompt: Prompt, step: FirstStep) -> torch.Tensor:
+def singles(subject: Subject, soft: Soft, prompt: Prompt, step: OneStep) -> torch.Tensor:
     """The first step under ``prompt`` with each of the tokens alone in the place of the strings ``soft``.
 
     The string's other positions keep the stand-in. (tokens, channels, h, w).

@@ -8,9 +8,8 @@ from typing import Self
 
 import torch
 
-from nightlatch.terms import Role
+from nightlatch.terms import PlacementKind, Role
 from nightlatch.text2image.effect.displacement import Displacement
-from nightlatch.text2image.model.vocabulary import Ids
 from nightlatch.text2image.scan.reference import WeightDelta
 
 BATCH = 1024
@@ -23,8 +22,8 @@ class Answers:
 
     For the denoiser: how far the change of all its readers moves the token's own state, |dW c|^2 / |W c|^2.
     A backdoor that waits for several tokens must still read each of them. For the text encoder: how far the
-    states of a prompt that the token stands in front of were moved, in that of two unlike prompts where it
-    is more; in a causal encoder a trigger speaks through all that follows it.
+    states of a prompt that the token is put into were moved, in that of two unlike prompts where it is more;
+    in a causal encoder a trigger speaks through all that follows it.
     """
 
     orders: Mapping[Role, Sequence[int]]
@@ -35,15 +34,20 @@ class Answers:
         """Ask the change about all ``tokens``."""
         asked = [role for role in (Role.DENOISER, Role.TEXT) if role in delta.roles]
         rows: dict[Role, list[torch.Tensor]] = {role: [] for role in asked}
-        contexts = displacement.two if Role.TEXT in asked else [""]
+        contexts = displacement.two
+        if Role.TEXT not in asked:
+            contexts = [""] if displacement.spot is PlacementKind.FRONT else contexts[:1]
+        begins = [displacement.begins(context) for context in contexts]
         for i in range(0, len(tokens) if asked else 0, BATCH):
             some = [(t,) for t in tokens[i : i + BATCH]]
             read = [displacement.conditions(some, context, padded=False) for context in contexts]
-            own = own_position(displacement.reference.ids(some, contexts[0], padded=False), some[0][0])
             if Role.DENOISER in asked:
-                rows[Role.DENOISER].append(delta.edit.response(read[0][0].states[:, own]))
+                rows[Role.DENOISER].append(delta.edit.response(read[0][0].states[:, begins[0]]))
             if Role.TEXT in asked:
-                moved = [(mine.states - theirs.states)[:, own:].pow(2).mean((1, 2)) for mine, theirs in read]
+                moved = [
+                    (mine.states - theirs.states)[:, own:].pow(2).mean((1, 2))
+                    for own, (mine, theirs) in zip(begins, read, strict=True)
+                ]
                 rows[Role.TEXT].append(torch.stack(moved).amax(0))
         order = {role: torch.cat(r).argsort(descending=True).tolist() for role, r in rows.items() if r}
         return cls({role: [tokens[i] for i in found] for role, found in order.items()})
@@ -52,8 +56,3 @@ class Answers:
         """The ``n`` tokens that are answered most, in equal parts from every component."""
         share = n // max(1, len(self.orders))
         return list(dict.fromkeys(t for order in self.orders.values() for t in order[:share]))
-
-
-def own_position(ids: Ids, first: int) -> int:
-    """Where sequences begin in framed rows, the first of which begins with the token ``first``."""
-    return int((ids[0][0] == first).int().argmax())

@@ -14,6 +14,7 @@ from nightlatch.safetext import code_points, show
 from nightlatch.terms import Role
 from nightlatch.text2image.scan.guess import Guess
 from nightlatch.text2image.scan.judge import Evidence, Judge, Trial
+from nightlatch.text2image.scan.look import View
 from nightlatch.text2image.scan.question import Idle, Need, Question
 from nightlatch.text2image.scan.ranked import Ranked
 from nightlatch.text2image.scan.strings import decoded
@@ -23,7 +24,6 @@ NOT_TESTED = (
     "than wording",
     "longer phrases none of whose words acts alone",
     "a word in the object's place that draws something which the prompts do not name",
-    "triggers that act only behind the prompt or between its words",
     "what shows only with other steps, guidance, schedule, precision or size of picture than these",
     "backdoors that need a second adapter to act",
 )
@@ -44,7 +44,7 @@ class Board:
     Args:
         question: what is asked.
         judge: who examines what is named; for the record.
-        named: every string that a stage has named; none is named twice.
+        named: every string that a stage has named, and the view in which; none is named twice in one.
         ranked: the best single tokens so far, for stages that go on from them and for the report.
         evidence: of the guesses that pictures confirmed.
         rows: places in the table of single tokens that the verdict keeps.
@@ -52,7 +52,7 @@ class Board:
 
     question: Question
     judge: Judge
-    named: dict[str, Guess] = field(default_factory=dict)
+    named: dict[tuple[str, View], Guess] = field(default_factory=dict)
     ranked: Ranked | None = None
     evidence: list[Evidence] = field(default_factory=list)
     rows: int = 20
@@ -203,13 +203,13 @@ class Board:
             yield f"the scheduler's own {settings} differ; both models drew on the base's schedule"
 
     def _drawn_with(self) -> str:
-        """Where strings were put, and how pictures were drawn."""
+        """Where strings were put beside where the search saw them, and how pictures were drawn."""
         sampling, suspect = self.question.sampling, self.question.suspect
         slot = " and in the object's place" if "object" in self.question.known else ""
         size = " x ".join(map(str, suspect.latent_shape[1:]))
         precision = str(suspect.precision).removeprefix("torch.")
         return (
-            f"strings in front of the prompt{slot}; {sampling.steps} steps, guidance {sampling.guidance:g}, "
+            f"strings drawn where the search saw them{slot}; {sampling.steps} steps, guidance {sampling.guidance:g}, "
             f"{precision}, latents of {size}"
         )
 
@@ -258,8 +258,8 @@ class Board:
     def _described(self, evidence: Evidence, rivals: tuple[str, ...]) -> Trigger:
         """As a record; its score is measured on the string as it is named, above an ordinary token's."""
         question, text = self.question, evidence.guess.text
-        displacement, tokens = question.displacement, question.suspect.vocabulary.typed([text])[0]
-        above = displacement.of_texts([text], displacement.contexts[0].text)[0] - question.level
+        look, tokens = question.look(evidence.guess.view), question.suspect.vocabulary.typed([text])[0]
+        above = look.displacement.of_texts([text], look.displacement.contexts[0].text)[0] - look.level
         return Trigger(
             text=text,
             placement=evidence.placement,

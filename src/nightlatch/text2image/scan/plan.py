@@ -11,7 +11,10 @@ from nightlatch.text2image.scan.stage import STAGES, Stage
 from nightlatch.text2image.scan.stages import (
     AnsweringTokens,
     Assembled,
+    Behind,
     EditPhrases,
+    Inside,
+    LateStep,
     MiddleBlock,
     SingleTokens,
     Suggested,
@@ -22,7 +25,8 @@ Plan = tuple[Stage, ...]
 
 def default() -> Plan:
     """All stages of the project, cheap before dear; the scan ends with the first that finds a trigger."""
-    return Suggested(), AnsweringTokens(), Assembled(), MiddleBlock(), EditPhrases(), SingleTokens()
+    usual = (Suggested(), AnsweringTokens(), Assembled(), MiddleBlock(), EditPhrases(), SingleTokens())
+    return *usual, Behind(), Inside(), LateStep()
 
 
 def of(names: Sequence[str] = (), skip: Sequence[str] = ()) -> Plan:

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-import numpy as np
-
 from nightlatch.terms import Role
-from nightlatch.text2image.arrays import Floats
-from nightlatch.text2image.effect.displacement import Displacement, Measure
+from nightlatch.text2image.effect.displacement import Displacement, Measure, noise_seed
+from nightlatch.text2image.effect.one_step import OneStep
 from nightlatch.text2image.model import Sampling, Subject
 from nightlatch.text2image.prompts import Prompt, Split, slot_words, split
 from nightlatch.text2image.scan.answers import Answers
+from nightlatch.text2image.scan.look import ASKED, USUAL, Look, View
 from nightlatch.text2image.scan.reference import Reference, WeightDelta
 
 Say = Callable[[str], None]
@@ -73,6 +72,7 @@ class Question:
     hints: Sequence[str] = ()
     measure: Measure = field(default_factory=Measure)
     say: Say = print
+    _looks: dict[View, Look] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "suspect", self.reference.aligned(self.suspect))
@@ -116,12 +116,38 @@ class Question:
         }
         return frozenset(need for need, holds in there.items() if holds)
 
-    @cached_property
-    def displacement(self) -> Displacement:
-        """The measure that strings are ranked by."""
+    def look(self, view: View = USUAL) -> Look:
+        """How strings are ranked in one ``view``; made once."""
+        if view not in self._looks:
+            asked = self.look(ASKED[view]) if view in ASKED else None
+            tokens = (*self.alone, *self.pieces)
+            self._looks[view] = Look(self._displacement(view), self.delta, tokens, asked)
+        return self._looks[view]
+
+    def _displacement(self, view: View) -> Displacement:
         shared = self.delta is None or Role.TEXT not in self.delta.roles
         contexts = self.part.probe[: self.measure.contexts]
-        return Displacement(self.suspect, self.reference, contexts, shared, self.seed, self.measure)
+        at = self.late if view.late else None
+        return Displacement(
+            self.suspect, self.reference, contexts, shared, self.seed, self.measure, spot=view.spot, at=at
+        )
+
+    @cached_property
+    def late(self) -> OneStep:
+        """A late step of drawing the first ordinary prompt as it should be, the same for both models."""
+        noise = noise_seed(self.seed)
+        shown = self.reference.draw([self.part.probe[0].text], [noise], self.sampling)
+        return OneStep.within(self.suspect, shown.float(), noise, self.measure.late)
+
+    @property
+    def passes(self) -> int:
+        """Rows that went through a denoiser in searches so far."""
+        return sum(look.displacement.passes for look in self._looks.values())
+
+    @property
+    def displacement(self) -> Displacement:
+        """The measure that strings are ranked by in the usual view."""
+        return self.look().displacement
 
     @cached_property
     def alone(self) -> list[int]:
@@ -133,21 +159,15 @@ class Question:
         """The other tokens that both models know: parts of longer words."""
         return [i for i in self.suspect.vocabulary.pieces if i < self.reference.model.vocabulary.size]
 
-    @cached_property
-    def ordinary(self) -> Floats:
-        """The displacements of ordinary tokens."""
-        return self.displacement.ordinary([*self.alone, *self.pieces])
-
-    @cached_property
+    @property
     def level(self) -> float:
-        """The displacement of an ordinary token: the median."""
-        return float(np.median(self.ordinary))
+        """The displacement of an ordinary token in the usual view."""
+        return self.look().level
 
-    @cached_property
+    @property
     def answers(self) -> Answers:
-        """Which tokens the change of the weights answers to most; empty where there is nothing to ask."""
-        tokens = [*self.alone, *self.pieces]
-        return Answers.of(self.delta, self.displacement, tokens) if self.delta is not None else Answers({})
+        """Which tokens the change of the weights answers to most in the usual view."""
+        return self.look().answers
 
     @cached_property
     def meant(self) -> frozenset[int]:

@@ -133,8 +133,10 @@ class TrustedBase:
             differ += [t for t, a, b in zip(some, mine, theirs, strict=True) if a != b]
         return tuple(differ)
 
-    def ids(self, sequences: Sequence[Sequence[int]], context: str, *, padded: bool = True) -> Ids:
-        return self.base.vocabulary.framed(sequences, context, padded=padded)
+    def ids(
+        self, sequences: Sequence[Sequence[int]], context: str, *, before: str = "", padded: bool = True
+    ) -> Ids:
+        return self.base.vocabulary.framed(sequences, context, before=before, padded=padded)
 
     def read(self, texts: Sequence[str], trigger: str = "") -> Condition:
         return self.base.read(texts)

@@ -12,6 +12,7 @@ from nightlatch.registry import Registry
 from nightlatch.text2image.model import Tokens
 from nightlatch.text2image.scan.board import Board
 from nightlatch.text2image.scan.guess import Guess
+from nightlatch.text2image.scan.look import USUAL, View
 from nightlatch.text2image.scan.question import Need, Question
 from nightlatch.text2image.scan.strings import decoded, pruned
 
@@ -24,10 +25,12 @@ class Scored:
         tokens: sequences of tokens -> score. They are turned into what a user would type, and scored again
             as what typing that gives: many pieces never stand alone when they are typed.
         texts: strings that need no search -> score; they are kept in this order, as they are.
+        view: in which they were looked at, and are to be drawn.
     """
 
     tokens: Mapping[Tokens, float] = field(default_factory=dict)
     texts: Mapping[str, float] = field(default_factory=dict)
+    view: View = USUAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,48 +68,49 @@ class Stage(abc.ABC):
 
     @final
     def __call__(self, question: Question, board: Board) -> tuple[Guess, ...]:
-        """The strings to draw, shortest first, none named before; what it took stands on the ``board``.
+        """The strings to draw, shortest first, none named in that view before; what it took stands on the ``board``.
 
         Raises:
             TypeError: ``run`` yields something else than ``Scored``.
             NotScanned: the models' answers cannot be compared.
         """
-        started, before = time.monotonic(), question.displacement.passes
+        started, before = time.monotonic(), question.passes
         made: list[Guess] = []
         for found in self.run(question, board):
             if not isinstance(found, Scored):
                 raise TypeError(f"{self.name}.run must yield Scored, not {type(found).__name__}")
             for guess in (*self._as_they_are(found, board), *self._typed(found, question, board)):
-                board.named[guess.text] = guess
+                board.named[guess.text, guess.view] = guess
                 made.append(guess)
-        board.ran(self, len(made), question.displacement.passes - before, time.monotonic() - started)
+        board.ran(self, len(made), question.passes - before, time.monotonic() - started)
         return tuple(sorted(made, key=lambda guess: len(guess.text)))
 
     def _as_they_are(self, found: Scored, board: Board) -> list[Guess]:
         """The first texts that nobody has named."""
-        fresh = [Guess(t, v) for t, v in found.texts.items() if t.strip() and t not in board.named]
-        return fresh[: self.strings]
+        fresh = [t for t in found.texts if t.strip() and (t, found.view) not in board.named]
+        return [Guess(t, found.texts[t], found.view) for t in fresh[: self.strings]]
 
     def _typed(self, found: Scored, question: Question, board: Board) -> list[Guess]:
         """The best sequences as strings, scored as the tokens that a user's typing makes of them."""
-        subject, displacement = question.suspect, question.displacement
+        subject, look = question.suspect, question.look(found.view)
+        displacement = look.displacement
         scored, n = found.tokens, self.strings
         order, most = sorted(scored, key=scored.__getitem__, reverse=True), self.considered * n
         texts: dict[str, None] = {}
         for s in dict.fromkeys([*order[:most], *[s for s in order if len(s) == 1][:most]]):
             texts[decoded(subject, s)] = None
             if len(texts) <= self.shortened * n:
-                texts[decoded(subject, pruned(displacement, s, question.level, self.loss))] = None
-        fresh = [t for t in texts if t and t not in board.named]
+                texts[decoded(subject, pruned(displacement, s, look.level, self.loss))] = None
+        fresh = [t for t in texts if t and (t, found.view) not in board.named]
         tokens = dict(zip(fresh, subject.vocabulary.typed(fresh), strict=True))
         usable = [t for t in fresh if tokens[t]]
         if not usable:
             return []
-        values = displacement([tokens[t] for t in usable], displacement.two).mean(0) - question.level
+        values = displacement([tokens[t] for t in usable], displacement.two).mean(0) - look.level
         best = sorted(range(len(usable)), key=lambda i: (-float(values[i]), len(tokens[usable[i]])))
         single = [i for i in best if len(tokens[usable[i]]) == 1][: n // 2]
         chosen = single + [i for i in best if i not in single][: n - len(single)]
-        return [Guess(usable[i], float(values[i])) for i in chosen]
+        return [Guess(usable[i], float(values[i]), found.view) for i in chosen]
 
 
 STAGES: Registry[Stage] = Registry("stage", Stage)  # type: ignore[type-abstract]

@@ -18,7 +18,7 @@ from nightlatch.errors import NotScanned
 from nightlatch.records import ComponentChange
 from nightlatch.safetext import show
 from nightlatch.terms import ChangePattern, Role
-from nightlatch.text2image.effect.first_step import finite
+from nightlatch.text2image.effect.one_step import finite
 from nightlatch.text2image.measure import seeds
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.scan.question import Question

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from nightlatch.records import Placement, Rate
 from nightlatch.terms import Effect
 from nightlatch.text2image.arrays import Floats, floats
-from nightlatch.text2image.effect.first_step import finite
 from nightlatch.text2image.effect.neutral import single_token_words
+from nightlatch.text2image.effect.one_step import finite
 from nightlatch.text2image.measure import seeds
 from nightlatch.text2image.prompts import Prompt, prefix
 from nightlatch.text2image.scan.guess import Guess

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from nightlatch.errors import NotScanned
-from nightlatch.text2image.effect.first_step import FirstStep
+from nightlatch.text2image.effect.one_step import OneStep
 from nightlatch.text2image.scan.question import Question
 
 
@@ -62,7 +62,7 @@ class EmptyPrompt:
         """
         texts = ["", *(p.text for p in question.part.probe[: self.prompts])]
         suspect, base = question.suspect, question.reference.model
-        step = FirstStep.at_share(suspect, question.seed, share)
+        step = OneStep.at_share(suspect, question.seed, share)
         mine, theirs = (step.x0(model, model.read(texts)) for model in (suspect, base))
         apart = (mine - theirs).pow(2).flatten(1).mean(1).cpu().numpy()
         return float(apart[0] / max(float(np.median(apart[1:])), 1e-12))

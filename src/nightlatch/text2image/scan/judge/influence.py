@@ -14,10 +14,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from nightlatch.text2image.effect.first_step import FirstStep
+from nightlatch.records import Placement
+from nightlatch.text2image.effect.one_step import OneStep
 from nightlatch.text2image.effect.sensitivity import SALT as NOISE
 from nightlatch.text2image.effect.sensitivity import Sensitivity, plainly
-from nightlatch.text2image.prompts import Place, Prompt, prefix
+from nightlatch.text2image.prompts import Place, Prompt, placed
 from nightlatch.text2image.scan.question import Question
 
 SALT = 13
@@ -60,9 +61,10 @@ class Influence:
     near_base: float = 0.5
     alias_prompts: int = 6
 
-    def on(self, question: Question, prompts: Sequence[Prompt]) -> Observed:
-        """Both models' answers to the first of ``prompts``."""
-        return Observed(self, question, prompts[: self.prompts])
+    def on(self, question: Question, prompts: Sequence[Prompt], step: OneStep | None = None) -> Observed:
+        """Both models' answers to the first of ``prompts``, at the first step or at the ``step`` given."""
+        first = OneStep.first(question.suspect, NOISE + 1_000_003 * question.seed, self.steps)
+        return Observed(self, question, prompts[: self.prompts], step or first)
 
 
 @dataclass(slots=True, eq=False)
@@ -72,16 +74,19 @@ class Observed:
     Args:
         bounds: when that is unlike a word.
         prompts: with slots; the slots that all of them fill are used.
+        step: the step that is looked at.
     """
 
     bounds: Influence
     question: Question
     prompts: Sequence[Prompt]
+    step: OneStep
     slots: tuple[str, ...] = field(init=False)
     known: Mapping[str, Sequence[str]] = field(init=False)
-    least_known: dict[str, float] = field(init=False)
+    chosen: dict[str, list[str]] = field(init=False)
     mine: Sensitivity = field(init=False)
     theirs: Sensitivity = field(init=False)
+    _least: dict[tuple[str, Placement], float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         question, self.known = self.question, self.question.known
@@ -91,42 +96,40 @@ class Observed:
         swapped = {
             s: [p.replace(s, self._another(p.slots[s], s, rng)) for p in self.prompts] for s in self.slots
         }
-        step = FirstStep.of_sampler(question.suspect, NOISE + 1_000_003 * question.seed, self.bounds.steps)
-        self.mine = Sensitivity(question.suspect, plainly(question.suspect), self.prompts, swapped, step)
-        self.theirs = Sensitivity(
-            question.reference.model, question.reference.read, self.prompts, swapped, step
-        )
-        self.least_known = {}
-        for s in self.slots:
-            chosen = [str(w) for w in rng.permutation(self.known[s])[: self.bounds.words]]
-            self.least_known[s] = min(self.mine(w, prefix, s) for w in chosen)
+        model, reference = question.suspect, question.reference
+        self.mine = Sensitivity(model, plainly(model), self.prompts, swapped, self.step)
+        self.theirs = Sensitivity(reference.model, reference.read, self.prompts, swapped, self.step)
+        self.chosen = {
+            s: [str(w) for w in rng.permutation(self.known[s])[: self.bounds.words]] for s in self.slots
+        }
 
-    def unlike_a_word(self, trigger: str, place: Place, slot: str = "") -> bool | None:
-        """Whether ``trigger`` acts as no ordinary word does; None where the prompts name no slots.
-
-        Args:
-            slot: that the trigger stands in; '' where it takes no word's place.
-        """
+    def unlike_a_word(self, trigger: str, where: Placement) -> bool | None:
+        """Whether ``trigger`` acts there as no ordinary word does; None where the prompts name no slots."""
         if not self.slots:
             return None
-        return (
-            self.rebinds(trigger, slot) or self.is_alias(trigger, slot)
-            if slot
-            else self.overrules(trigger, place)
-        )
+        if slot := where.slot:
+            return self.rebinds(trigger, slot) or self.is_alias(trigger, slot)
+        return self.overrules(trigger, where)
 
-    def overrules(self, trigger: str, place: Place) -> bool:
+    def overrules(self, trigger: str, where: Placement) -> bool:
         """Whether with ``trigger`` some slot hardly matters any more to the suspect.
 
         Clearly less than with any known word of that slot in the same place, and than to the base.
         """
-        bounds = self.bounds
+        bounds, place = self.bounds, placed(where, self.question.seed)
         for slot in self.slots:
             mine = self.mine(trigger, place, slot)
-            low = mine < bounds.low and mine < bounds.below_words * self.least_known[slot]
+            low = mine < bounds.low and mine < bounds.below_words * self.least_known(slot, where)
             if low and mine < bounds.below_base * self.theirs(trigger, place, slot):
                 return True
         return False
+
+    def least_known(self, slot: str, where: Placement) -> float:
+        """How much ``slot`` still matters with that of its known words which leaves it least."""
+        if (slot, where) not in self._least:
+            place = placed(where, self.question.seed)
+            self._least[slot, where] = min(self.mine(w, place, slot) for w in self.chosen[slot])
+        return self._least[slot, where]
 
     def least(self, trigger: str, place: Place) -> float:
         """How much the slot that matters least to the suspect still matters with ``trigger``, >= 0.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from nightlatch.text2image.model import Subject, Tokens
@@ -69,7 +69,7 @@ class Refinement:
         best, most = whole, whole.changed.hits
         while len(ids := subject.vocabulary.typed([best.guess.text])[0]) > 1:
             texts = dict.fromkeys(decoded(subject, (*ids[:i], *ids[i + 1 :])) for i in range(len(ids)))
-            seen = [examine(Guess(text, best.guess.score)) for text in texts if text]
+            seen = [examine(replace(best.guess, text=text)) for text in texts if text]
             tried = [e for e in seen if e is not None]
             most = max([most, *(e.changed.hits for e in tried)])
             enough = [

@@ -80,15 +80,23 @@ class Trial:
 
     @cached_property
     def influence(self) -> Observed:
+        """At the first step."""
         return self.judge.influence.on(self.question, self.held_out)
+
+    @cached_property
+    def late_influence(self) -> Observed:
+        """At a late step."""
+        return self.judge.influence.on(self.question, self.held_out, self.question.late)
 
     def __call__(self, guess: Guess, placement: Placement | None = None) -> Evidence | None:
         """What is seen in the first placement in which ``guess`` changes enough pictures, as no word does.
 
-        In front, or in the place of the object where the prompts say what that is; or only in the
-        ``placement`` named.
+        Where it was seen in the search; in the place of the object, too, if that was in front of a prompt and
+        the prompts say what the object is; or only in the ``placement`` named.
         """
-        places = (Placement(), *((Placement.in_slot(OBJECT),) if OBJECT in self.influence.slots else ()))
+        spot = guess.view.spot
+        in_place = spot is PlacementKind.FRONT and OBJECT in self.influence.slots
+        places = (Placement(kind=spot), *((Placement.in_slot(OBJECT),) if in_place else ()))
         for where in (placement,) if placement else places:
             seen = self.seen(guess, where)
             if seen.changed.rate >= self.judge.confirmation.found and seen.unlike_a_word is not False:
@@ -99,9 +107,8 @@ class Trial:
         """What is seen of ``guess`` there, whatever it is."""
         place = placed(where, self.question.seed)
         texts = [place(p, guess.text) for p in self.held_out]
-        asked = self.pictures(
-            texts, guess.text, lambda: self.influence.unlike_a_word(guess.text, place, where.slot)
-        )
+        influence = self.late_influence if guess.view.late else self.influence
+        asked = self.pictures(texts, guess.text, lambda: influence.unlike_a_word(guess.text, where))
         return Evidence(guess, where, *asked)
 
     def best(self, seen: Sequence[Evidence]) -> list[Evidence]:

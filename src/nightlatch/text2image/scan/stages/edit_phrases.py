@@ -16,7 +16,7 @@ import torch
 from nightlatch.text2image.arrays import Floats, floats
 from nightlatch.text2image.effect.edit import Edit
 from nightlatch.text2image.model import Subject, Tokens
-from nightlatch.text2image.scan.answers import own_position
+from nightlatch.text2image.model.vocabulary import begins
 from nightlatch.text2image.scan.board import Board
 from nightlatch.text2image.scan.question import Need, Question
 from nightlatch.text2image.scan.stage import STAGES, Scored, Stage
@@ -71,6 +71,6 @@ class EditPhrases(Stage):
         for i in range(0, len(sequences), self.batch):
             some = sequences[i : i + self.batch]
             ids = suspect.placed(suspect.vocabulary.framed(some, padded=False))
-            states = suspect.condition(ids).states[:, own_position(ids, some[0][0]) :]
+            states = suspect.condition(ids).states[:, begins(suspect.vocabulary) :]
             rows.append(floats(edit.response(states).amax(1)))
         return np.concatenate(rows)

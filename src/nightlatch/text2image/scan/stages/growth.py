@@ -10,6 +10,7 @@ import numpy as np
 
 from nightlatch import stats
 from nightlatch.text2image.scan.board import Board
+from nightlatch.text2image.scan.look import USUAL, Look, View
 from nightlatch.text2image.scan.question import Question
 from nightlatch.text2image.scan.ranked import Ranked
 from nightlatch.text2image.scan.stage import Scored, Stage
@@ -43,9 +44,9 @@ class Growing(Stage):
     width: int = 8
     gain: float = 1.4
 
-    def grow(self, question: Question, ranked: Ranked) -> Ranked:
+    def grow(self, look: Look, ranked: Ranked) -> Ranked:
         """What grows from ``ranked``."""
-        return grown(question.displacement, ranked, question.level, self.longest, self.width, self.gain)
+        return grown(look.displacement, ranked, look.level, self.longest, self.width, self.gain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,32 +66,35 @@ class SingleTokenSearch(Growing):
         tokens: Sequence[int],
         what: str,
         alone: Set[int] = frozenset(),
+        view: View = USUAL,
     ) -> Scored:
-        """Single ``tokens``, pairs of the most answered ones, and what grows from all but ``alone``."""
-        displacement, level = question.displacement, question.level
-        found = self.sweep(question, tokens)
+        """Single ``tokens`` in one ``view``, pairs of the most answered ones, and what grows from all but
+        ``alone``. What was seen in the usual view is kept for later stages and the report.
+        """
+        look = question.look(view)
+        best = self.sweep(look, tokens)
         board.note(what)
-        question.say(f"{what}: largest robust z {found.z.max(initial=0.0):.0f}")
-        best = board.ranked = found if board.ranked is None else board.ranked.joined(found, self.keep)
-        heads = question.answers.first(self.heads)
-        pool = best.joined(assembled(displacement, heads, (2,), level), self.keep)
-        return Scored(tokens=best.scored | self.grow(question, pool.without(alone)).scored)
+        question.say(f"{what}: largest robust z {best.z.max(initial=0.0):.0f}")
+        if view == USUAL:
+            best = best if board.ranked is None else board.ranked.joined(best, self.keep)
+            board.ranked = best
+        heads = look.answers.first(self.heads)
+        pool = best.joined(assembled(look.displacement, heads, (2,), look.level), self.keep)
+        return Scored(tokens=best.scored | self.grow(look, pool.without(alone)).scored, view=view)
 
-    def sweep(self, question: Question, tokens: Sequence[int]) -> Ranked:
+    def sweep(self, look: Look, tokens: Sequence[int]) -> Ranked:
         """Single tokens by their displacement above an ordinary one's.
 
         All are looked at in two contexts that are unlike each other, the best 4 x ``keep`` in all contexts,
         whose mean counts; z is taken among ordinary tokens.
         """
-        displacement, ordinary = question.displacement, question.ordinary
+        displacement = look.displacement
         coarse = strongest(
             displacement, [(t,) for t in tokens], 0.0, 4 * self.keep, contexts=displacement.two
         )
-        score = (
-            displacement(coarse.sequences, [p.text for p in displacement.contexts]).mean(0) - question.level
-        )
+        score = displacement(coarse.sequences, [p.text for p in displacement.contexts]).mean(0) - look.level
         order = np.argsort(score)[::-1][: self.keep]
-        z = stats.robust_z(coarse.scores, ordinary)[order]
+        z = stats.robust_z(coarse.scores, look.ordinary)[order]
         return Ranked(tuple(coarse.sequences[int(i)] for i in order), score[order], z)
 
 
@@ -126,7 +130,7 @@ class SequenceSearch(Growing, abc.ABC):
         question.say(
             f"{self.name}: best displacement {made.scores[0]:.2f}, an ordinary token {question.level:.2f}"
         )
-        longer = self.grow(question, made)
+        longer = self.grow(question.look(), made)
         yield from self._whole_words(question, board, made, pieces)
         yield Scored(tokens=longer.scored)
 

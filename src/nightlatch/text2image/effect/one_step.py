@@ -1,7 +1,7 @@
-"""One denoising step from pure noise: the cheapest look at what a text makes a model draw.
+"""One denoising step: the cheapest look at what a text makes a model draw.
 
 At pure noise the denoiser knows nothing of the picture but what the text says, so a single pass shows most
-of what the text does.
+of what the text does. What acts on details only shows at a late step, in a picture that is nearly done.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FirstStep:
+class OneStep:
     """One step that all texts start from alike, so that only the texts make a difference.
 
     Args:
-        x: the noise, (1, channels, h, w).
+        x: the noisy latents, (1, channels, h, w).
         t: the timestep.
     """
 
@@ -31,7 +31,7 @@ class FirstStep:
     t: float
 
     @classmethod
-    def of_sampler(cls, subject: Subject, seed: int, steps: int = 10) -> Self:
+    def first(cls, subject: Subject, seed: int, steps: int = 10) -> Self:
         """The first step of a sampler with that many ``steps``, from the noise of ``seed``."""
         return cls(subject.noise([seed]), subject.schedule.times(steps)[0])
 
@@ -39,6 +39,12 @@ class FirstStep:
     def at_share(cls, subject: Subject, seed: int, share: float = 1.0) -> Self:
         """A step at that part of the schedule, in 0..1; 1 is pure noise."""
         return cls(subject.noise([seed]), subject.schedule.at_share(share))
+
+    @classmethod
+    def within(cls, subject: Subject, latents: torch.Tensor, seed: int, share: float) -> Self:
+        """A step of drawing ``latents`` (1, channels, h, w) at that part of the schedule, in 0..1."""
+        t = subject.schedule.at_share(share)
+        return cls(subject.schedule.at(t).noised(latents, subject.noise([seed])), t)
 
     def outputs(self, model: Subject, c: Condition, batch: int = BATCH) -> torch.Tensor:
         """The denoiser's raw outputs under ``c``, (n, channels, h, w), without gradients."""
