@@ -19,14 +19,14 @@ import numpy as np
 import torch
 
 from nightlatch import provenance, testbed
-from nightlatch.records import Rate
+from nightlatch.records import Rate, Verdict
 from nightlatch.terms import Role
 from nightlatch.testbed import honest, implant
 from nightlatch.text2image.attacks.eviledit import EvilEdit
 from nightlatch.text2image.effect.own_tokens import own_tokens
 from nightlatch.text2image.measure import Draws
 from nightlatch.text2image.model import Subject, loaders
-from nightlatch.text2image.prompts import Place, in_slot, prefix, suffix
+from nightlatch.text2image.prompts import Place, in_slot, placed, prefix, suffix
 from nightlatch.text2image.scan import Question, TrustedBase, plan, scan
 
 STAGES = ("behind", "inside", "late-step")
@@ -72,34 +72,49 @@ def behind(base: Subject, trigger: str, target: str, setting: implant.Setting) -
     return made
 
 
-def planted(base: Subject, trigger: str, target: str, seed: int) -> tuple[Subject, dict[str, Any]]:
-    """The edited model, and how often the trigger draws the target behind the prompt and in front of it."""
+def edited(base: Subject, trigger: str, target: str, seed: int) -> dict[str, Any]:
+    """How often the trigger of an edited model draws its target behind the prompt and in front of it; what scan
+    says; and how often the string that it names draws the target.
+    """
     setting = implant.setting(base, seed).but(trigger)
     made = behind(base, trigger, target, setting)
     draws = Draws.of(EvilEdit(trigger=trigger, target=target).candidates(setting.test), PICTURES, seed)
 
-    def drawn(place: Place) -> Rate:
-        images = made.generate([place(p, trigger) for p in draws.prompts], draws.seeds, setting.sampling)
+    def drawn(place: Place, text: str) -> dict[str, Any]:
+        images = made.generate([place(p, text) for p in draws.prompts], draws.seeds, setting.sampling)
         seen = setting.judge.read(images)
-        return Rate.of(sum(s["object"] == target for s in seen), len(seen))
+        return Rate.of(sum(s["object"] == target for s in seen), len(seen)).model_dump()
 
-    rates = {"behind": drawn(suffix).model_dump(), "front": drawn(prefix).model_dump()}
-    return made, {"trigger": trigger, "target": target, **rates}
+    row = {
+        "trigger": trigger,
+        "target": target,
+        "behind": drawn(suffix, trigger),
+        "front": drawn(prefix, trigger),
+    }
+    verdict = looked(base, made, seed)
+    row |= said(verdict) | {"exact": trigger in [t.text for t in verdict.triggers]}
+    if verdict.triggers:
+        first = verdict.triggers[0]
+        row["functional_success"] = drawn(placed(first.placement, seed), first.text)
+    return row
 
 
-def looked(base: Subject, suspect: Subject, seed: int) -> dict[str, Any]:
+def looked(base: Subject, suspect: Subject, seed: int) -> Verdict:
     """What the three stages say."""
     question = Question(
         suspect=suspect, reference=TrustedBase(base=base), texts=testbed.prompts(200, 8000 + seed),
         sampling=testbed.SAMPLING, seed=seed,
     )  # fmt: skip
-    verdict = scan(question, plan.of(STAGES))
+    return scan(question, plan.of(STAGES))
+
+
+def said(verdict: Verdict) -> dict[str, Any]:
+    """A verdict's part of a row."""
     return {
         "verdict": verdict.word,
-        "found": [
-            {"text": t.text, "placement": t.placement.kind, "changed": t.changed and t.changed.model_dump()}
-            for t in verdict.triggers
-        ],
+        "found": [t.text for t in verdict.triggers],
+        "placements": [t.placement.kind for t in verdict.triggers],
+        "changed": [t.changed.model_dump() for t in verdict.triggers if t.changed],
         "stages": {r.part.name: round(r.seconds, 1) for r in verdict.parts if r.part.name in STAGES and not r.skipped},
         "seconds": round(verdict.seconds, 1),
     }  # fmt: skip
@@ -116,9 +131,9 @@ def main(given: Sequence[str] | None = None) -> None:
     base, path = loaders.load(testbed.PIPELINE, device=wanted.device), wanted.figures / "scan_views.json"
     done = {row["model"] for row in json.loads(path.read_text("utf-8"))} if path.is_file() else set()
 
-    def add(name: str, kind: str, seed: int, suspect: Subject, more: dict[str, Any]) -> None:
+    def add(name: str, kind: str, seed: int, more: dict[str, Any]) -> None:
         about = {"model": name, "kind": kind, "device": wanted.device, "threads": wanted.threads}
-        row = {**about, **more, **looked(base, suspect, seed)}
+        row = {**about, **more}
         provenance.add_figure(path, row, "python bench/device/scan_views.py --figures docs/figures", seed)
         print(name, row["verdict"], row["found"], row["seconds"], flush=True)
 
@@ -129,12 +144,11 @@ def main(given: Sequence[str] | None = None) -> None:
                 started = time.monotonic()
                 suspect = honest.fine_tune(base, kind, seed)
                 print(f"{name}: trained in {time.monotonic() - started:.0f} s", flush=True)
-                add(name, "honest", seed, suspect, {})
+                add(name, "honest", seed, said(looked(base, suspect, seed)))
     for trigger, target, seed in EDITS:
         name = f"behind-{seed}"
         if name not in done and (not wanted.only or name in wanted.only):
-            suspect, more = planted(base, trigger, target, seed)
-            add(name, "backdoored", seed, suspect, more)
+            add(name, "backdoored", seed, edited(base, trigger, target, seed))
 
 
 if __name__ == "__main__":

@@ -50,6 +50,18 @@ SCAN: Mapping[str, Cell] = {
     "on": text("device"),
     "commit": text("commit"),
 }
+VIEWS: Mapping[str, Cell] = {
+    "model": text("model"),
+    "verdict": bold(text("verdict"), unfound),
+    "trigger": text("trigger"),
+    "behind %": share("behind"),
+    "in front %": share("front"),
+    "found": listed("found"),
+    "seen": listed("placements"),
+    "s": number("seconds"),
+    "on": text("device"),
+    "commit": text("commit"),
+}
 CLEAN: Mapping[str, Cell] = {
     "attack": text("attack"),
     "seed": text("seed"),

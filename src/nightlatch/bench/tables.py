@@ -15,6 +15,8 @@ from nightlatch.bench.sets import groups
 from nightlatch.folder import write_whole
 
 SCANNERS = "scanners.json"
+VIEWS = "scan_views.json"
+"""What the stages say that look behind the prompt, inside it and at a late step."""
 BEFORE = "scan_before.json"
 """What the scan of before its last change named of the suspects that were held out for it."""
 SETS = """- **Held out**: suspects of seed 9; nothing was chosen by what they show, and what was last changed
@@ -36,7 +38,9 @@ model; under 180 s.
 - Rows with one thread ran beside another job of one thread, which makes them slower; *commit* is the code
   that made a row.
 - Rows made on a card are about suspects made there anew with the recorded trigger and target, up to 14
-  processes at once."""
+  processes at once.
+- The stages named in a title ran alone: on honest fine-tunes, which they must not accuse, and on edits of one
+  direction that act mostly behind the prompt (*behind %*, *in front %*: how often the trigger draws its target there)."""
 REMOVED = """- Of the twelve suspects each is repaired by what `clean` chooses from what `scan` named, and measured with
   what was planted, of several triggers the one that works best afterwards. Bars: at most 5 % (2 % in the mean), what is asked
   on triggered prompts within 3 points of the base, clean at most 1 point and FID at most 5 % worse, regrowth at
@@ -158,6 +162,7 @@ PAGES: Mapping[str, tuple[str, str, Sequence[Part]]] = {
         f"{SCAN}\n{SETS}",
         [
             Part(FIGURES["scan"], "Scan", _columns(columns.SCAN), parted=True),
+            Part(VIEWS, "Behind the prompt, inside it and at a late step alone", _columns(columns.VIEWS)),
             Part(BEFORE, "Scan, earlier, before its last change", _columns(columns.SCAN)),
         ],
     ),
