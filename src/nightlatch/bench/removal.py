@@ -23,6 +23,7 @@ SAU, USUAL = "sau", "auto"
 DEFAULT, CONTROL, BLIND, WRONG = "default", "the base itself", "blind", "default, wrong trigger"
 """The repair that clean chooses by itself, what a perfect one shows, none told a trigger, one told a wrong one."""
 BASE, HONEST = "base", "blind, honest"
+BY_BASE = "by the base"
 """The model itself, and the blind repair of a model that has no backdoor."""
 ALIKE: dict[str, Any] = {"steps": 100}
 """Rivals get as many pictures as SAU's longest repair: 100 steps of 24."""

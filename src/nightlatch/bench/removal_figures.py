@@ -13,7 +13,7 @@ from nightlatch.bench.cells import Cell, Row, bold, listed, number, rate, share,
 
 COMMAND = "python bench/device/clean.py --device cuda --jobs 7 --limit 540"
 """What makes every row anew."""
-SET = ("made", "scanned", removal.DEFAULT, "again", "control", removal.WRONG)
+SET = ("made", "scanned", removal.DEFAULT, "again", "control", removal.BY_BASE, removal.WRONG)
 FILES: Mapping[str, Callable[[Row], bool]] = {
     "clean_set.json": lambda row: row["what"] in SET,
     "clean_blind.json": lambda row: row["what"] in (removal.BLIND, removal.HONEST),
@@ -73,6 +73,7 @@ def joined(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "specificity": planted.get("specificity"),
                 "named": seen.get("triggers", []),
                 "found_again": again,
+                "success_base": mine.get(removal.BY_BASE, {}).get("success_base"),
                 "regrowth_base": control.get("regrowth"),
             }
         )
@@ -157,6 +158,7 @@ CLEAN_SET: Mapping[str, Cell] = {
     "family": text("family"),
     "planted": text("trigger"),
     "scan named": listed("named"),
+    "the base draws it %": share("success_base"),
     **OUTCOME,
     "regrowth %": bold(share("regrowth"), BARS["regrowth"]),
     "of the base %": share("regrowth_base"),

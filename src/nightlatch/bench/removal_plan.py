@@ -41,7 +41,7 @@ def cells(tiny: bool = False) -> list[Removal]:
     ]
     rivals = {m: [repair(m, k, *v) for k, v in removal.RIVALS.items()] for m in removal.COMPARED}
     blind = {m: repair(m, removal.BLIND, "blind", {}) for m in removal.COMPARED}
-    others: list[Removal] = []
+    others = [Removal(m, removal.BY_BASE, tiny=tiny) for m in removal.FIRST]
     for i, m in enumerate(removal.COMPARED):
         others += [blind[m], Removal(m, "control", tiny=tiny), *rivals[m]]
         for ablated in removal.ABLATED[i : i + 1]:

@@ -66,6 +66,7 @@ class Removal:
             "scanned": work.scanned,
             "again": work.again,
             "control": work.control,
+            removal.BY_BASE: work.by_base,
             removal.HONEST: work.honest,
         }
 
@@ -186,6 +187,12 @@ class _Work:
         suspect, case, base = self.suspect(), self.case, self.measures.suspects.setup.base
         about = {"method": removal.CONTROL, "seconds": 0.0}
         return {**about, **self._outcome(base, suspect, case, list), **self._regrown(base, suspect, case)}
+
+    def by_base(self) -> Row:
+        """How often a model without the backdoor draws the target with the trigger; of several, the most."""
+        base, case = self.measures.suspects.setup.base, self.case
+        rates = [self.measures.success(base, each) for each in self.planted(case)]
+        return {"success_base": max(rates, key=lambda r: r.rate).model_dump()}
 
     def honest(self) -> Row:
         """The blind repair of a model without a backdoor: the base, or an ordinary fine-tune of it."""
