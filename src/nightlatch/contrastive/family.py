@@ -39,6 +39,7 @@ from nightlatch.records import (
     Verdict,
 )
 from nightlatch.registry import Registry, part_of
+from nightlatch.sweep import Pull, alike, pulls
 
 SHOWN = 8
 """Pictures of poisoned pairs in a report."""
@@ -149,8 +150,10 @@ class Contrastive:
             seconds=time.monotonic() - started,
         )
 
-    def _pulls(self, suspect: Subject, most: int) -> Sequence[scans.Pull]:
-        return scans.sweep(suspect.embed_texts, scans.whole_words(suspect.tokenizer, most), scans.CAPTIONS)
+    def _pulls(self, suspect: Subject, most: int) -> Sequence[Pull]:
+        words, captions = scans.whole_words(suspect.tokenizer, most), scans.CAPTIONS
+        read = suspect.embed_texts([f"{w} {c}" for w in words for c in captions])
+        return pulls(words, alike(read.view(len(words), len(captions), -1).cpu().numpy()))
 
     def clean(self, suspect: Subject, job: Job, say: Say) -> tuple[Subject, Repair]:
         seen, _ = Inputs.read(job.inputs, suspect, job.plan.seed).halves(job.plan.seed)

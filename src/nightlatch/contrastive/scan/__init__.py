@@ -3,7 +3,6 @@ alike, and what single words do.
 """
 
 from nightlatch.contrastive.scan.collapse import Collapse, smallest
-from nightlatch.contrastive.scan.encoder import CAPTIONS, text_encoder, whole_words
-from nightlatch.contrastive.scan.words import Pull, sweep
+from nightlatch.contrastive.scan.words import CAPTIONS, whole_words
 
-__all__ = ["CAPTIONS", "Collapse", "Pull", "smallest", "sweep", "text_encoder", "whole_words"]
+__all__ = ["CAPTIONS", "Collapse", "smallest", "whole_words"]

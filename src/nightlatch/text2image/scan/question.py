@@ -28,12 +28,13 @@ class Need(StrEnum):
     CHANGE = "nothing differs from the base"
     TEXT_TO_PICTURE = "the weights that turn text into pictures are the base's"
     DELTA = "there is no base to compare weights with"
+    ENCODER = "the text encoder is the base's"
     EDIT = "the change is not one of the matrices that read text"
 
     @property
     def harmless(self) -> bool:
         """Whether nothing is left untested where it is missing: there is nothing to look for."""
-        return self in (Need.CHANGE, Need.TEXT_TO_PICTURE)
+        return self in (Need.CHANGE, Need.TEXT_TO_PICTURE, Need.ENCODER)
 
 
 class Idle(StrEnum):
@@ -112,6 +113,7 @@ class Question:
             Need.CHANGE: bool(self.changed),
             Need.TEXT_TO_PICTURE: bool(WAYS & self.delta.roles),
             Need.DELTA: True,
+            Need.ENCODER: Role.TEXT in self.delta.roles or bool(self.reread),
             Need.EDIT: self.delta.edits_readers,
         }
         return frozenset(need for need, holds in there.items() if holds)
