@@ -91,6 +91,13 @@ def test_an_attack_that_does_not_reach_its_floor_is_tried_stronger_and_then_refu
     assert attack["tries"][1]["strength"] == 3.0 and attack["tries"][1]["top1"]["n"] == 20
 
 
+def test_a_smaller_profile_keeps_the_strongest_trigger_of_each_attack():
+    for attack, usual in bench.TRIES.items():
+        assert [t.more for t in bench.SMALL.ladder(attack)] == [usual[-1].more] * len(bench.SMALL.tries)
+    assert [t.share for t in bench.SMALL.ladder("patch")] == [t.share for t in bench.SMALL.tries]
+    assert bench.Profile().ladder("warp") == bench.TRIES["warp"]
+
+
 def test_a_packed_data_set_is_made_smaller(tmp_path):
     rng, files = np.random.default_rng(0), []
     for _ in range(6):
