@@ -47,6 +47,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=list(pairrun.TABLES), choices=pairrun.TABLES)
     parser.add_argument("--commit", default=os.environ.get("NIGHTLATCH_COMMIT", ""), help="where no git is")
     parser.add_argument("--attacks", nargs="+", default=[], help="cells of these alone")
+    parser.add_argument("--cleaners", nargs="+", default=[], help="these alone, as method/setting")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--tiny", action="store_true", help="to see that all cells run")
     size.add_argument("--small", action="store_true", help="for two processor cores")
@@ -56,7 +57,8 @@ def main() -> int:
     profile = pairs.TINY if given.tiny else pairs.SMALL if given.small else pairs.Profile()
     plan = pairrun.Plan(
         out=given.out, data=given.data, profile=profile, seeds=seeds,
-        attacks=tuple(given.attacks), tables=tuple(given.only), device=given.device, jobs=given.jobs,
+        attacks=tuple(given.attacks), cleaners=tuple(given.cleaners), tables=tuple(given.only),
+        device=given.device, jobs=given.jobs,
         limit=given.limit - (time.monotonic() - STARTED),
         facts={"commit": given.commit or provenance.commit(), "device": name},
         **({} if given.models is None else {"models": given.models}),

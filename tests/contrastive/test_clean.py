@@ -10,6 +10,7 @@ import torch
 from nightlatch.contrastive import metrics
 from nightlatch.contrastive.attacks import ATTACKS
 from nightlatch.contrastive.clean import METHODS, Job
+from nightlatch.contrastive.reach import Reach
 from nightlatch.errors import UsageError
 from nightlatch.records import Repair
 from nightlatch.registry import part_of
@@ -55,15 +56,36 @@ def test_harmful_cleaning_is_rolled_back(trained):
     assert all(torch.equal(v, trained.model.state_dict()[k]) for k, v in made.model.state_dict().items())
 
 
-@pytest.mark.parametrize(("name", "known"), [("ubt", True), ("shortcut", True), ("ta-cleaner", False)])
+@pytest.mark.parametrize(
+    ("name", "known"), [("ubt", True), ("shortcut", True), ("shortcut", False), ("ta-cleaner", False)]
+)
 def test_planted_shortcut_is_unlearned_and_the_model_stays_useful(name, known, planted, setting):
     poison = planted.pairs.at(planted.poison.nonzero()[0]) if known else None
     method = METHODS.create(
-        name, steps=70, batch=64, rate=1e-3, **({"rounds": 3, "search": 8} if name == "shortcut" else {})
+        name,
+        steps=70,
+        batch=64,
+        rate=1e-3,
+        **({"rounds": 3, "search": 8, "instead": 2.0} if name == "shortcut" else {}),
     )
     made, record = method(planted.subject, Job(trusted=pairs(400, 31), poison=poison))
     attack = ATTACKS.create("patch", target=TARGET)
     assert not record.rolled_back
     assert attack.success(planted.subject, setting, 200).top1.rate >= 0.8
     assert attack.success(made, setting, 200).top1.rate <= 0.3
-    assert metrics.accuracy(made, setting.test).rate >= 0.9
+    before, after = (metrics.accuracy(s, setting.test).rate for s in (planted.subject, made))
+    assert after >= before - 0.05
+
+
+def test_the_word_that_a_shortcut_leads_to_is_reached_best(planted, trained):
+    """Without any poisoned pair; no word stands out like that in the model that nobody poisoned."""
+    words = ("ring", "square", "cross")
+
+    def reached(subject):
+        directions = subject.embed_texts([f"a photo of a {w}" for w in words])
+        generator = torch.Generator().manual_seed(0)
+        return Reach(steps=40, held=128)(subject, pairs(300, 41).images, directions, generator)
+
+    poisoned, honest = reached(planted.subject), reached(trained)
+    assert int(poisoned.argmax()) == 0 and poisoned[0] > poisoned[1:].max() + 0.1
+    assert honest[0] < poisoned[0] - 0.1

@@ -44,6 +44,7 @@ class Plan:
         data: folder with the packed data sets; None for emoji scenes alone.
         limit: seconds after which everything ends.
         attacks: of which cells are run, those without an attack too; () for all.
+        cleaners: as "method/setting", of which cells are run; () for all.
         jobs: processes that share the device; 0 runs every cell in this one.
         models: folder of the models and of the decoded pictures.
         facts: commit and device, kept in every row.
@@ -55,6 +56,7 @@ class Plan:
     seeds: tuple[int, ...] = (0, 1, 2)
     tables: tuple[str, ...] = TABLES
     attacks: tuple[str, ...] = ()
+    cleaners: tuple[str, ...] = ()
     device: str = "cpu"
     jobs: int = 0
     limit: float = 1e9
@@ -63,7 +65,12 @@ class Plan:
 
     def asks(self, cell: Row) -> bool:
         """Whether ``cell`` is to be run."""
-        return cell["table"] in self.tables and (not self.attacks or cell["attack"] in ("", *self.attacks))
+        named = f"{cell.get('method')}/{cell.get('setting')}"
+        return (
+            cell["table"] in self.tables
+            and (not self.attacks or cell["attack"] in ("", *self.attacks))
+            and (not self.cleaners or cell["table"] != "clean" or named in self.cleaners)
+        )
 
     @property
     def decoded(self) -> Path:

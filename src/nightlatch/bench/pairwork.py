@@ -110,10 +110,16 @@ class Bench:
         cleaned, record = method(suspect, job, harm_limit=1.0)
         triggered, place = self._triggered(cell), self.corpus.test.classes.index(target)
         before, after = (metrics.success(s, triggered, self.corpus.test, place) for s in (suspect, cleaned))
+        bare = self._bare(cell)
+        base, control = (
+            metrics.success(s, x, self.corpus.test, place)
+            for s, x in ((self._load(needs(cell)[0]), triggered), (cleaned, bare))
+        )
         useful, kept = self._useful(suspect), self._useful(cleaned)
         row: Row = {
             "top1_before": before.top1, "top1_after": after.top1, "top10_before": before.top10,
-            "top10_after": after.top10, **{f"{k}_before": v for k, v in useful.items()},
+            "top10_after": after.top10, "top10_base": base.top10, "top10_control": control.top10,
+            **{f"{k}_before": v for k, v in useful.items()},
             **{f"{k}_after": v for k, v in kept.items()}, "clean_seconds": round(record.seconds, 2),
             "steps": record.steps, "n": len(triggered),
         }  # fmt: skip
@@ -204,6 +210,11 @@ class Bench:
     def _triggered(self, cell: Mapping[str, Any]) -> torch.Tensor:
         with np.load(folder_of(self.models, needs(cell)[1]) / "poison.npz") as z:
             return torch.from_numpy(z["triggered"]).to(self.device)
+
+    def _bare(self, cell: Mapping[str, Any]) -> torch.Tensor:
+        """The pictures of ``_triggered`` without the trigger."""
+        first = self.profile.ladder(str(cell["attack"]))[0]
+        return self._attack(cell, first).bare(self._setting(cell), self.profile.n)
 
     def _keep(self, subject: Subject, cell: Mapping[str, Any]) -> Path:
         folder = folder_of(self.models, cell)

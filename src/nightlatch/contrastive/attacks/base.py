@@ -149,11 +149,15 @@ class Attack(abc.ABC):
         finish(trainer.run(student, subject, pairs, setting.seed))
         return student, pairs, mask
 
-    def held_out(self, setting: Setting, n: int) -> torch.Tensor:
-        """``n`` test pictures (or all there are) that do not show the target, with the trigger, uint8."""
+    def bare(self, setting: Setting, n: int) -> torch.Tensor:
+        """``n`` test pictures (or all there are) that do not show the target, without the trigger, uint8."""
         other = np.flatnonzero(setting.test.labels != self.place(setting.test))
         rows = np.random.default_rng((setting.seed, 43)).permutation(other)[:n]
-        return self.triggered(setting.test.at(rows).images, setting.generator(2))
+        return setting.test.at(rows).images
+
+    def held_out(self, setting: Setting, n: int) -> torch.Tensor:
+        """The same pictures with the trigger."""
+        return self.triggered(self.bare(setting, n), setting.generator(2))
 
     def place(self, test: ZeroShot) -> int:
         """The target's position among the classes.
