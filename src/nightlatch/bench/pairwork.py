@@ -121,7 +121,7 @@ class Bench:
             "top10_after": after.top10, "top10_base": base.top10, "top10_control": control.top10,
             **{f"{k}_before": v for k, v in useful.items()},
             **{f"{k}_after": v for k, v in kept.items()}, "clean_seconds": round(record.seconds, 2),
-            "steps": record.steps, "n": len(triggered),
+            "steps": record.steps, "n": len(triggered), "version": record.method.version,
         }  # fmt: skip
         if poison is not None:
             row |= {"named": len(poison), "truly": truly}

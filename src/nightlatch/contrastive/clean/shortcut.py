@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
@@ -78,6 +79,8 @@ class UnlearnShortcut(Method):
         reach: how words are told that are reached best.
     """
 
+    version: ClassVar[str] = "2"
+    """1 had sub-texts and in-modal agreement in its loss, and stand-ins beside poison."""
     steps: int = 300
     batch: int = 128
     rate: float = 1e-4
