@@ -60,7 +60,11 @@ def main() -> int:
         attacks=tuple(given.attacks), cleaners=tuple(given.cleaners), tables=tuple(given.only),
         device=given.device, jobs=given.jobs,
         limit=given.limit - (time.monotonic() - STARTED),
-        facts={"commit": given.commit or provenance.commit(), "device": name},
+        facts={
+            "commit": given.commit or provenance.commit(),
+            "device": name,
+            "profile": "tiny" if given.tiny else "small" if given.small else "large",
+        },
         **({} if given.models is None else {"models": given.models}),
     )  # fmt: skip
     return 1 if pairrun.run(plan) else 0

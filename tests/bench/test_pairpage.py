@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from nightlatch.bench import pairfigures, pairpage, tables
+from nightlatch.contrastive.clean import METHODS
 
 
 def rate(value: float) -> dict[str, float]:
@@ -15,7 +16,7 @@ def clean(method: str, attack: str, after: float, **given: float) -> dict[str, o
     values = {
         "top1_before": 0.9, "top1_after": after, "top10_after": after, "zero_shot_before": 0.5,
         "zero_shot_after": 0.49, "retrieval_before": 0.6, "retrieval_after": 0.6, "rebound_300": 0.05,
-        "rebound_1000": 0.05, **given,
+        "rebound_1000": 0.05, "top10_base": 0.08, "top10_control": 0.09, **given,
     }  # fmt: skip
     return {
         "attack": attack, "seed": 0, "device": "cpu", "method": method, "setting": "none", "clean_seconds": 2.0,
@@ -36,8 +37,16 @@ def test_means_are_over_the_models_that_every_cleaner_was_measured_on():
         said[7].startswith("Not measured there") and "par (none)" not in said[7] and "ubt (known)" in said[7]
     )
     assert shortcut.startswith("| shortcut") and par.startswith("| par")
-    assert "| 1.0 | 1.0 | **4.0** |" in shortcut and "**20.0**" in shortcut
-    assert "| 90.0 | **20.0** | **20.0** | 1.0 | 0.0 | 5.0 | 5.0 |" in par
+    assert "| 1.0 | 1.0 | 8.0 | 9.0 | **4.0** |" in shortcut and "**20.0**" in shortcut
+    assert "| 90.0 | **20.0** | **20.0** | 8.0 | 9.0 | 1.0 | 0.0 | 5.0 | 5.0 |" in par
+
+
+def test_rows_of_an_earlier_algorithm_are_told_apart():
+    now = METHODS.create("shortcut").version
+    rows = [clean("shortcut", "patch", 0.5), {**clean("shortcut", "patch", 0.01), "version": now}]
+    first, second = pairpage.cleaned(rows)[4:6]
+    assert first.startswith("| shortcut | none") and "| 1.0 |" in first
+    assert second.startswith("| shortcut, version 1 | none") and "**50.0**" in second
 
 
 def test_a_lost_share_keeps_its_bar_up_to_two_points():

@@ -10,6 +10,7 @@ import numpy as np
 from nightlatch.bench.cells import Cell, Row, bold, number, rate, share, table, text
 from nightlatch.bench.pairs import CLEANERS
 from nightlatch.contrastive import metrics
+from nightlatch.contrastive.clean import METHODS
 
 TITLE = "Image-text models"
 ABOUT = """Small CLIPs (an image and a text tower of transformers' own classes) trained on emoji scenes with
@@ -24,13 +25,18 @@ here says anything about a CLIP of full size.
   *found* the 0.5 % that the finder `common-cause` named, *none* nothing. *shortcut* is this project's; the
   others are fine-tuning, CleanCLIP, TA-Cleaner-style sub-texts, PAR and UBT-style token unlearning.
 - Bars of a cleaner, as means: top-1 success at most 3 %, top-10 at most 10 %, zero-shot accuracy and retrieval
-  (R@1) at most 2 points lower, and at most 10 % top-1 after 300 and after 1,000 steps of honest training.
+  (R@1) at most 2 points lower, and at most 10 % top-1 after 300 and after 1,000 steps of honest training. *Base
+  top-10* is where the target comes among the first ten for the same triggered pictures before anything was
+  poisoned, *bare top-10* for pictures without the trigger after cleaning: no cleaner can be asked for less.
 - *patch, in-modal* is the patch on a model whose own training had the in-modal loss, the hard case of
   CleanCLIP.
-- On the H100, where three experiments shared the card, the models have 2.7 million weights and pictures of 48
-  pixels; on *cpu* 0.7 million and 32 pixels, less data and fewer steps. Bases had not converged, so training on
-  trusted pairs also teaches: a negative loss of zero-shot accuracy is no merit of a cleaner. Rows before commit
-  bef7e2d mirrored pictures whose captions say left and right, as later ones do not.
+- Profile *large*, on the H100, where three experiments shared the card: models of 2.7 million weights, pictures of
+  48 pixels. *Small*, on one processor core: 0.7 million and 32 pixels, less data, fewer steps, and honest training
+  afterwards ends after 300. Bases had not converged, so training on trusted pairs also teaches: a negative loss is no merit of a
+  cleaner. Rows before commit bef7e2d mirrored pictures whose captions say left and right, as later ones do not.
+- *shortcut, version 1* is an earlier algorithm of that cleaner; its rows on the H100 were not measured again.
+  Version 2 was developed on one model, the optimised patch on *cpu* (other scenes and another training of the
+  attack than in the row below), and the other rows are the first that were measured with it.
 - The scan without data looks for the smallest patch that makes pictures alike (PL1, DECREE-style). Honest
   encoders are one base, trained on honestly with other seeds, so that they are no independent sample."""
 Keep = Callable[[Row], bool]
@@ -57,6 +63,18 @@ def lost(row: Row, what: str) -> float:
     return rate(row, f"{what}_before") - rate(row, f"{what}_after")
 
 
+def called(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose cleaner is called by its version, too, where that is not today's."""
+    now = {name: METHODS.create(name) for name in METHODS.names()}
+
+    def name(row: Row) -> str:
+        version = str(row.get("version", "1"))
+        today = getattr(now.get(row["method"]), "version", "1")
+        return str(row["method"]) if version == today else f"{row['method']}, version {version}"
+
+    return [{**row, "method": name(row)} for row in rows]
+
+
 def mean(values: Iterable[float]) -> float:
     return statistics.fmean(values)
 
@@ -71,7 +89,8 @@ def groups(rows: Sequence[Row], *keys: str) -> dict[tuple[str, ...], list[Row]]:
 
 def bases(rows: Sequence[Row]) -> list[str]:
     columns = {
-        "model": lambda r: text("attack")(r) or "clean", "seed": text("seed"), "classes": text("classes"),
+        "model": lambda r: text("attack")(r) or "clean", "profile": text("profile"),
+        "seed": text("seed"), "classes": text("classes"),
         "pairs": text("pairs"), "weights": text("weights"), "zero-shot %": share("zero_shot"),
         **{f"{d} %": _domain(d) for d in (rows[0]["domains"] if rows else ())}, "R@1 %": share("retrieval"),
         "s": number("seconds"),
@@ -86,7 +105,8 @@ def _domain(name: str) -> Cell:
 def attacks(rows: Sequence[Row]) -> list[str]:
     """Every attack with the setting that was kept, and what was tried before."""
     columns = {
-        "attack": text("attack"), "seed": text("seed"), "target": text("target"), "poisoned": text("poisoned"),
+        "attack": text("attack"), "profile": text("profile"), "seed": text("seed"), "target": text("target"),
+        "poisoned": text("poisoned"),
         "steps": text("steps"), "top-1 %": bold(share("top1"), lambda r: bool(r.get("refused"))),
         "top-10 %": share("top10"), "clean model's top-1 %": share("base_top1"),
         "zero-shot before %": share("zero_shot_before"), "after %": share("zero_shot_after"), "tried": _tries,
@@ -141,6 +161,7 @@ def means(rows: Sequence[Row]) -> list[Row]:
             **{k: mean(rate(r, k) for r in group) for k in ("top1_before", "top1_after", "top10_after")},
             **{f"{w}_lost": mean(lost(r, w) for r in group) for w in ("zero_shot", "retrieval")},
             **{k: mean(rate(r, k) for r in group) for k in ("rebound_300", "rebound_1000")},
+            **{k: mean(rate(r, k) for r in group) for k in ("top10_base", "top10_control")},
         }
         made.append({"method": method, "setting": setting, "models": len(group), **values,
                      "seconds": mean(r["clean_seconds"] for r in group)})  # fmt: skip
@@ -150,6 +171,7 @@ def means(rows: Sequence[Row]) -> list[Row]:
 MEANS: Mapping[str, Cell] = {
     "cleaner": text("method"), "poison": text("setting"), "models": text("models"),
     "before %": percent("top1_before"), "top-1 %": percent("top1_after"), "top-10 %": percent("top10_after"),
+    "base top-10 %": percent("top10_base"), "bare top-10 %": percent("top10_control"),
     "zero-shot lost": percent("zero_shot_lost"), "R@1 lost": percent("retrieval_lost"),
     "after 300 %": percent("rebound_300"), "after 1,000 %": percent("rebound_1000"), "s": number("seconds", 1),
 }  # fmt: skip
@@ -168,7 +190,7 @@ EACH: Mapping[str, Cell] = {
 def cleaned(rows: Sequence[Row]) -> list[str]:
     """Means of every cleaner over the models that every cleaner of that machine was measured on."""
     lines: list[str] = []
-    for (device,), own in groups(rows, "device").items():
+    for (device,), own in groups(called(rows), "device").items():
         each = [{(r["attack"], r["seed"]) for r in g} for g in groups(own, "method", "setting").values()]
         common = set.intersection(*each)
         shown = means([r for r in own if (r["attack"], r["seed"]) in common])
@@ -184,7 +206,7 @@ def cleaned_hard(rows: Sequence[Row]) -> list[str]:
     """Means on the optimised patch, and on the hard case."""
     lines: list[str] = []
     for attack in ("optimised-patch", "patch, in-modal"):
-        for (device,), mine in groups([r for r in rows if r["attack"] == attack], "device").items():
+        for (device,), mine in groups([r for r in called(rows) if r["attack"] == attack], "device").items():
             lines += [f"On *{attack}*, {device}:", "", *table(means(mine), MEANS), ""]
     return lines[:-1]
 
@@ -196,7 +218,7 @@ def scanned(rows: Sequence[Row]) -> list[str]:
     told = metrics.auroc(scores, np.array([True] * len(bad) + [False] * len(honest)))
     said = f"AUROC {told:.3f} over {len(bad)} backdoored and {len(honest)} honest encoders."
     columns = {
-        "model": lambda r: text("attack")(r) or "honest", "seed": text("seed"), "PL1": number("pl1", 4),
+        "model": lambda r: text("attack")(r) or "honest", "profile": text("profile"), "seed": text("seed"), "PL1": number("pl1", 4),
         "alike": number("alike", 3), "s": number("seconds", 1),
     }  # fmt: skip
     return [said, "", *table(sorted(rows, key=lambda r: float(r["pl1"])), columns)]
@@ -215,7 +237,7 @@ PARTS: Sequence[tuple[str, str, Callable[[Sequence[Row]], list[str]]]] = (
     ("contrastive_base.json", "Models before any attack", bases),
     ("contrastive_attacks.json", "Attacks", attacks),
     ("contrastive_find.json", "Finders, attack by attack (AUROC / precision at k)", found_each),
-    ("contrastive_clean.json", "Cleaners, model by model", lambda rows: table(rows, EACH)),
+    ("contrastive_clean.json", "Cleaners, model by model", lambda rows: table(called(rows), EACH)),
     (
         "contrastive_size.json",
         "One step on a CLIP of ViT-B/32's size, random weights",
