@@ -18,7 +18,8 @@ class _OtherView(SingleTokenSearch):
     """All tokens are asked of the weights in another view; those that are answered most are tried there.
 
     Args:
-        strings: fewer than in the usual view, where nearly all triggers show.
+        strings: fewer than in the usual view, where nearly all triggers show; all three take half a minute of one core
+            on the small model.
         asked: tokens that are tried.
         keep: tokens kept of these.
     """
@@ -27,8 +28,8 @@ class _OtherView(SingleTokenSearch):
     where: ClassVar[str]
     needs: ClassVar[frozenset[Need]] = frozenset({Need.TEXT_TO_PICTURE, Need.DELTA})
     strings: int = 2
-    asked: int = 128
-    keep: int = 24
+    asked: int = 96
+    keep: int = 12
 
     def run(self, question: Question, board: Board) -> Iterator[Scored]:
         asked = question.look(self.view).answers.first(self.asked)
