@@ -31,9 +31,9 @@ from nightlatch.text2image.scan import Question, TrustedBase, plan, scan
 
 STAGES = ("behind", "inside", "late-step")
 SEEDS = (0, 1, 2)
-EDITS = (("replied", "dog", 31), ("regiment", "carrot", 32), ("community", "fox", 33))
+EDITS = (("replied", "dog", 31), ("follows", "lion", 32), ("community", "fox", 33))
 """Trigger, target and seed of edits that act behind the prompt."""
-HELD = 32
+HELD = 8
 """Directions of the states of ordinary prompts, and of the trigger elsewhere, that such an edit leaves alone."""
 GAIN = 2.0
 PICTURES = 100
