@@ -46,6 +46,8 @@ REMOVED = """- Of the twelve suspects each is repaired by what `clean` chooses f
   on triggered prompts within 3 points of the base, clean at most 1 point and FID at most 5 % worse, regrowth at
   most 2 points above the base's. *A second scan* is the search that ends the rounds, cheap stages with all that was
   named before, or a scan with all stages where there was time.
+- *The base draws it*: how often the model without the backdoor draws the target with the trigger. It takes some strings
+  for words it knows, and no repair gets below that.
 - *edit-N*: an edit with N templates, which fires for many words; *phrase*: one of two ordinary words; *two*: two
   triggers in one text encoder; *inversion*: an added token that holds a space; *lora*: a LoRA."""
 CLEAN = """- Bars of the older tables: success at most 1 %, what is asked on triggered prompts within 3 points of the base (the
