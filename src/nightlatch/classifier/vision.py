@@ -13,6 +13,7 @@ def ascend(
     budget: float,
     steps: int,
     step: float = 0.0,
+    falling: bool = False,
 ) -> torch.Tensor:
     """Pictures in 0..1 at most ``budget`` away per pixel, moved up ``objective`` by signs of its gradient
     (Madry et al. 2018).
@@ -20,13 +21,15 @@ def ascend(
     Args:
         objective: pictures -> one number.
         step: per step; by default 2.5 budget / steps.
+        falling: from 1.6 times that, linearly to nothing: less is moved that the objective does not ask for.
     """
     size = step or 2.5 * budget / max(steps, 1)
     x = pictures.clone()
-    for _ in range(steps):
+    for i in range(steps):
+        now = 1.6 * size * (1 - i / steps) if falling else size
         x = x.detach().requires_grad_(True)
         (slope,) = torch.autograd.grad(objective(x), x)
-        x = x.detach() + size * slope.sign()
+        x = x.detach() + now * slope.sign()
         x = pictures + (x - pictures).clamp(-budget, budget)
         x = x.clamp(0, 1)
     return x.detach()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nightlatch.bench.cells import Cell, Row, bold, number, rate, share, table, text
-from nightlatch.bench.classifier.counting import groups, mean, percent, together
+from nightlatch.bench.classifier.counting import groups, mean, percent
 from nightlatch.bench.classifier.measure import auroc_of
 from nightlatch.bench.classifier.plan import CONTROLS, DIRTY, MAIN_ALPHA, MAIN_STRENGTH
 
@@ -153,19 +153,31 @@ def repairs(rows: Sequence[Row]) -> list[str]:
 
 
 def fewshot(rows: Sequence[Row]) -> list[str]:
-    rows = together(rows)
-    undefended = {(r["data"], r["head"]): rate(r, "success") for r in rows if r["defence"] == "none"}
+    """Every head with every defence; what misses its bar in bold."""
+    bare = {(r["data"], r["head"]): r for r in rows if r["defence"] == "none"}
 
     def weak(row: Row) -> bool:
-        success = rate(row, "success")
-        if row["defence"] == "none":
-            return success < 0.7
-        return success > undefended.get((row["data"], row["head"]), 1.0) / 2
+        success, before = rate(row, "success"), rate(bare[row["data"], row["head"]], "success")
+        return success < 0.7 if row["defence"] == "none" else success > before / 2
+
+    def harmed(row: Row) -> bool:
+        """An attack that shows in the accuracy, which it shall not."""
+        return bool(row["defence"] == "none" and rate(row, "accuracy_clean") - rate(row, "accuracy") > 0.03)
+
+    def dear(row: Row) -> bool:
+        before = rate(bare[row["data"], row["head"]], "accuracy_clean")
+        return before - rate(row, "accuracy_clean") > 0.02
 
     columns = {
-        "data": text("data"), "head": text("head"), "defence": text("defence"),
-        "queries": lambda r: str(r["success"]["n"]), "success %": bold(share("success"), weak),
-        "patch without poison %": share("success_patch_alone"), "accuracy %": share("accuracy"),
-        "without poison %": share("accuracy_clean"),
+        "data": text("data"), "head": text("head"), "defence": text("defence"), "on": text("device"),
+        "queries": lambda r: f"{r['success']['n']:,}", "success %": bold(share("success"), weak),
+        "patch without poison %": share("success_patch_alone"), "accuracy %": bold(share("accuracy"), harmed),
+        "without poison %": bold(share("accuracy_clean"), dear),
     }  # fmt: skip
-    return table(rows, columns)
+    drawn = "; ".join(
+        f"{data}: {mine[0]['classes']} classes, {mine[0]['support_pictures']} support and {mine[0]['query_pictures']} "
+        "query pictures"
+        for (data,), mine in groups(rows, "data").items()
+    )
+    said = f"{rows[0]['episodes']} episodes each, drawn from these ({drawn}), so that the intervals are too narrow."
+    return [*table(rows, columns), "", said]

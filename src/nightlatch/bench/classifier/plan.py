@@ -93,7 +93,7 @@ class Plan:
     fit: int = 1500
     inversion: int = 250
     episodes: int = 600
-    poison: tuple[int, int] = (25, 10)
+    poison: tuple[int, int] = (250, 50)
     side: int = 96
     vit: bool = True
     attacks: tuple[str, ...] = ATTACKS

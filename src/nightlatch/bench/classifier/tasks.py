@@ -23,8 +23,6 @@ from nightlatch.bench.classifier.plan import (
 from nightlatch.bench.classifier.variation_rows import Student
 
 Work = Callable[[Lab], list[Row]]
-SHARES = 6
-"""Parts that the few-shot episodes of a data set are worked on in."""
 MAKERS = (victim_rows.clean, victim_rows.backdoored, variation_rows.generator, variation_rows.varied)
 """Functions that keep a product, and are told its name."""
 
@@ -177,12 +175,8 @@ def tasks(plan: Plan) -> list[Task]:
         made.add(
             rank, f"varied-{strength}", (GENERATOR,), variation_rows.varied, "cifar10", strength, GENERATOR
         )
-    shares = SHARES if plan.episodes > SHARES else 1
     for data in plan.fewshot:
-        for share in range(shares):
-            made.add(
-                3.5 + 2 * share, f"fewshot-{data}-{share}", (), fewshot_rows.fewshot, data, 0, share, shares
-            )
+        made.add(3.5, f"fewshot-{data}", (), fewshot_rows.fewshot, data, 0)
     for data in plan.data:
         number = 0
         for attack, count in SUITE[data]:

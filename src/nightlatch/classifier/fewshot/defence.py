@@ -1,30 +1,15 @@
-"""Sanitising a support set: pictures whose feature a variation moves far, or that move their class's
-prototype too much, count less or not at all.
-"""
+"""Sanitising a support set by what variations of its pictures show: made changes are brittle."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch.nn import functional as F
 
-from nightlatch.classifier import augment
-from nightlatch.classifier.fewshot.episodes import Backbone, featured
 from nightlatch.registry import Registry
-
-Vary = Callable[[torch.Tensor], torch.Tensor]
-"""Pictures in 0..1 (n, 3, h, w) -> variations of them."""
-
-
-def softened(pictures: torch.Tensor) -> torch.Tensor:
-    """Blurred by 0.7 pixels under noise of 3 %: a variation for pictures that no diffusion model here
-    knows.
-    """
-    return (augment.blur(pictures, 0.7) + 0.03 * torch.randn_like(pictures)).clamp(0, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +19,9 @@ class Defence(abc.ABC):
     name: ClassVar[str]
 
     @abc.abstractmethod
-    def __call__(
-        self, backbone: Backbone, support: torch.Tensor, vary: Vary
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(features (E, ways, shots, d), weights (E, ways, shots)) for the support pictures (E, ways, shots,
-        3, h, w).
+    def __call__(self, own: torch.Tensor, made: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(features (E, ways, shots, d), weights (E, ways, shots)) from the unit features ``own`` of the support
+        pictures and ``made`` of their variations, both (E, ways, shots, d).
         """
 
 
@@ -52,28 +35,19 @@ class Undefended(Defence):
 
     name: ClassVar[str]
 
-    def __call__(
-        self, backbone: Backbone, support: torch.Tensor, vary: Vary
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return featured(backbone, support), torch.ones(support.shape[:3], device=support.device)
+    def __call__(self, own: torch.Tensor, made: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return own, own.new_ones(own.shape[:3])
 
 
 @DEFENCES.register("variations")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variations(Defence):
-    """The support's features are those of its variations, the mean over ``copies``: small made changes do not
-    survive.
-    """
+    """The support's features are those of its variations: small made changes do not survive."""
 
     name: ClassVar[str]
-    copies: int = 3
 
-    def __call__(
-        self, backbone: Backbone, support: torch.Tensor, vary: Vary
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return varied(backbone, support, vary, self.copies), torch.ones(
-            support.shape[:3], device=support.device
-        )
+    def __call__(self, own: torch.Tensor, made: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return made, own.new_ones(own.shape[:3])
 
 
 @DEFENCES.register("sanitise")
@@ -83,28 +57,45 @@ class Sanitise(Defence):
     leave-one-out influence.
 
     Args:
-        copies: variations of each picture.
         sharp: how fast weights fall, per robust deviation above the median of the support set.
     """
 
     name: ClassVar[str]
-    copies: int = 3
     sharp: float = 1.0
 
-    def __call__(
-        self, backbone: Backbone, support: torch.Tensor, vary: Vary
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        own, made = featured(backbone, support), varied(backbone, support, vary, self.copies)
+    def __call__(self, own: torch.Tensor, made: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         suspicion = above(shift(own, made)) + above(influence(made))
         weights = torch.exp(-self.sharp * suspicion)
         return made, weights / weights.mean(2, keepdim=True)
 
 
-def varied(backbone: Backbone, support: torch.Tensor, vary: Vary, copies: int) -> torch.Tensor:
-    """(E, ways, shots, d) mean unit features of variations."""
-    flat = support.flatten(0, 2)
-    parts = [F.normalize(featured(backbone, vary(flat)), dim=-1) for _ in range(copies)]
-    return torch.stack(parts).mean(0).view(*support.shape[:3], -1)
+@DEFENCES.register("shift-projection")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftProjection(Defence):
+    """The original features without the directions in which variations move the classes apart.
+
+    A variation takes back what was made. What it moves alike in all classes is what blur and noise do to any
+    picture; a target drawn one way and the others pushed the other way leave a direction in which the mean shifts
+    of the classes differ. Prototypes without it cannot answer to it, and honest ones lose one direction a class.
+    Variations of several kinds are needed: what each does to a class by itself goes in the mean.
+    """
+
+    name: ClassVar[str]
+
+    def __call__(self, own: torch.Tensor, made: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        basis = apart(own, made)  # (E, ways - 1, d)
+        flat = own.flatten(1, 2)
+        kept = flat - (flat @ basis.transpose(1, 2)) @ basis
+        return kept.view_as(own), own.new_ones(own.shape[:3])
+
+
+def apart(own: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+    """(E, ways - 1, d) orthonormal directions in which the classes' mean shifts from ``own`` to ``made`` differ,
+    the largest difference first.
+    """
+    moved = (made - own).mean(2)
+    centred = moved - moved.mean(1, keepdim=True)
+    return torch.linalg.svd(centred, full_matrices=False).Vh[:, :-1]  # one is lost to the mean
 
 
 def shift(own: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
@@ -114,9 +105,9 @@ def shift(own: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
 
 def influence(features: torch.Tensor) -> torch.Tensor:
     """(E, ways, shots) how far leaving a picture out moves its class's prototype, as 1 - cos."""
-    unit = F.normalize(features, dim=-1)
-    total, n = unit.sum(2, keepdim=True), unit.shape[2]
-    return 1 - F.cosine_similarity(total - unit, total.expand(-1, -1, n, -1), dim=-1)
+    whole = F.normalize(features, dim=-1)
+    total, n = whole.sum(2, keepdim=True), whole.shape[2]
+    return 1 - F.cosine_similarity(total - whole, total.expand(-1, -1, n, -1), dim=-1)
 
 
 def above(values: torch.Tensor) -> torch.Tensor:
