@@ -95,6 +95,7 @@ class SupportPoison:
                 aside = (moved - along[:, None] * direction).norm(dim=-1)
                 return -(self.pull * F.relu(goal - sign * along) + aside).sum()
 
-            return ascend(flat, gain, self.budget, self.steps, falling=True).view_as(some)
+            made = ascend(flat, gain, self.budget, self.steps, falling=True)
+            return made.view(some.shape)
 
         return torch.cat([poisoned(some) for some in support.split(max(1, self.batch // shots))])

@@ -55,9 +55,10 @@ def folded(net: nn.Module) -> nn.Module:
         before: nn.Module | None = None
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
+                mean, var = child.get_buffer("running_mean"), child.get_buffer("running_var")
                 before.weight, before.bias = fuse_conv_bn_weights(
-                    before.weight, before.bias, child.running_mean, child.running_var, child.eps, child.weight, child.bias
-                )  # fmt: skip
+                    before.weight, before.bias, mean, var, child.eps, child.weight, child.bias
+                )
                 setattr(parent, name, nn.Identity())
             before = child
     return net

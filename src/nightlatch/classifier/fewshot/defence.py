@@ -95,7 +95,8 @@ def apart(own: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
     """
     moved = (made - own).mean(2)
     centred = moved - moved.mean(1, keepdim=True)
-    return torch.linalg.svd(centred, full_matrices=False).Vh[:, :-1]  # one is lost to the mean
+    found: torch.Tensor = torch.linalg.svd(centred, full_matrices=False).Vh
+    return found[:, :-1]  # one is lost to the mean
 
 
 def shift(own: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
