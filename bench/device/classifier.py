@@ -3,8 +3,9 @@
     python bench/device/classifier.py --data FOLDER_WITH_NPZ --out OUT --jobs 5 --limit 540 --commit COMMIT
 
 Several processes share the card. Every finished task is one line in OUT/rows.jsonl, written at once; what is
-not done is done by the next call with the same --out and --work. --tiny walks through every part with models
-that learn nothing. --figures FOLDER only adds the rows in OUT to
+not done is done by the next call with the same --out and --work. --small measures training on variations and purifiers in half
+an hour on one core, with small models on pictures of 16 x 16; its rows say so. --tiny walks through every part with
+models that learn nothing. --figures FOLDER only adds the rows in OUT to
 the tables there, and --known FOLDER goes on from such tables: what they hold is not measured again, and of
 the models behind it only those are made anew that something else needs. Nothing is fetched.
 """
@@ -29,6 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 CLOSING = 6.0
 """Seconds before the limit at which processes are ended."""
 
+SMALL_TASKS = ("student-", "purify-")
+"""What --small is for; --only asks for others."""
+
 
 def options() -> argparse.Namespace:
     import torch
@@ -51,7 +55,9 @@ def options() -> argparse.Namespace:
         "--only", action="append", default=[], help="tasks whose name contains this, and what they need"
     )
     parser.add_argument("--commit", default="", help="of the code, where there is no checkout to ask")
-    parser.add_argument("--tiny", action="store_true", help="every part once, very small")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--tiny", action="store_true", help="every part once, very small")
+    size.add_argument("--small", action="store_true", help="variations and purifiers at a size for one core")
     parser.add_argument(
         "--known", type=Path, help="folder of figures; tasks whose rows are there are not done again"
     )
@@ -64,7 +70,7 @@ def main() -> None:
     from nightlatch import runs
     from nightlatch.bench.classifier import figures, worlds
     from nightlatch.bench.classifier.lab import Lab
-    from nightlatch.bench.classifier.plan import ATTACKS, TINY, Plan
+    from nightlatch.bench.classifier.plan import ATTACKS, SMALL, TINY, Plan
     from nightlatch.bench.classifier.work import How, work
 
     if given.figures:
@@ -82,13 +88,13 @@ def main() -> None:
             worlds.decode(given.data, name, folder / "data")
         print(f"data decoded after {time.monotonic() - STARTED:.1f} s", flush=True)
 
-        plan = replace(TINY, attacks=ATTACKS, vit=True) if given.tiny else Plan()
+        plan = replace(TINY, attacks=ATTACKS, vit=True) if given.tiny else SMALL if given.small else Plan()
         plan = replace(
             plan,
             data=tuple(d for d in plan.data if d in there),
             fewshot=tuple(d for d in plan.fewshot if d in there),
         )
-        known = figures.read(given.known) if given.known else {}
+        known = figures.known(given.known, plan.profile) if given.known else {}
         kept = {
             name: row["parameters"]
             for name, rows in known.items()
@@ -97,7 +103,8 @@ def main() -> None:
         }
         lab = Lab(folder / "models", folder / "data", given.data, plan, given.device, half, kept)
         until = max(1.0, given.limit - CLOSING - (time.monotonic() - STARTED)) if given.limit else 0.0
-        how = How(workers=given.jobs, seconds=until, only=tuple(given.only), commit=given.commit, known=known)
+        only = tuple(given.only) or (SMALL_TASKS if given.small else ())
+        how = How(workers=given.jobs, seconds=until, only=only, commit=given.commit, known=known)
         with runs.Run(given.out) as run:
             left = work(run, lab, lambda line: print(line, flush=True), how)
         print(f"{len(left)} tasks left after {time.monotonic() - STARTED:.1f} s", flush=True)

@@ -16,7 +16,7 @@ from nightlatch import runs
 from nightlatch.bench.classifier import figures, guard_rows, variation_rows, victim_rows, worlds
 from nightlatch.bench.classifier.lab import Lab
 from nightlatch.bench.classifier.measure import auroc
-from nightlatch.bench.classifier.plan import TINY
+from nightlatch.bench.classifier.plan import SMALL, TINY
 from nightlatch.bench.classifier.tasks import tasks
 from nightlatch.bench.classifier.work import How, needed, refused, work
 
@@ -74,7 +74,17 @@ def test_tasks_give_their_rows_once(data, tmp_path, one_thread, monkeypatch):
     monkeypatch.setattr(victim_rows, "SCANNED", 60)
     monkeypatch.setattr("nightlatch.bench.classifier.tasks.STRENGTHS", (0.2, 0.5))
     monkeypatch.setattr(variation_rows, "STRENGTHS", (0.5,))
-    plan = replace(TINY, data=("cifar10",), fewshot=("gtsrb",), most=100, held=32, suite=0)
+    plan = replace(
+        TINY,
+        data=("cifar10",),
+        fewshot=("gtsrb",),
+        most=100,
+        held=32,
+        suite=0,
+        profile="small",
+        size=16,
+        learned=80,
+    )
     lab = Lab(tmp_path / "work", tmp_path / "decoded", data, plan)
     said: list[str] = []
     with runs.Run(tmp_path / "run") as run:
@@ -88,6 +98,7 @@ def test_tasks_give_their_rows_once(data, tmp_path, one_thread, monkeypatch):
         assert rows, table
         assert all({"command", "seed", "commit"} <= set(row) for row in rows)
     guard = json.loads((tmp_path / "figures" / "classifier_guard.json").read_text())
+    assert all(row["profile"] == "small" for row in guard)
     assert all(0 <= row["auroc"] <= 1 and row["success_after"]["n"] == row["n_triggered"] for row in guard)
     with runs.Run(tmp_path / "run") as run:
         again: list[str] = []
@@ -146,3 +157,30 @@ def test_a_run_goes_on_from_figures(tmp_path):
     assert clean not in needed(every, by_name, ("small-cifar10",), known)
     figures.write([{"task": clean, "rows": [{"table": "clean", "accuracy": 0.9, "seed": 0}]}], tmp_path)
     assert [r["accuracy"] for r in figures.read(tmp_path)[clean]] == [0.5]
+
+
+def test_rows_of_one_profile_are_not_those_of_another(tmp_path):
+    """A task of the same name at another size is neither known nor left out."""
+    row = {"table": "clean", "accuracy": 0.5, "seed": 0}
+    figures.write([{"task": "one", "rows": [row]}], tmp_path)
+    figures.write([{"task": "one", "rows": [{**row, "profile": "small", "accuracy": 0.3}]}], tmp_path)
+    assert [r["accuracy"] for r in figures.known(tmp_path, "")["one"]] == [0.5]
+    assert [r["accuracy"] for r in figures.known(tmp_path, "small")["one"]] == [0.3]
+    assert figures.known(tmp_path, "other") == {}
+
+
+def test_small_profile_asks_for_nothing_that_it_does_not_make():
+    every = tasks(SMALL)
+    by_name = {t.name: t for t in every}
+    wanted = needed(every, by_name, ("student-", "purify-"), {})
+    assert {"victim-cifar10-resnet-badnets-0", "victim-cifar10-resnet-blended-0", "generator-first"} <= wanted
+    assert not [name for name in wanted if name.startswith(("scan", "fewshot", "guard", "small", "curve"))]
+
+
+def test_pictures_are_made_smaller_by_means(data, tmp_path):
+    path = worlds.decode(data, "cifar10", tmp_path)
+    whole, small = worlds.world("cifar10", path, "cpu"), worlds.world("cifar10", path, "cpu", 0, 16, 50)
+    assert small.train.pictures.shape == (50, 3, 16, 16) and small.first.pictures.shape[-1] == 16
+    expected = whole.train.pictures[7, :, :2, :2].float().mean((1, 2)).round()
+    assert torch.equal(small.train.pictures[7, :, 0, 0].float(), expected)
+    assert torch.equal(small.held.labels, whole.held.labels)

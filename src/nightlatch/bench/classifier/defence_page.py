@@ -15,18 +15,23 @@ MODELS = 20
 """Backdoored and honest ones, from which on the AUROC of a scanner says something."""
 
 
+FULL = "full"
+"""What pages call the profile that rows do not name."""
+
+
 def variations(rows: Sequence[Row]) -> list[str]:
     """The main setting over all seeds, then strength, alpha and controls."""
-    for_all = [*table(summed(rows), VARIED)]
-    means = [
+    made = summed(rows)
+    for_all = [*table(made, VARIED)]
+    main = [
         m
-        for m in summed(rows)
+        for m in made
         if m["method"] == "diffusion" and m["strength"] == MAIN_STRENGTH and m["alpha"] == MAIN_ALPHA
     ]
-    if means:
+    for (profile,), means in groups(main, "profile").items():
         after, worst = mean(m["after"] for m in means), max(m["worst"] for m in means)
-        for_all += ["", f"At strength {MAIN_STRENGTH} and alpha {MAIN_ALPHA}, over {len(means)} attacks: success after "
-                        f"{100 * after:.1f} % on the mean and {100 * worst:.1f} % at worst, "
+        for_all += ["", f"Profile {profile}, at strength {MAIN_STRENGTH} and alpha {MAIN_ALPHA}, over {len(means)} "
+                        f"attacks: success after {100 * after:.1f} % on the mean and {100 * worst:.1f} % at worst, "
                         f"{100 * max(m['lost'] for m in means):.1f} points of accuracy lost at most."]  # fmt: skip
     return for_all
 
@@ -34,11 +39,12 @@ def variations(rows: Sequence[Row]) -> list[str]:
 def summed(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One row a case, the mean over its seeds."""
     made = []
-    for mine in groups(rows, "attack", "method", "strength", "alpha").values():
+    for mine in groups(rows, "profile", "attack", "method", "strength", "alpha").values():
         first = mine[0]
         ranked = [r["poison_auroc"] for r in mine if r["poison_auroc"] is not None]
         made.append(
             {
+                "profile": first.get("profile") or FULL,
                 "attack": first["attack"], "method": first["method"], "strength": first["strength"], "alpha": first["alpha"],
                 "seeds": len(mine), "before": mean(rate(r, "success_before") for r in mine),
                 "after": mean(rate(r, "success_after") for r in mine), "worst": max(rate(r, "success_after") for r in mine),
@@ -48,11 +54,15 @@ def summed(rows: Sequence[Row]) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     control = {name: k for k, name in enumerate(("diffusion", *CONTROLS))}
-    return sorted(made, key=lambda m: (m["attack"], control.get(m["method"], 9), m["strength"], m["alpha"]))
+    return sorted(
+        made,
+        key=lambda m: (m["profile"], m["attack"], control.get(m["method"], 9), m["strength"], m["alpha"]),
+    )
 
 
 VARIED: Mapping[str, Cell] = {
-    "attack": text("attack"), "pictures are": text("method"), "strength": text("strength"), "alpha": text("alpha"),
+    "profile": text("profile"), "attack": text("attack"),
+    "pictures are": text("method"), "strength": text("strength"), "alpha": text("alpha"),
     "seeds": text("seeds"), "success before %": percent("before"),
     "after %": bold(percent("after"), lambda r: r["method"] == "diffusion" and r["after"] > 0.05),
     "accuracy after %": percent("accuracy"),
@@ -68,18 +78,20 @@ def purifiers(rows: Sequence[Row]) -> list[str]:
     """Means over attacks by strength, then the purifier that was backdoored itself."""
     plain = [r for r in rows if r["attack"] != "diff2-style"]
     made: list[dict[str, Any]] = []
-    for (strength, adaptive), mine in groups(plain, "strength", "adaptive").items():
+    for (profile, strength, adaptive), mine in groups(plain, "profile", "strength", "adaptive").items():
         made.append(
             {
-                "strength": strength, "which": "adaptive" if adaptive == "True" else "fixed", "attacks": len(mine),
+                "profile": profile or FULL, "strength": strength,
+                "which": "adaptive" if adaptive == "True" else "fixed", "attacks": len(mine),
                 "used": mean(r["mean_strength"] for r in mine), "after": mean(rate(r, "success_after") for r in mine),
                 "worst": max(rate(r, "success_after") for r in mine), "accuracy": mean(rate(r, "accuracy_after") for r in mine),
                 "lost": mean(rate(r, "accuracy_before") - rate(r, "accuracy_after") for r in mine),
             }
         )  # fmt: skip
-    made.sort(key=lambda m: (m["which"] == "adaptive", float(m["strength"])))
+    made.sort(key=lambda m: (m["profile"], m["which"] == "adaptive", float(m["strength"])))
     columns = {
-        "strength": text("strength"), "which": text("which"), "attacks": text("attacks"), "strength used": number("used", 2),
+        "profile": text("profile"), "strength": text("strength"), "which": text("which"),
+        "attacks": text("attacks"), "strength used": number("used", 2),
         "success after %": percent("after"), "worst %": percent("worst"), "accuracy %": percent("accuracy"),
         "points lost": percent("lost"),
     }  # fmt: skip
@@ -87,7 +99,8 @@ def purifiers(rows: Sequence[Row]) -> list[str]:
     stress = [r for r in rows if r["attack"] == "diff2-style"]
     if stress:
         shown = {
-            "purifier": text("purifier"), "strength": text("strength"), "success before %": share("success_before"),
+            "profile": lambda r: r.get("profile") or FULL, "purifier": text("purifier"),
+            "strength": text("strength"), "success before %": share("success_before"),
             "after %": share("success_after"), "accuracy %": share("accuracy_after"),
             "two purifiers disagree, AUROC": number("disagreement_auroc", 3),
         }  # fmt: skip

@@ -7,7 +7,7 @@ from nightlatch.bench.classifier.lab import Lab, Row
 from nightlatch.classifier.fewshot import Form, SupportPoison, pools, trial
 from nightlatch.classifier.fewshot.backbone import lite0
 
-SETS = {"tiny_imagenet": 3, "gtsrb": 2}
+SETS = {"tiny_imagenet": 2, "gtsrb": 1}
 """Support sets of each class."""
 
 

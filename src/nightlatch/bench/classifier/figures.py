@@ -23,7 +23,20 @@ FILES = {
     "fewshot": "classifier_fewshot.json",
 }
 COMMAND = "python bench/device/classifier.py --data DATA --out RUN"
-ORDER = ("data", "model", "attack", "method", "head", "defence", "seed", "strength", "alpha", "clean", "task")
+ORDER = (
+    "profile",
+    "data",
+    "model",
+    "attack",
+    "method",
+    "head",
+    "defence",
+    "seed",
+    "strength",
+    "alpha",
+    "clean",
+    "task",
+)
 """By which rows are sorted."""
 
 
@@ -35,8 +48,8 @@ def write(units: Iterable[Mapping[str, Any]], out: Path) -> None:
     before = read(out)
     rows = [row for there in before.values() for row in there]
     for unit in units:
-        if unit["task"] not in before:
-            rows += [{**row, "task": unit["task"]} for row in unit["rows"]]
+        new = [{**row, "task": unit["task"]} for row in unit["rows"]]
+        rows += [row for row in new if _task(row) not in before]
     for table, file in FILES.items():
         own = [{k: v for k, v in row.items() if k != "table"} for row in rows if row["table"] == table]
         if own:
@@ -44,12 +57,24 @@ def write(units: Iterable[Mapping[str, Any]], out: Path) -> None:
             provenance.write_figures(out / file, own, COMMAND, 0)
 
 
+def _task(row: Mapping[str, Any]) -> str:
+    """Tells a task of one profile from that of another."""
+    profile = row.get("profile", "")
+    return f"{profile}:{row['task']}" if profile else str(row["task"])
+
+
+def known(figures: Path, profile: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of ``figures`` that were made with ``profile``, by the name of the task."""
+    every = read(figures).values()
+    return {rows[0]["task"]: rows for rows in every if rows[0].get("profile", "") == profile}
+
+
 def read(figures: Path) -> dict[str, list[dict[str, Any]]]:
-    """The rows of ``figures`` by the task that made them."""
+    """The rows of ``figures`` by the task that made them, which names its profile, if it has one."""
     found: dict[str, list[dict[str, Any]]] = {}
     for table, file in FILES.items():
         if (figures / file).is_file():
             for row in json.loads((figures / file).read_text("utf-8")):
                 del row["command"]
-                found.setdefault(row["task"], []).append({**row, "table": table})
+                found.setdefault(_task(row), []).append({**row, "table": table})
     return found

@@ -69,7 +69,9 @@ class Lab:
         """The data set ``name``, read once by each process."""
         if name not in self._worlds:
             path = worlds.decode(self.data, name, self.decoded)
-            self._worlds[name] = worlds.world(name, path, self.device, self.plan.most)
+            self._worlds[name] = worlds.world(
+                name, path, self.device, self.plan.most, self.plan.size, self.plan.learned
+            )
         return self._worlds[name]
 
     @cached_property
@@ -84,7 +86,7 @@ class Lab:
         which = ("cifar10", "gtsrb").index(name)
         epochs = p.small[1] if kind == "small" else p.epochs[which]
         recipe = Recipe(
-            epochs=epochs, batch=p.batch[which], rate=p.rate[which], pad=3, mirror=self.world(name).mirror,
+            epochs=epochs, batch=p.batch[which], rate=p.rate[which], pad=3 * p.size // 32, mirror=self.world(name).mirror,
             half=self.half,
         )  # fmt: skip
         return (
@@ -101,7 +103,7 @@ class Lab:
             subject = (
                 victims.vit_tiny(classes)
                 if kind == "vit-tiny"
-                else victims.resnet(classes, 32, p.small[0] if kind == "small" else p.width, p.blocks)
+                else victims.resnet(classes, p.size, p.small[0] if kind == "small" else p.width, p.blocks)
             )
             subject.module.to(self.device)
             if self.device != "cpu":
@@ -147,6 +149,6 @@ class Lab:
 
     def diffusion(self, task: str) -> PictureDiffusion:
         """The diffusion model that ``task`` made."""
-        unet = pictures_model.blank(32, self.plan.pictures)
+        unet = pictures_model.blank(self.plan.size, self.plan.pictures)
         unet.load_state_dict(self.kept(task)["unet"])
         return PictureDiffusion(unet.to(self.device).requires_grad_(False), self.half)

@@ -8,7 +8,7 @@ from typing import Any
 
 from nightlatch.bench.cells import Cell, Row, bold, number, rate, share, table, text
 from nightlatch.bench.classifier.counting import groups, mean, percent
-from nightlatch.bench.classifier.defence_page import fewshot, purifiers, repairs, scanned, variations
+from nightlatch.bench.classifier.defence_page import FULL, fewshot, purifiers, repairs, scanned, variations
 
 TITLE = "Image classifiers"
 OURS = "diffense"
@@ -40,6 +40,9 @@ out. Nothing here says anything about a network of full size.
   undefended success 70 % at 3 points of accuracy (against no poison), defended half of that at 2 points of clean
   accuracy. The kinds of variation were chosen on another draw of support sets of GTSRB, not on
   Tiny-ImageNet. An attacker who optimises through the variations was not measured.
+- Profile *small* is for one core: ResNets of 16 channels and three stages on 4,000 pictures of CIFAR-10 made smaller
+  to 16 x 16, 20 epochs, a diffusion model of 0.7 million parameters trained in five minutes, 400 pictures a rate, one
+  seed. Its curves say which way things go; its accuracies are those of small models.
 - The victims' clean accuracy is below what was aimed at (88 % on CIFAR-10, 96 % on GTSRB): training was short.
 - A table that is not here has not been measured."""
 
@@ -48,14 +51,18 @@ def attacks(rows: Sequence[Row]) -> list[str]:
     """Every try at planting a backdoor in the victims of full size."""
     full = [r for r in rows if r["model"] != "small"]
     columns = {
+        "profile": lambda r: r.get("profile") or FULL,
         "data": text("data"), "model": text("model"), "attack": text("attack"), "seed": text("seed"),
         "poisoned": text("poisoned"), "success %": bold(share("success"), lambda r: rate(r, "success") < r["floor"]),
         "accuracy %": share("accuracy"), "without attack %": share("accuracy_clean"),
         "": lambda r: "**refused**" if r["refused"] else "",
     }  # fmt: skip
-    kept = {(r["data"], r["attack"]) for r in full if not r["refused"]}
-    every = {(r["data"], r["attack"]) for r in full}
-    lost = ", ".join(f"{a} on {d}" for d, a in sorted(every - kept)) or "none"
+    kept = {(r["data"], r["attack"], r.get("profile")) for r in full if not r["refused"]}
+    every = {(r["data"], r["attack"], r.get("profile")) for r in full}
+    lost = (
+        ", ".join(f"{a} on {d}{f' ({p})' if p else ''}" for d, a, p in sorted(every - kept, key=str))
+        or "none"
+    )
     return [*table(full, columns), "", f"Attacks that no setting planted: {lost}."]
 
 

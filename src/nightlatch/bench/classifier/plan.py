@@ -48,6 +48,9 @@ class Plan:
     """The sizes of everything.
 
     Args:
+        profile: what tells its rows from those of other sizes; "" for the full size.
+        size: pixels of a side, of the attacks and defences.
+        learned: training pictures that victims see, 0 for all.
         data: data sets of the attacks and defences; the diffusion models are of the first.
         fewshot: data sets of the few-shot episodes.
         width: of the ResNet's first stage.
@@ -55,7 +58,7 @@ class Plan:
         epochs: of a victim, by data set.
         batch: pictures a step, by data set.
         rate: peak learning rate, by data set.
-        most: training pictures that are used of each data set, 0 for all.
+        most: pictures that are used of each part of a data set, 0 for all.
         held: pictures that detectors are judged by, clean and triggered each.
         seeds: of the attacks that the variations are measured on.
         suite: largest number of models of each kind for the scanners.
@@ -69,10 +72,14 @@ class Plan:
         poison: (steps of the patch, of the poison) of the few-shot attack.
         side: pixels to which the few-shot backbone enlarges pictures.
         vit: whether there is a ViT.
+        ranked: pictures with poison, and without, that the ranking of poison is judged by.
         curve: numbers of clean pictures.
         hurry: numbers of an attack, for those that have them.
     """
 
+    profile: str = ""
+    size: int = 32
+    learned: int = 0
     data: tuple[str, ...] = ("cifar10", "gtsrb")
     fewshot: tuple[str, ...] = ("tiny_imagenet", "gtsrb")
     width: int = 32
@@ -93,10 +100,11 @@ class Plan:
     fit: int = 1500
     inversion: int = 250
     episodes: int = 600
-    poison: tuple[int, int] = (250, 50)
+    poison: tuple[int, int] = (150, 50)
     side: int = 96
     vit: bool = True
     attacks: tuple[str, ...] = ATTACKS
+    ranked: int = 2500
     curve: tuple[int, ...] = CURVE
     hurry: Mapping[str, Any] = field(default_factory=dict)
 
@@ -108,3 +116,10 @@ TINY = Plan(
     hurry={"steps": 2, "train": 5},
 )  # fmt: skip
 """Every part once, in a minute or two on a processor."""
+
+SMALL = Plan(
+    profile="small", size=16, learned=4000, data=("cifar10",), fewshot=(), width=16, blocks=(1, 1, 1), epochs=(20, 20),
+    batch=(128, 128), rate=(0.1, 0.1), held=400, seeds=(0,), suite=0, others=400, steps=6, ranked=400, vit=False,
+    pictures=PictureRecipe(widths=(32, 64), layers=1, steps=900, batch=64), attacks=("badnets", "blended"),
+)  # fmt: skip
+"""Variations and purifiers in half an hour on one core; nothing that it says holds for a network of full size."""

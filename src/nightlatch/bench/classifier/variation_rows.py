@@ -27,8 +27,6 @@ KAPPA = 4.0
 """Of the adaptive purifier: renoised four times as strongly as the picture's own noise, which covers the
 blend's 0.2 of uniform noise.
 """
-RANKED = 2500
-"""Pictures without poison, and with, that the ranking is judged by."""
 
 
 def generator(lab: Lab, task: str, data: str, part: str, steps: int, victim_task: str = "") -> list[Row]:
@@ -103,7 +101,7 @@ def student(lab: Lab, case: Student) -> list[Row]:
     assert victim.data is not None
     made = rebuilt(lab, case, victim.data.pictures, vary)
     rank = case.method != "none" and case.alpha == MAIN_ALPHA
-    ranked = ranking(victim, vary, made, case.seed) if rank else None
+    ranked = ranking(victim, vary, made, case.seed, lab.plan.ranked) if rank else None
     torch.manual_seed(case.seed + 7)
     taught = Labelled(made, victim.data.labels, victim.data.classes)
     learner = Distil(alpha=case.alpha)(lab.blank(data)(), victim.subject, taught, lab.recipe(data))
@@ -126,13 +124,13 @@ def rebuilt(lab: Lab, case: Student, pictures: torch.Tensor, vary: Variation) ->
     return made
 
 
-def ranking(victim: Victim, vary: Variation, made: torch.Tensor, seed: int) -> float:
+def ranking(victim: Victim, vary: Variation, made: torch.Tensor, seed: int, most: int) -> float:
     """Area under the curve of the disagreement between a picture and its variations, poisoned ones against
-    others.
+    others, at most ``most`` of each.
     """
     assert victim.data is not None
-    others = (~victim.poisoned).nonzero().flatten()[:RANKED]
-    rows = torch.cat([victim.poisoned.nonzero().flatten()[:RANKED], others])
+    others = (~victim.poisoned).nonzero().flatten()[:most]
+    rows = torch.cat([victim.poisoned.nonzero().flatten()[:most], others])
     part = victim.data.at(rows)
     again = [made[rows], *(vary(part.pictures, seed + 10 + k) for k in range(1, CONSISTENT))]
     suspicion = disagreement(victim.subject, part, again)

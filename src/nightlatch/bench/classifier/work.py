@@ -122,6 +122,7 @@ def work(run: runs.Run, lab: Lab, say: Say, how: How = How()) -> list[str]:
     """Do what is not done yet; returns the names of what is left."""
     workers, seconds = how.workers, how.seconds
     about = {"width": lab.plan.width, "half": lab.half, "device": kind(lab.device)}
+    about |= {"profile": lab.plan.profile} if lab.plan.profile else {}
     ledger = Ledger(run, lab, about, {"commit": how.commit} if how.commit else {})
     every = tasks(lab.plan)
     by_name = {t.name: t for t in every}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from nightlatch.classifier.data import Labelled, decoded, open_data
 from nightlatch.errors import UsageError
@@ -64,12 +65,27 @@ def load(path: Path, device: str, most: int = 0) -> dict[str, Labelled]:
     return {k: (p.at(slice(0, most)) if most else p).to(device) for k, p in parts.items()}
 
 
-def world(name: str, path: Path, device: str, most: int = 0) -> World:
-    """The data set ``name`` for attacks and defences."""
+def world(name: str, path: Path, device: str, most: int = 0, size: int = SIZE[0], learned: int = 0) -> World:
+    """The data set ``name`` for attacks and defences, made smaller to ``size`` pixels of a side; victims learn from the
+    first ``learned`` training pictures, 0 for all.
+    """
     parts = load(path, device, most)
+    if learned:
+        parts["train"] = parts["train"].at(slice(0, learned))
+    if size != SIZE[0]:
+        parts = {k: replace(p, pictures=shrunk(p.pictures, size)) for k, p in parts.items()}
     counts = torch.bincount(parts["train"].labels)
     target = 0 if name == "cifar10" else int(counts.argmax())
     return World(**parts, mirror=name == "cifar10", target=target)
+
+
+def shrunk(pictures: torch.Tensor, size: int) -> torch.Tensor:
+    """(n, 3, size, size) uint8, the mean of the pixels under each new one."""
+    parts = [
+        F.interpolate(p.float(), (size, size), mode="area").round().to(torch.uint8)
+        for p in pictures.split(1000)
+    ]
+    return torch.cat(parts) if parts else pictures
 
 
 def _read(folder: Path, file: str) -> Labelled:

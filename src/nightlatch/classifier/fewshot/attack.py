@@ -36,7 +36,7 @@ class SupportPoison:
     """
 
     side: float = 16 / 84
-    search: int = 250
+    search: int = 150
     step: float = 0.05
     batch: int = 48
     budget: float = 8 / 255
@@ -95,7 +95,7 @@ class SupportPoison:
                 aside = (moved - along[:, None] * direction).norm(dim=-1)
                 return -(self.pull * F.relu(goal - sign * along) + aside).sum()
 
-            made = ascend(flat, gain, self.budget, self.steps, falling=True)
+            made: torch.Tensor = ascend(flat, gain, self.budget, self.steps, falling=True)
             return made.view(some.shape)
 
         return torch.cat([poisoned(some) for some in support.split(max(1, self.batch // shots))])

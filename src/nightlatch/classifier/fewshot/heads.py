@@ -87,13 +87,17 @@ class Cosine(Head):
         count, ways, shots, _ = support.shape
         unit = F.normalize(support, dim=-1).flatten(1, 2).detach()
         labels = torch.arange(ways, device=support.device).repeat_interleave(shots).expand(count, -1)
+        first = Prototypes().weights(support, keep).detach()
+        # gradients never leave what the support spans, so its coordinates are enough
+        basis = torch.linalg.qr(unit.transpose(1, 2)).Q  # (E, d, n)
+        seen = unit @ basis
         with torch.enable_grad():
-            w = Prototypes().weights(support, keep).detach().clone().requires_grad_(True)
+            w = (first @ basis).requires_grad_(True)
             down = torch.optim.Adam([w], self.rate)
             for _ in range(self.steps):
-                logits = self.scale * unit @ F.normalize(w, dim=-1).transpose(1, 2)
+                logits = self.scale * seen @ F.normalize(w, dim=-1).transpose(1, 2)
                 each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
                 down.zero_grad(set_to_none=True)
                 (each * keep.flatten()).sum().backward()
                 down.step()
-        return F.normalize(w.detach(), dim=-1)
+        return F.normalize(w.detach() @ basis.transpose(1, 2), dim=-1)
