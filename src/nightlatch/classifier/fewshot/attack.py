@@ -92,7 +92,7 @@ class SupportPoison:
             def gain(x: torch.Tensor) -> torch.Tensor:
                 moved = (F.normalize(backbone(x), dim=-1) - own).unflatten(0, (-1, shots)).mean(1)
                 along = moved @ direction
-                aside = (moved - along[:, None] * direction).norm(dim=-1)
+                aside: torch.Tensor = (moved - along[:, None] * direction).norm(dim=-1)
                 return -(self.pull * F.relu(goal - sign * along) + aside).sum()
 
             made: torch.Tensor = ascend(flat, gain, self.budget, self.steps, falling=True)
