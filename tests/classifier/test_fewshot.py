@@ -73,6 +73,8 @@ def test_queries_come_from_the_data_that_is_to_judge(many):
     made = pools(many, other, FORM)
     assert pictures_of(made.queries) <= pictures_of(other.pictures.float() / 255)
     assert made.support.shape[1:3] == (2, 5) and made.queries.shape[1] == 20
+    fewer = pools(many, other, Form(ways=4, queries=5), (4, 1, 7))
+    assert fewer.support.shape[:3] == (4, 1, 5) and fewer.queries.shape[:2] == (4, 7)
 
 
 def test_episodes_have_their_form_and_no_picture_twice(own):

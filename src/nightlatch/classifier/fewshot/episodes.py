@@ -68,9 +68,9 @@ class Drawn:
 
 
 def pools(
-    learned: Labelled, judged: Labelled, form: Form, sizes: tuple[int, int] = (2, 30), seed: int = 0
+    learned: Labelled, judged: Labelled, form: Form, sizes: tuple[int, int, int] = (100, 2, 30), seed: int = 0
 ) -> Pools:
-    """At most ``sizes`` support sets and query pictures of each class; every third class is the attacker's.
+    """At most ``sizes`` classes, and support sets and query pictures of each; every third class is the attacker's.
 
     Args:
         learned: support and the attacker's pictures are from here.
@@ -94,8 +94,10 @@ def pools(
             f"{form.ways} such classes are needed, and one more for the attacker.",
         )
     novel = [k for k in usable if k not in own]
-    sets = min(sizes[0], *((len(left[k]) - apart) // form.shots for k in novel))
-    asked = min(sizes[1], *(len(right[k]) - (sets * form.shots if apart else 0) for k in novel))
+    if len(novel) > sizes[0]:
+        novel = sorted(int(k) for k in rng.choice(novel, sizes[0], replace=False))
+    sets = min(sizes[1], *((len(left[k]) - apart) // form.shots for k in novel))
+    asked = min(sizes[2], *(len(right[k]) - (sets * form.shots if apart else 0) for k in novel))
     mine = np.concatenate([rng.permutation(left[k])[: 4 * form.shots] for k in own])
     support, queries = [], []
     for k in novel:
