@@ -188,9 +188,9 @@ def fewshot(rows: Sequence[Row]) -> list[str]:
         "without poison %": bold(share("accuracy_clean"), dear),
     }  # fmt: skip
     drawn = "; ".join(
-        f"{data}: {mine[0]['classes']} classes, {mine[0]['support_pictures']} support and {mine[0]['query_pictures']} "
-        "query pictures"
-        for (data,), mine in groups(rows, "data").items()
+        f"{data.replace('_', ' ')}: {first['classes']} classes, {first['support_pictures']} support and "
+        f"{first['query_pictures']} query pictures"
+        for (data,), (first, *_) in groups(rows, "data").items()
     )
     said = f"{rows[0]['episodes']} episodes each, drawn from these ({drawn}), so that the intervals are too narrow."
     return [*table(rows, columns), "", said]
