@@ -32,11 +32,12 @@ here says anything about a CLIP of full size.
   CleanCLIP.
 - Profile *large*, on the H100, where three experiments shared the card: models of 2.7 million weights, pictures of
   48 pixels. *Small*, on one processor core: 0.7 million and 32 pixels, less data, fewer steps, and honest training
-  afterwards ends after 300. Bases had not converged, so training on trusted pairs also teaches: a negative loss is no merit of a
-  cleaner. Rows before commit bef7e2d mirrored pictures whose captions say left and right, as later ones do not.
+  afterwards ends after 300; up to eight processes shared two cores, so its seconds say little. Bases had not
+  converged, so training on trusted pairs also teaches: a negative loss is no merit of a cleaner. Rows before
+  commit bef7e2d mirrored pictures whose captions say left and right, as later ones do not.
 - *shortcut, version 1* is an earlier algorithm of that cleaner; its rows on the H100 were not measured again.
-  Version 2 was developed on one model, the optimised patch on *cpu* (other scenes and another training of the
-  attack than in the row below), and the other rows are the first that were measured with it.
+  Version 2 was developed on the optimised patch alone, on scenes and a training of the attack of its own; every
+  row below is the first that was measured of its model.
 - The scan without data looks for the smallest patch that makes pictures alike (PL1, DECREE-style). Honest
   encoders are one base, trained on honestly with other seeds, so that they are no independent sample."""
 Keep = Callable[[Row], bool]
