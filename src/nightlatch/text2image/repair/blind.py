@@ -42,7 +42,8 @@ class Search:
         prompts: ordinary prompts on which the change is measured.
         random: strings of random tokens that say what is usual.
         excess: a string changes more than it means from this on; 1 is as far as pictures of two prompts are
-            apart. On the testbed's base the strongest reach 0.16; twice that.
+            apart. In the testbed's base (five seeds) and six honest fine-tunes the strongest reach 0.36; twice
+            that.
         states: how many times as far as that of the farthest random string the text states must be moved for
             the text encoder to be taken for what answers.
     """
@@ -55,7 +56,7 @@ class Search:
     lead: float = 10.0
     prompts: int = 6
     random: int = 24
-    excess: float = 0.3
+    excess: float = 0.7
     states: float = 1.0
 
     def __call__(
@@ -139,21 +140,19 @@ class Blind(Method):
     prompts: int = 96
 
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
-        slots = sorted({slot for p in job.prompts for slot in p.slots if slot == "object"})
-        places = [Placement(), *(Placement.in_slot(slot) for slot in slots)]
+        # In front only: in the object's place a word that no prompt holds draws what it means, in honest models up to
+        # 1.6 of what tells two prompts apart, so that nothing stands out there.
+        place = Placement()
         pool: list[Soft] = []
         done = 0
         for part in range(self.rounds):
-            most, roles = 0.0, set[Role]()
-            for placement in places:
-                soft, excess, read = self.search(student, job.prompts, placement, job.seed + part)
-                most = max(most, float(excess.max()))
-                found = excess > self.search.excess
-                if bool(found.any()):
-                    standing = bool((read[found] > self.search.states).any())
-                    roles.add(Role.TEXT if standing else Role.DENOISER)
-                    pool.append(soft.rows(found.nonzero()[:, 0]))
-                    self._note(frozen, pool[-1], placement, job)
+            soft, excess, read = self.search(student, job.prompts, place, job.seed + part)
+            most, found, roles = float(excess.max()), excess > self.search.excess, set[Role]()
+            if bool(found.any()):
+                standing = bool((read[found] > self.search.states).any())
+                roles.add(Role.TEXT if standing else Role.DENOISER)
+                pool.append(soft.rows(found.nonzero()[:, 0]))
+                self._note(frozen, pool[-1], place, job)
             yield done, {"excess": most}
             done += 1
             if most <= self.search.excess:
