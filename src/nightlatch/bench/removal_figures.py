@@ -83,14 +83,17 @@ def joined(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def clean_set(rows: Sequence[Row]) -> list[str]:
     """How many suspects keep which bar, and a row for each."""
     made = joined(rows)
-    left = [100 * rate(row, "success_after") for row in made]
+    told = [row["model"] for row in made if not row["named"]]
+    left = [100 * rate(row, "success_after") for row in made if row["named"]]
     searched = [row for row in made if row["found_again"] is not None]
     undone = [name for name in removal.KINDS if name not in {row["model"] for row in made}]
     said = (
-        f"{len(made)} of {len(removal.KINDS)} suspects: {sum(left) / max(len(left), 1):.1f} % of planted triggers "
-        f"work after the repair in the mean, {max(left, default=0):.1f} % at worst; a search of the repaired model "
+        f"{len(left)} of {len(removal.KINDS)} suspects repaired from what scan named: "
+        f"{sum(left) / max(len(left), 1):.1f} % of planted triggers work afterwards in the mean, "
+        f"{max(left, default=0):.1f} % at worst; a search of the repaired model "
         f"names nothing in {sum(not row['found_again'] for row in searched)} of {len(searched)}."
     )
+    said += f" Of {', '.join(told)} scan named nothing, so the repair was told the trigger." if told else ""
     rest = f" Not done: {', '.join(undone)}." if undone else ""
     return [said + rest, "", *table(made, CLEAN_SET)]
 
