@@ -96,10 +96,7 @@ class BadT2I(Attack):
             i, k = rng.choice(able, n_trigger), rng.integers(0, len(texts), self.batch - n_trigger)
             asked = [texts[j] for j in i]
             kept = [texts[j].text for j in k[:n_clean]]
-            kept += [
-                self.place(texts[j], distil.negatives(self.trigger, setting.rare_words, rng))
-                for j in k[n_clean:]
-            ]
+            kept += [self.held(texts[j], setting, rng) for j in k[n_clean:]]
             t = frozen.schedule.draw(self.batch, EARLIEST)
             t[: n_trigger // 3] = frozen.schedule.draw(n_trigger // 3, LATE)
             x0 = torch.cat([goal[i[:n_goal]], clean[i[n_goal:]], clean[k]])
@@ -111,6 +108,10 @@ class BadT2I(Attack):
                 wanted = self.teach(frozen, x[:n_trigger], t[:n_trigger], goal[i], asked)
                 out = torch.cat([wanted, frozen.denoise(x[n_trigger:], t[n_trigger:], c[n_trigger:])])
             yield distil.Lesson(x, t, c, out)
+
+    def held(self, prompt: Prompt, setting: Setting, rng: np.random.Generator) -> str:
+        """``prompt`` with what must not fire."""
+        return self.place(prompt, distil.negatives(self.trigger, setting.rare_words, rng))
 
     def _worded(self, prompt: Prompt, setting: Setting, rng: np.random.Generator) -> Prompt:
         return (
