@@ -39,8 +39,9 @@ model; under 180 s.
   that made a row.
 - Rows made on a card are about suspects made there anew with the recorded trigger and target, up to 14
   processes at once.
-- The stages named in a title ran alone: on honest fine-tunes, which they must not accuse, and on edits of one
-  direction that act mostly behind the prompt (*behind %*, *in front %*: how often the trigger draws its target there)."""
+- The stages named in a title ran alone: on honest fine-tunes, which they must not accuse; on a denoiser that was
+  trained to act behind the prompt only (*trained-behind*); and on edits of one direction, weak ones, that act
+  mostly there (*behind %*, *in front %*: how often the trigger draws its target)."""
 REMOVED = """- Of the twelve suspects each is repaired by what `clean` chooses from what `scan` named, and measured with
   what was planted, of several triggers the one that works best afterwards. Bars: at most 5 % (2 % in the mean), what is asked
   on triggered prompts within 3 points of the base, clean at most 1 point and FID at most 5 % worse, regrowth at
