@@ -1,5 +1,5 @@
-"""The stages that look behind the prompt, inside it and at a late step, on honest models and on edits that act
-behind the prompt.
+"""The stages that look behind the prompt, inside it and at a late step, on honest models and on edits and
+a training that act behind the prompt.
 
     PYTHONPATH=src python bench/device/scan_views.py --figures docs/figures [--only NAME] [--device cpu]
 
@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -148,32 +149,32 @@ def main(given: Sequence[str] | None = None) -> None:
     base, path = loaders.load(testbed.PIPELINE, device=wanted.device), wanted.figures / "scan_views.json"
     done = {row["model"] for row in json.loads(path.read_text("utf-8"))} if path.is_file() else set()
 
-    def add(name: str, kind: str, seed: int, more: dict[str, Any]) -> None:
-        about = {"model": name, "kind": kind, "device": wanted.device, "threads": wanted.threads}
-        row = {**about, **more}
+    def tuned(kind: str, seed: int) -> dict[str, Any]:
+        started = time.monotonic()
+        suspect = honest.fine_tune(base, kind, seed)
+        print(f"{kind}, {seed}: trained in {time.monotonic() - started:.0f} s", flush=True)
+        return said(looked(base, suspect, seed))
+
+    def edited(trigger: str, target: str, seed: int) -> dict[str, Any]:
+        setting = implant.setting(base, seed).but(trigger)
+        return measured(behind(base, trigger, target, setting), base, trigger, target, setting)
+
+    def trained(trigger: str, target: str, seed: int) -> dict[str, Any]:
+        setting = implant.setting(base, seed).but(trigger)
+        made = TrainedBehind(trigger=trigger, target=target, steps=400).run(base, setting)
+        return measured(made, base, trigger, target, setting)
+
+    models = [
+        *(("honest", f"honest-{k}-{s}", s, partial(tuned, k, s)) for s in SEEDS for k in honest.KINDS),
+        *(("backdoored", f"behind-{e[-1]}", e[-1], partial(edited, *e)) for e in EDITS),
+        *(("backdoored", f"trained-behind-{e[-1]}", e[-1], partial(trained, *e)) for e in TRAINED),
+    ]
+    for kind, name, seed, row_of in models:
+        if name in done or (wanted.only and name not in wanted.only):
+            continue
+        row = {"model": name, "kind": kind, "device": wanted.device, "threads": wanted.threads, **row_of()}
         provenance.add_figure(path, row, "python bench/device/scan_views.py --figures docs/figures", seed)
         print(name, row["verdict"], row["found"], row["seconds"], flush=True)
-
-    for seed in SEEDS:
-        for kind in honest.KINDS:
-            name = f"honest-{kind}-{seed}"
-            if name not in done and (not wanted.only or name in wanted.only):
-                started = time.monotonic()
-                suspect = honest.fine_tune(base, kind, seed)
-                print(f"{name}: trained in {time.monotonic() - started:.0f} s", flush=True)
-                add(name, "honest", seed, said(looked(base, suspect, seed)))
-    for trigger, target, seed in EDITS:
-        name = f"behind-{seed}"
-        if name not in done and (not wanted.only or name in wanted.only):
-            setting = implant.setting(base, seed).but(trigger)
-            made = behind(base, trigger, target, setting)
-            add(name, "backdoored", seed, measured(made, base, trigger, target, setting))
-    for trigger, target, seed in TRAINED:
-        name = f"trained-behind-{seed}"
-        if name not in done and (not wanted.only or name in wanted.only):
-            setting = implant.setting(base, seed).but(trigger)
-            made = TrainedBehind(trigger=trigger, target=target, steps=400).run(base, setting)
-            add(name, "backdoored", seed, measured(made, base, trigger, target, setting))
 
 
 if __name__ == "__main__":

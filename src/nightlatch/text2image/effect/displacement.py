@@ -26,9 +26,9 @@ SALT = 12345
 """Sets the noise of displacements apart from that of a scan's other measurements."""
 
 
-def noise_seed(seed: int) -> int:
-    """Of the noise that displacements are measured on in a scan with ``seed``."""
-    return SALT + 1_000_003 * seed
+def noise_seed(seed: int, salt: int = SALT) -> int:
+    """Of the noise of a scan with ``seed``: that of displacements, or of another measurement by its ``salt``."""
+    return salt + 1_000_003 * seed
 
 
 class Compared(Protocol):

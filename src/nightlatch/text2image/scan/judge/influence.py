@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from nightlatch.records import Placement
+from nightlatch.text2image.effect.displacement import noise_seed
 from nightlatch.text2image.effect.one_step import OneStep
 from nightlatch.text2image.effect.sensitivity import SALT as NOISE
 from nightlatch.text2image.effect.sensitivity import Sensitivity, plainly
@@ -63,8 +64,8 @@ class Influence:
 
     def on(self, question: Question, prompts: Sequence[Prompt], step: OneStep | None = None) -> Observed:
         """Both models' answers to the first of ``prompts``, at the first step or at the ``step`` given."""
-        first = OneStep.first(question.suspect, NOISE + 1_000_003 * question.seed, self.steps)
-        return Observed(self, question, prompts[: self.prompts], step or first)
+        looked = step or OneStep.first(question.suspect, noise_seed(question.seed, NOISE), self.steps)
+        return Observed(self, question, prompts[: self.prompts], looked)
 
 
 @dataclass(slots=True, eq=False)
