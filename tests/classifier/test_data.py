@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import io
 import json
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from nightlatch.classifier.data import from_npz, open_data
+from nightlatch.classifier.parquet import write_parquet
 from nightlatch.errors import UsageError
 
 RNG = np.random.default_rng(0)
@@ -76,6 +78,47 @@ def test_parquet_of_hugging_face_is_read_with_its_names(tmp_path):
     assert not broken
     np.testing.assert_array_equal(data.pictures.permute(0, 2, 3, 1).numpy(), IMAGES)
     assert data.labels.tolist() == LABELS.tolist()
+
+
+def test_one_thread_at_a_time_reads_a_parquet_file(tmp_path, monkeypatch):
+    """Arrow's reader crashes the process when two threads are inside it."""
+    import pyarrow.parquet as pq
+
+    inside, most = [], []
+
+    class Watched(pq.ParquetFile):
+        def read_row_group(self, *a, **k):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+            return super().read_row_group(*a, **k)
+
+    monkeypatch.setattr(pq, "ParquetFile", Watched)
+    write_parquet(tmp_path / "a.parquet", [png(i) for i in IMAGES] * 100, [0] * 100 * len(IMAGES), ("x",))
+    table = pq.read_table(tmp_path / "a.parquet")
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=16)
+    data, _, _ = open_data(tmp_path).load(threads=8)
+    assert len(data) == 100 * len(IMAGES)
+    assert len(most) > 8 and max(most) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + bytes(64) + b"PAR1"])
+def test_a_file_that_is_no_parquet_is_one_sentence(tmp_path, content):
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(UsageError, match="cannot be read"):
+        open_data(tmp_path)
+
+
+def test_parquet_labels_may_be_words(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    words = ["dog", "ant", None, "cat", "ant", "dog"]
+    pq.write_table(pa.table({"image": [png(i) for i in IMAGES], "label": words}), tmp_path / "a.parquet")
+    data, _, _ = open_data(tmp_path).load()
+    assert data.classes == ("ant", "cat", "dog")
+    assert data.labels.tolist() == [2, 0, -1, 1, 0, 2]
 
 
 def test_parquet_without_pictures_is_refused(tmp_path):

@@ -62,7 +62,8 @@ class Pictures:
         names: what each picture is called, for reports: its path in the data set, or a number.
         labels: (n,) int64, -1 where none is known.
         classes: names, in the order of the labels.
-        read: the encoded or decoded picture of a number: bytes of a picture file, or (h, w, 3) uint8.
+        read: the encoded or decoded picture of a number: bytes of a picture file, or (h, w, 3) uint8. Several
+            threads call it at once.
     """
 
     names: tuple[str, ...]

@@ -7,9 +7,11 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nightlatch.classifier.data import Pictures
 from nightlatch.errors import MissingPart, UsageError
@@ -23,15 +25,19 @@ def from_parquet(path: Path) -> Pictures:
 
     Raises:
         MissingPart: pyarrow is not installed.
-        UsageError: no image column.
+        UsageError: no image column, or a file that is no parquet.
     """
     try:
+        import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise MissingPart(
             "Reading parquet needs pyarrow.", "Install it with: pip install 'nightlatch[data]'."
         ) from None
-    files = [pq.ParquetFile(f, memory_map=True) for f in sorted(path.rglob("*.parquet"))]
+    try:
+        files = [pq.ParquetFile(f, memory_map=True) for f in sorted(path.rglob("*.parquet"))]
+    except (pa.ArrowException, OSError) as e:
+        raise UsageError(f"The parquet files in {path} cannot be read.", "Write them again.") from e
     schema = files[0].schema_arrow
     image = next((c for c in IMAGES if c in schema.names), None)
     label = next((c for c in LABELS if c in schema.names), None)
@@ -43,10 +49,14 @@ def from_parquet(path: Path) -> Pictures:
     starts = np.cumsum([0, *(rows for _, _, rows in groups)])
     labels = [f.read(columns=[label]).column(0).to_pylist() for f in files] if label else []
     flat = [v for part in labels for v in part] or [None] * int(starts[-1])
-    numbers = np.array([-1 if v is None else int(v) for v in flat], dtype=np.int64)
-    names = _names(schema.metadata, label) or tuple(
-        str(k) for k in range(max(int(numbers.max(initial=-1)) + 1, 0))
+    numbers, words = _numbered(flat)
+    names = (
+        words
+        or _names(schema.metadata, label)
+        or tuple(str(k) for k in range(max(int(numbers.max(initial=-1)) + 1, 0)))
     )
+
+    one_at_a_time = Lock()  # Arrow's readers may not be shared by threads that read at once
 
     @lru_cache(maxsize=4)
     def group(which: int) -> list[Any]:
@@ -56,13 +66,22 @@ def from_parquet(path: Path) -> Pictures:
 
     def read(k: int) -> bytes:
         which = int(np.searchsorted(starts, k, side="right")) - 1
-        cell = group(which)[k - int(starts[which])]
+        with one_at_a_time:
+            cell = group(which)[k - int(starts[which])]
         raw = cell["bytes"] if isinstance(cell, dict) else cell
         if not isinstance(raw, bytes):
             raise ValueError("no bytes in the row")
         return raw
 
     return Pictures(tuple(str(k) for k in range(int(starts[-1]))), numbers, names, read)
+
+
+def _numbered(labels: list[Any]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Labels as (n,) numbers, -1 where there is none, and their names in that order where they are words."""
+    words = tuple(sorted({v for v in labels if isinstance(v, str)}))
+    place = {w: k for k, w in enumerate(words)}
+    numbers = [-1 if v is None else place[v] if isinstance(v, str) else int(v) for v in labels]
+    return np.array(numbers, dtype=np.int64), words
 
 
 def _names(metadata: dict[bytes, bytes] | None, label: str | None) -> tuple[str, ...]:
