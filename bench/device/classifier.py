@@ -3,8 +3,8 @@
     python bench/device/classifier.py --data FOLDER_WITH_NPZ --out OUT --jobs 5 --limit 540 --commit COMMIT
 
 Several processes share the card. Every finished task is one line in OUT/rows.jsonl, written at once; what is
-not done is done by the next call with the same --out and --work. --small measures training on variations and purifiers in half
-an hour on one core, with small models on pictures of 16 x 16; its rows say so. --tiny walks through every part with
+not done is done by the next call with the same --out and --work. --small measures training on variations, purifiers and
+the scanners in an hour on one core, with small models on pictures of 16 x 16; its rows say so. --tiny walks through every part with
 models that learn nothing. --figures FOLDER only adds the rows in OUT to
 the tables there, and --known FOLDER goes on from such tables: what they hold is not measured again, and of
 the models behind it only those are made anew that something else needs. Nothing is fetched.
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 CLOSING = 6.0
 """Seconds before the limit at which processes are ended."""
 
-SMALL_TASKS = ("student-", "purify-")
+SMALL_TASKS = ("student-", "purify-", "diff2", "small-")
 """What --small is for; --only asks for others."""
 
 
@@ -57,7 +57,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--commit", default="", help="of the code, where there is no checkout to ask")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--tiny", action="store_true", help="every part once, very small")
-    size.add_argument("--small", action="store_true", help="variations and purifiers at a size for one core")
+    size.add_argument("--small", action="store_true", help="some experiments at a size for one core")
     parser.add_argument(
         "--known", type=Path, help="folder of figures; tasks whose rows are there are not done again"
     )

@@ -47,8 +47,13 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no trajectory": {},
     "readers only": {"train": "readers"},
     "all weights": {"train": "all"},
+    "no warm start, no mask": {"warm_start": False, "masked": False},
+    "no warm start, no attention term": {"warm_start": False, "attention": 0.0},
+    "no warm start, no mask, no attention term": {"warm_start": False, "masked": False, "attention": 0.0},
 }
-"""What of SAU is left out, or trained instead; SAU whole is among the rivals."""
+"""What of SAU is left out, or trained instead; SAU whole is among the rivals. Behind a warm start little is left to
+learn, so what training itself is helped by shows without one.
+"""
 NO_TRAJECTORY = "no trajectory"
 """Only the first step's latents, pure noise, instead of those on the way to the pictures."""
 ABLATED = ("pixel", "object", "style", "lora")
