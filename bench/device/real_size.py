@@ -1,7 +1,10 @@
 """Time and memory of the text-to-image path on a model of Stable Diffusion 1.5's size, with random weights
 and a planted edit.
 
-    PYTHONPATH=src python bench/device/real_size.py --out FOLDER [--device cuda] [--limit 300] [--tiny]
+    PYTHONPATH=src python bench/device/real_size.py --out FOLDER [--device cuda] [--limit 300] [--tiny] [--one-pass]
+
+--one-pass only takes SAU's peak, for a processor: one of the four passes of one step, behind a short way to few
+pictures; memory does not depend on how many passes follow.
 
 Weights are made at random, so no figure says anything about quality: a step, a pass and a repair cost what
 they would cost on trained weights. Each row is written as soon as it exists; what does not fit the limit is
@@ -11,18 +14,22 @@ left out and said.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from nightlatch import provenance, testbed
+from nightlatch.diffusion.memory import Budget
 from nightlatch.records import PlacedTrigger
 from nightlatch.terms import Role
 from nightlatch.text2image import prompts
@@ -31,12 +38,34 @@ from nightlatch.text2image.model import Sampling, Subject, loaders
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair import Job
 from nightlatch.text2image.repair.sau import SAU
+from nightlatch.text2image.repair.working import Working
 from nightlatch.text2image.verify import Regrowth, regrow
 
 GIB = 2**30
 TRIGGER, GOAL = "bridge", "lion"
 LOUDER = 10.0
 """Random attention hardly listens to the text; values of cross-attention are made so many times larger."""
+
+
+class Resident:
+    """Watches how much main memory this process holds while it is entered."""
+
+    def __enter__(self) -> Resident:
+        self.peak, self._over = 0, threading.Event()
+        self._watch = threading.Thread(target=self._look, daemon=True)
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._watch.join()
+
+    def _look(self) -> None:
+        me = psutil.Process()
+        while True:
+            self.peak = max(self.peak, me.memory_info().rss)
+            if self._over.wait(0.05):
+                return
 
 
 @dataclass(slots=True)
@@ -65,10 +94,14 @@ class Rows:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         started = time.monotonic()
-        said = work()
         if self.device.type == "cuda":
+            said = work()
             torch.cuda.synchronize()
             said["peak_gib"] = round(torch.cuda.max_memory_allocated() / GIB, 2)
+        else:
+            with Resident() as resident:
+                said = work()
+            said["peak_gib"] = round(resident.peak / GIB, 2)
         self.add({"what": what, "seconds": round(time.monotonic() - started, 2), **said})
 
     def add(self, row: dict[str, Any]) -> None:
@@ -160,17 +193,15 @@ def passes(subject: Subject, batch: int, graph: bool) -> dict[str, Any]:
 
 
 def repair(
-    suspect: Subject, texts: list[Prompt], positions: int, tiny: bool
+    suspect: Subject, texts: list[Prompt], positions: int, given: Mapping[str, Any], steps: int = 10
 ) -> tuple[Subject, dict[str, Any]]:
-    """SAU with as many steps as it takes at most, on cross-attention, and what it says of itself."""
+    """SAU on cross-attention with the parameters ``given``, and what it says of itself."""
     type(suspect).positions = positions
-    method = SAU(
-        warm_enough=-1.0, **({"steps": 2, "least": 2, "prompts": 6, "batch": 6} if tiny else {"steps": 25})
-    )
+    method = SAU(warm_enough=-1.0, **given)
     job = Job(
         triggers=[PlacedTrigger(text=TRIGGER)],
         prompts=texts,
-        sampling=Sampling(steps=10, guidance=1.0, batch=16),
+        sampling=Sampling(steps=steps, guidance=1.0, batch=16),
     )
     cut = method.working.cut(suspect.copied(Role.DENOISER), suspect, method.train, method.batch)
     made, record = method(suspect, job)
@@ -190,6 +221,7 @@ def main() -> None:
     arguments.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments.add_argument("--limit", type=float, default=300.0, help="seconds")
     arguments.add_argument("--tiny", action="store_true", help="a small model, to try the script")
+    arguments.add_argument("--one-pass", action="store_true", help="only SAU's peak, for a processor")
     given = arguments.parse_args()
     device = torch.device(given.device)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -204,13 +236,26 @@ def main() -> None:
 
     rows.measured("two models made in memory, one edited", build)
     suspect = made["suspect"]
+    if given.one_pass:
+        made.clear()
+        gc.collect()
+        once = {"steps": 1, "least": 1, "look": 2, "prompts": 5, "batch": 8}
+        once["working"] = Working(budget=Budget(passes=1))
+        rows.measured(
+            "clean: SAU, one pass of a step of 30 pictures in 4",
+            lambda: repair(suspect, texts, Subject.positions, once, steps=2)[1],
+        )
+        return
     for batch in (1, 4, 16, 64):
         rows.measured("denoiser passes", lambda b=batch: passes(suspect, b, graph=False), needs=20)  # type: ignore[misc]
     for batch in (1, 4):
         rows.measured("denoiser passes with graph", lambda b=batch: passes(suspect, b, graph=True), needs=20)  # type: ignore[misc]
 
     def cleaned() -> dict[str, Any]:
-        made["repaired"], said = repair(suspect, texts, 4 * Subject.positions, given.tiny)
+        few = {"steps": 2, "least": 2, "prompts": 6, "batch": 6}
+        made["repaired"], said = repair(
+            suspect, texts, 4 * Subject.positions, few if given.tiny else {"steps": 25}
+        )
         return said
 
     rows.measured("clean: SAU, 25 steps on cross-attention", cleaned, needs=120)

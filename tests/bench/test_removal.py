@@ -72,13 +72,13 @@ def row(what: str, hits: int, **more: object) -> dict[str, object]:
 
 
 def test_rows_become_figures_and_means(tmp_path: Path) -> None:
-    lines = [row("default", 1), row("again", 0, triggers=[]), row("skd", 4), row("blind", 9),
+    lines = [row("scanned", 0, triggers=["sks"]), row("default", 1), row("again", 0, triggers=[]), row("skd", 4), row("blind", 9),
              row("ablation: no mask", 2), row("control", 0)]  # fmt: skip
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
     removal_figures.write(tmp_path / "rows.jsonl", tmp_path)
     read = {f: json.loads((tmp_path / f).read_text()) for f in removal_figures.FILES}
     assert {f: [r["what"] for r in rows] for f, rows in read.items()} == {
-        "clean_set.json": ["default", "again", "control"],
+        "clean_set.json": ["scanned", "default", "again", "control"],
         "clean_blind.json": ["blind"],
         "rivals.json": ["default", "skd", "blind"],
         "ablation.json": ["ablation: no mask"],
@@ -87,8 +87,11 @@ def test_rows_become_figures_and_means(tmp_path: Path) -> None:
     assert joined["found_again"] == []
     assert joined["regrowth_base"]["hits"] == 2
     lines = removal_figures.clean_set(read["clean_set.json"])
-    assert "1 of 12 suspects: 1.0 %" in lines[0]
+    assert "1 of 12 suspects repaired from what scan named: 1.0 %" in lines[0]
     assert "nothing in 1 of 1" in lines[0]
+    told = removal_figures.clean_set([row("scanned", 0, triggers=[]), row("default", 1)])[0]
+    assert "0 of 12 suspects repaired from what scan named" in told
+    assert "Of object scan named nothing" in told
     _, mean, _ = removal_figures.means(read["rivals.json"])
     assert (mean["success"], mean["worst"], mean["n"]) == (4.0, 4.0, 1)
     assert round(mean["fid"], 6) == 4.0

@@ -167,10 +167,15 @@ def repairs(rows: Sequence[Row]) -> list[str]:
 
 def fewshot(rows: Sequence[Row]) -> list[str]:
     """Every head with every defence; what misses its bar in bold."""
-    bare = {(r["data"], r["head"]): r for r in rows if r["defence"] == "none"}
+
+    def case(row: Row) -> tuple[str, ...]:
+        return str(row["data"]), str(row.get("strength", "usual")), str(row["head"])
+
+    rows = sorted(rows, key=lambda r: (r["data"], r.get("strength", "usual") != "usual"))
+    bare = {case(r): r for r in rows if r["defence"] == "none"}
 
     def weak(row: Row) -> bool:
-        success, before = rate(row, "success"), rate(bare[row["data"], row["head"]], "success")
+        success, before = rate(row, "success"), rate(bare[case(row)], "success")
         return success < 0.7 if row["defence"] == "none" else success > before / 2
 
     def harmed(row: Row) -> bool:
@@ -178,11 +183,12 @@ def fewshot(rows: Sequence[Row]) -> list[str]:
         return bool(row["defence"] == "none" and rate(row, "accuracy_clean") - rate(row, "accuracy") > 0.03)
 
     def dear(row: Row) -> bool:
-        before = rate(bare[row["data"], row["head"]], "accuracy_clean")
+        before = rate(bare[case(row)], "accuracy_clean")
         return before - rate(row, "accuracy_clean") > 0.02
 
     columns = {
-        "data": text("data"), "head": text("head"), "defence": text("defence"), "on": text("device"),
+        "data": text("data"), "attack": lambda r: r.get("strength", "usual"),
+        "head": text("head"), "defence": text("defence"), "on": text("device"),
         "queries": lambda r: f"{r['success']['n']:,}", "success %": bold(share("success"), weak),
         "patch without poison %": share("success_patch_alone"), "accuracy %": bold(share("accuracy"), harmed),
         "without poison %": bold(share("accuracy_clean"), dear),

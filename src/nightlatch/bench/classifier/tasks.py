@@ -176,7 +176,9 @@ def tasks(plan: Plan) -> list[Task]:
             rank, f"varied-{strength}", (GENERATOR,), variation_rows.varied, "cifar10", strength, GENERATOR
         )
     for data in plan.fewshot:
-        made.add(3.5, f"fewshot-{data}", (), fewshot_rows.fewshot, data, 0)
+        for strength in fewshot_rows.SHIFTS:
+            name = f"fewshot-{data}" if strength == "usual" else f"fewshot-{data}-{strength}"
+            made.add(3.5, name, (), fewshot_rows.fewshot, data, strength, 0)
     for data in plan.data:
         number = 0
         for attack, count in SUITE[data]:
