@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
@@ -31,15 +32,17 @@ class Passes:
 def counted(denoiser: torch.nn.Module) -> Iterator[Passes]:
     """Inside it every pass of a module of the class of ``denoiser`` is counted, whichever copy it is."""
     passes, kind = Passes(), type(denoiser)
+    one_at_a_time = Lock()  # several threads may pass through it at once
 
     def count(module: torch.nn.Module, args: Any, made: Any) -> None:
         if not isinstance(module, kind):
             return
         out = made[0] if isinstance(made, tuple) else made.sample
-        if out.requires_grad:
-            passes.backward += len(out)
-        else:
-            passes.forward += len(out)
+        with one_at_a_time:
+            if out.requires_grad:
+                passes.backward += len(out)
+            else:
+                passes.forward += len(out)
 
     hook = register_module_forward_hook(count)
     try:

@@ -176,9 +176,9 @@ def tasks(plan: Plan) -> list[Task]:
             rank, f"varied-{strength}", (GENERATOR,), variation_rows.varied, "cifar10", strength, GENERATOR
         )
     for data in plan.fewshot:
-        for strength in fewshot_rows.SHIFTS:
-            name = f"fewshot-{data}" if strength == "usual" else f"fewshot-{data}-{strength}"
-            made.add(3.5, name, (), fewshot_rows.fewshot, data, strength, 0)
+        for how in fewshot_rows.SHIFTS:
+            name = f"fewshot-{data}" if how == "usual" else f"fewshot-{data}-{how}"
+            made.add(3.5, name, (), fewshot_rows.fewshot, data, how, 0)
     for data in plan.data:
         number = 0
         for attack, count in SUITE[data]:

@@ -13,6 +13,7 @@ import torch
 
 from nightlatch.errors import NotScanned
 from nightlatch.text2image.model import Condition, Subject
+from nightlatch.text2image.model.at_once import in_parts
 
 BATCH = 64
 """Texts computed at once, fewer where latents are large (``Subject.rows``)."""
@@ -64,7 +65,12 @@ class OneStep:
         Raises:
             NotScanned: it holds NaN or infinity.
         """
-        return finite(model.sites.middle(lambda: model.denoise(self._x(c), self.t, c)), model)
+        with torch.no_grad(), model.sites.middle() as reached:
+            made = in_parts(
+                lambda r: reached(lambda: model.denoise(self._x(c[r]), self.t, c[r])),
+                len(c), len(c), model.device,
+            )  # fmt: skip
+        return finite(torch.cat(made), model)
 
     def _x(self, c: Condition) -> torch.Tensor:
         return self.x.expand(len(c), -1, -1, -1)

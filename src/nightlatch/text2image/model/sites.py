@@ -56,9 +56,9 @@ class Sites(Protocol):
     def maps(self) -> AbstractContextManager[Maps]:
         """Inside it every pass leaves its attention maps; they cost memory."""
 
-    def middle(self, forward: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """What the denoiser's middle gives during ``forward``, which goes no further; a denoiser without one
-        is run whole.
+    def middle(self) -> AbstractContextManager[Callable[[Callable[[], torch.Tensor]], torch.Tensor]]:
+        """Inside it what it yields gives, of a forward pass, what the denoiser's middle makes; the pass goes no
+        further. A denoiser without a middle is run whole.
         """
 
     def checkpointed(self) -> AbstractContextManager[None]:

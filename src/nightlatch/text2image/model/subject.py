@@ -22,6 +22,7 @@ import torch
 from nightlatch.diffusion import sampler
 from nightlatch.diffusion.schedule import Levels, Schedule
 from nightlatch.terms import Role
+from nightlatch.text2image.model.at_once import in_parts
 from nightlatch.text2image.model.condition import Condition
 from nightlatch.text2image.model.precision import computing
 from nightlatch.text2image.model.sites import Sites
@@ -199,7 +200,15 @@ class Subject(abc.ABC):
     def read(self, texts: Sequence[str], batch: int = 256) -> Condition:
         """The conditions of ``texts``, without gradients."""
         starts = range(0, max(len(texts), 1), batch)
-        return Condition.joined([self.condition(self.ids(texts[i : i + batch])) for i in starts])
+        return Condition.joined([self.told(self.ids(texts[i : i + batch])) for i in starts])
+
+    @final
+    @torch.no_grad()
+    def told(self, ids: Ids) -> Condition:
+        """The conditions of token ``ids``, without gradients, parts of them at once."""
+        n = len(ids[0])
+        made = in_parts(lambda r: self.condition(tuple(each[r] for each in ids)), n, n, self.device)
+        return Condition.joined(made)
 
     # --- one step
     # -------------------------------------------------------------------------------------------------------
@@ -208,9 +217,9 @@ class Subject(abc.ABC):
     @torch.no_grad()
     def outputs(self, x: torch.Tensor, t: torch.Tensor | float, c: Condition, batch: int) -> torch.Tensor:
         """``denoise`` without gradients, ``batch`` rows at a time, or as many as ``rows`` allows."""
-        times, most = torch.as_tensor(t, device=self.device).expand(len(x)), self.rows(batch)
-        rows = zip(x.split(most), times.split(most), c.split(most), strict=True)
-        return torch.cat([self.denoise(*part) for part in rows])
+        times = torch.as_tensor(t, device=self.device).expand(len(x))
+        made = in_parts(lambda r: self.denoise(x[r], times[r], c[r]), len(x), self.rows(batch), self.device)
+        return torch.cat(made)
 
     @final
     def rows(self, most: int, graph: bool = False) -> int:
@@ -246,17 +255,33 @@ class Subject(abc.ABC):
         """Latents drawn under conditions ``c``, one seed each; ``on_step`` is called with (timestep, x)
         before each step.
         """
-        null = self.read([""]).expanded(len(c)) if sampling.guidance != 1.0 else c
+        null = self.read([""]) if sampling.guidance != 1.0 else c[:1]
+        return self._sample(c, null, seeds, sampling, on_step)
+
+    def _sample(
+        self,
+        c: Condition,
+        null: Condition,
+        seeds: Sequence[int],
+        sampling: Sampling,
+        on_step: OnStep | None = None,
+    ) -> torch.Tensor:
+        """The same; ``null`` is the condition, of one row, that guidance leads away from."""
+        away = null.expanded(len(c))
         denoise = sampler.guided(
-            lambda x, t: self.denoise(x, t, c), lambda x, t: self.denoise(x, t, null), sampling.guidance
+            lambda x, t: self.denoise(x, t, c), lambda x, t: self.denoise(x, t, away), sampling.guidance
         )
         return sampler.sample(self.schedule, denoise, self.noise(seeds), sampling.steps, on_step)
 
     @final
+    @torch.no_grad()
     def latents(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> torch.Tensor:
         """Latents for ``prompts``; each depends on its own prompt and seed only."""
-        rows = batches(len(prompts), self.rows(sampling.batch))
-        return torch.cat([self.sample(self.read(prompts[r]), seeds[r], sampling) for r in rows])
+        c, null, most = self.read(prompts), self.read([""]), self.rows(sampling.batch)
+        made = in_parts(
+            lambda r: self._sample(c[r], null, seeds[r], sampling), len(prompts), most, self.device
+        )
+        return torch.cat(made)
 
     @final
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Images:
@@ -266,7 +291,7 @@ class Subject(abc.ABC):
     @final
     def decode_all(self, x: torch.Tensor, batch: int = 64) -> Images:
         """Latents -> pictures, as many at once as memory allows."""
-        return np.concatenate([self.decode(part) for part in x.split(self.rows(batch))])
+        return np.concatenate(in_parts(lambda r: self.decode(x[r]), len(x), self.rows(batch), self.device))
 
 
 def batches(n: int, most: int) -> list[slice]:

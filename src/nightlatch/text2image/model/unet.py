@@ -62,20 +62,24 @@ class UNetSites:
             for name, layer in layers.items():
                 layer.processor = before[name]
 
-    def middle(self, forward: Callable[[], torch.Tensor]) -> torch.Tensor:
-        if self.unet.mid_block is None:
-            return forward()
-
+    @contextmanager
+    def middle(self) -> Iterator[Callable[[Callable[[], torch.Tensor]], torch.Tensor]]:
         def stop(block: torch.nn.Module, args: Any, made: torch.Tensor) -> None:
             raise _Reached(made.float())
 
-        hook = self.unet.mid_block.register_forward_hook(stop)
+        def reached(forward: Callable[[], torch.Tensor]) -> torch.Tensor:
+            try:
+                return forward()
+            except _Reached as at:
+                return at.made
+
+        block = self.unet.mid_block
+        hook = None if block is None else block.register_forward_hook(stop)
         try:
-            return forward()
-        except _Reached as reached:
-            return reached.made
+            yield reached
         finally:
-            hook.remove()
+            if hook is not None:
+                hook.remove()
 
     def _layers(self) -> dict[str, Attention]:
         named = self.unet.named_modules()

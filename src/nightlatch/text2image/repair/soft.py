@@ -113,5 +113,5 @@ def singles(subject: Subject, soft: Soft, prompt: Prompt, step: OneStep) -> torc
     for some in soft.tokens.split(256):
         several = tuple(i.repeat(len(some), 1) for i in ids)
         several[0][:, first] = some
-        made.append(step.outputs(subject, subject.condition(several)))
+        made.append(step.outputs(subject, subject.told(several)))
     return torch.cat(made)

@@ -71,6 +71,6 @@ class EditPhrases(Stage):
         for i in range(0, len(sequences), self.batch):
             some = sequences[i : i + self.batch]
             ids = suspect.placed(suspect.vocabulary.framed(some, padded=False))
-            states = suspect.condition(ids).states[:, begins(suspect.vocabulary) :]
+            states = suspect.told(ids).states[:, begins(suspect.vocabulary) :]
             rows.append(floats(edit.response(states).amax(1)))
         return np.concatenate(rows)
