@@ -114,11 +114,12 @@ def purifiers(rows: Sequence[Row]) -> list[str]:
 
 
 def scanned(rows: Sequence[Row]) -> list[str]:
-    """Backdoored against honest models of one data set and size, by scanner."""
+    """Backdoored against honest models of one size, of one data set and of all, by scanner."""
     made: list[dict[str, Any]] = []
-    for (method, data, size), mine in groups(
-        [{**r, "size": _size(r)} for r in rows], "method", "data", "size"
-    ).items():
+    sized = [{**r, "size": _size(r)} for r in rows]
+    several = {size for (size,), mine in groups(sized, "size").items() if len({r["data"] for r in mine}) > 1}
+    together = [{**r, "data": "all"} for r in sized if r["size"] in several]
+    for (method, data, size), mine in groups([*sized, *together], "method", "data", "size").items():
         honest = [r["score"] for r in mine if r["kind"] == "honest"]
         for (attack,), bad in groups([r for r in mine if r["kind"] == "backdoored"], "attack").items():
             made.append(_line(method, data, size, attack, bad, honest))
@@ -138,6 +139,8 @@ def scanned(rows: Sequence[Row]) -> list[str]:
 
 
 def _size(row: Row) -> str:
+    if row.get("profile"):
+        return f"profile {row['profile']}"
     return (
         "small" if str(row["model"]).startswith("small") else "ViT" if "vit" in str(row["model"]) else "full"
     )

@@ -61,6 +61,7 @@ class Plan:
         most: pictures that are used of each part of a data set, 0 for all.
         held: pictures that detectors are judged by, clean and triggered each.
         seeds: of the attacks that the variations are measured on.
+        models: for the scanners, as ``SUITE``.
         suite: largest number of models of each kind for the scanners.
         small: (width, epochs) of those models.
         pictures: recipe of the diffusion models.
@@ -90,6 +91,7 @@ class Plan:
     most: int = 0
     held: int = 1000
     seeds: tuple[int, ...] = (0, 1, 2)
+    models: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=lambda: SUITE)
     suite: int = 9
     small: tuple[int, int] = (16, 6)
     pictures: PictureRecipe = field(
@@ -118,7 +120,8 @@ TINY = Plan(
 """Every part once, in a minute or two on a processor."""
 
 SMALL = Plan(
-    profile="small", size=16, learned=4000, fewshot=(), width=16, blocks=(1, 1, 1), epochs=(20, 20), small=(16, 20),
+    profile="small", size=16, learned=4000, data=("cifar10",), fewshot=(), width=16, blocks=(1, 1, 1), epochs=(20, 20),
+    small=(16, 20), models={"cifar10": (*SUITE["cifar10"], ("blended", 4), ("badnets", 2))},
     batch=(128, 128), rate=(0.1, 0.1), held=400, seeds=(0,), others=400, steps=6, ranked=400, vit=False,
     pictures=PictureRecipe(widths=(32, 64), layers=1, steps=900, batch=64), attacks=("badnets", "blended"),
 )  # fmt: skip

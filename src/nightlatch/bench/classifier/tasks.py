@@ -16,7 +16,6 @@ from nightlatch.bench.classifier.plan import (
     MAIN_ALPHA,
     MAIN_STRENGTH,
     STRENGTHS,
-    SUITE,
     VARIED,
     Plan,
 )
@@ -181,7 +180,7 @@ def tasks(plan: Plan) -> list[Task]:
             made.add(3.5, name, (), fewshot_rows.fewshot, data, how, 0)
     for data in plan.data:
         number = 0
-        for attack, count in SUITE[data]:
+        for attack, count in plan.models[data]:
             for k in range(min(count, plan.suite)):
                 rank = 3.6 + k / 5
                 made.add(rank, f"small-{data}-{attack}-{number}", (), victim_rows.small, data, attack, number)
