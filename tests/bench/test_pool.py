@@ -5,10 +5,14 @@ than its own.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from nightlatch import runs
 from nightlatch.bench.pool import Pool
@@ -84,3 +88,32 @@ def test_what_there_was_no_time_for_is_said(tmp_path: Path) -> None:
         failed = Pool(where=Bare(), jobs=1, say=silent, until=time.monotonic() + 2)(tasks, run, {})
         assert failed == ["a: not done", "b: not done"]
         assert not run.rows()
+
+
+ORPHAN = """
+import multiprocessing, os, time
+from nightlatch.bench.orphans import end_with_parent
+
+def work(pipe):
+    end_with_parent()
+    pipe.send(os.getpid())
+    time.sleep(600)
+
+if __name__ == "__main__":
+    ours, theirs = multiprocessing.Pipe()
+    multiprocessing.get_context("spawn").Process(target=work, args=(theirs,)).start()
+    print(ours.recv(), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "orphan.py").write_text(ORPHAN)
+    parent = subprocess.Popen([sys.executable, tmp_path / "orphan.py"], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = psutil.Process(int(parent.stdout.readline()))
+    assert worker.is_running()
+    parent.kill()
+    parent.wait()
+    worker.wait(timeout=120)
+    assert not worker.is_running()

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nightlatch.classifier.data import from_npz, open_data
 from nightlatch.classifier.parquet import write_parquet
+from nightlatch.classifier.sources import from_npz, open_data
 from nightlatch.errors import UsageError
 
 RNG = np.random.default_rng(0)

@@ -13,8 +13,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from nightlatch.classifier.attacks.base import triggered
-from nightlatch.classifier.data import Labelled, open_data
+from nightlatch.classifier.data import Labelled
 from nightlatch.classifier.loading import save_model
+from nightlatch.classifier.sources import open_data
 from nightlatch.cli import app
 
 CALL = CliRunner()

@@ -18,6 +18,7 @@ from torch import multiprocessing
 
 from nightlatch import runs
 from nightlatch.bench import pairs as cells_of
+from nightlatch.bench.orphans import end_with_parent
 from nightlatch.bench.pairs import Profile, Row
 from nightlatch.bench.pairwork import Bench, folder_of
 from nightlatch.contrastive import metrics, recorded
@@ -85,7 +86,7 @@ def run(plan: Plan) -> int:
     """All cells that ``plan`` asks for and that are not done; returns how many failed."""
     started = time.monotonic()
     plan.models.mkdir(parents=True, exist_ok=True)
-    pool = multiprocessing.get_context("spawn").Pool(plan.jobs) if plan.jobs else None
+    pool = multiprocessing.get_context("spawn").Pool(plan.jobs, end_with_parent) if plan.jobs else None
     try:
         prepare(plan, pool)
         say(f"{time.monotonic() - started:.0f} s: pictures decoded")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from nightlatch import provenance
+from nightlatch.bench.orphans import end_with_parent
 from nightlatch.contrastive import adapters
 from nightlatch.contrastive.clean import METHODS, Job
 from nightlatch.contrastive.pairs import Pairs
@@ -71,7 +72,7 @@ def measure(name: str, batch: int) -> dict[str, Any]:
 def rows(names: Sequence[str], batch: int) -> Iterator[dict[str, Any]]:
     """Each in a process of its own, so that peaks do not mix."""
     for name in names:
-        with get_context("spawn").Pool(1) as pool:
+        with get_context("spawn").Pool(1, end_with_parent) as pool:
             yield pool.apply(measure, (name, batch))
 
 

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nightlatch.bench.orphans import end_with_parent
 from nightlatch.bench.rows import Row, Rows, Say, Store
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ class _Sent:
 
 def _work(where: Begins, pipe: Connection[Any, Any]) -> None:
     """What a worker does until it is told that there is nothing left."""
+    end_with_parent()
     store = _Sent(pipe)
     measures, rows = where.begun(store, lambda line: pipe.send(("say", line)))
     while (given := pipe.recv()) is not None:

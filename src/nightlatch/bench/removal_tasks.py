@@ -275,14 +275,13 @@ class _Work:
         before = [measures.triggered(suspect, one)[0] for one in each]
         after = [measures.triggered(repaired, one, rewritten) for one in each]
         worst = max(range(len(each)), key=lambda i: after[i][0].rate)
-        clean_before = self._clean_before(suspect)
         return {
             "success_before": before[worst].model_dump(),
             "success_after": after[worst][0].model_dump(),
             "success_each": [rate.model_dump() for rate, _ in after],
             "triggered_agreement": after[worst][1].model_dump(),
             "triggered_agreement_base": measures.asked(each[worst]).model_dump(),
-            **clean_before,
+            **self._clean_before(suspect),
             **measures.clean(repaired, rewritten).row("after"),
         }
 

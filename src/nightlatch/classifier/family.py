@@ -16,9 +16,10 @@ from pydantic import Field
 
 from nightlatch.classifier import loading, repair, verify
 from nightlatch.classifier.attacks import ATTACKS
-from nightlatch.classifier.data import Labelled, open_data
+from nightlatch.classifier.data import Labelled
 from nightlatch.classifier.guard import DETECTORS
 from nightlatch.classifier.scan import SCANNERS, Found
+from nightlatch.classifier.sources import open_data
 from nightlatch.classifier.subject import TorchSubject, as_float
 from nightlatch.classifier.training import Recipe
 from nightlatch.classifier.vary import VARIATIONS

@@ -13,10 +13,11 @@ from pydantic import Field
 
 from nightlatch import stats
 from nightlatch.classifier import victims
-from nightlatch.classifier.data import Labelled, Pictures, open_data
+from nightlatch.classifier.data import Labelled, Pictures
 from nightlatch.classifier.guard import DETECTORS, Batch, Guard, GuardRecord, Shape, scores
 from nightlatch.classifier.guard.guard import read_record
 from nightlatch.classifier.loading import open_model, save_model
+from nightlatch.classifier.sources import open_data
 from nightlatch.classifier.subject import TorchSubject
 from nightlatch.classifier.training import Recipe, accuracy, fit
 from nightlatch.classifier.vary import Distil, disagreement, named

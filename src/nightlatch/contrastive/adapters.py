@@ -5,18 +5,15 @@ subjects.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nightlatch.contrastive import openclip
+from nightlatch.contrastive.saving import quiet
 from nightlatch.contrastive.subject import Subject
-from nightlatch.errors import NotWritten, UnreadableModel
+from nightlatch.errors import UnreadableModel
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """OpenAI's CLIP; what CLIPImageProcessor assumes when a folder does not say."""
@@ -59,57 +56,6 @@ def wrap(model: Any, tokenizer: Any, name: str, mean: tuple[float, ...], std: tu
     return Subject(
         name, model, tokenizer, torch.tensor(mean, device=device), torch.tensor(std, device=device)
     )
-
-
-def save(subject: Subject, folder: Path) -> None:
-    """Write ``subject`` as transformers would, with the picture normalisation beside it; whole or not at all.
-
-    Raises:
-        NotWritten: the folder is there already, or the disk refused.
-    """
-    if folder.exists():
-        raise NotWritten(
-            f"{folder} is there already.", "Choose another output folder; nothing is overwritten."
-        )
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        with quiet():
-            subject.model.save_pretrained(partial, safe_serialization=True)
-            subject.tokenizer.save_pretrained(partial)
-        (partial / "preprocessor_config.json").write_text(
-            json.dumps(_preprocessor(subject), indent=2) + "\n", "utf-8"
-        )
-        partial.replace(folder)
-    except OSError as e:
-        raise NotWritten(
-            f"{folder} could not be written: {e.strerror or e}.", "Is there space on the disk?"
-        ) from e
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the library's progress bars."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _preprocessor(subject: Subject) -> dict[str, Any]:
-    processor = "SiglipImageProcessor" if subject.kind == "siglip" else "CLIPImageProcessor"
-    side = {"height": subject.size, "width": subject.size}
-    return {
-        "image_processor_type": processor, "do_resize": True, "size": side, "do_center_crop": False,
-        "do_rescale": True,
-        "do_normalize": True, "image_mean": subject.mean.tolist(), "image_std": subject.std.tolist(),
-    }  # fmt: skip
 
 
 def _model(folder: Path, kind: str) -> Any:

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
+from nightlatch.contrastive import saving
+
 MAX_SCALE = 100.0
 """CLIP's own limit of the scale (Radford et al. 2021, section 2.5)."""
 EMBED_AT_ONCE = 512
@@ -148,10 +150,25 @@ class Subject:
         return Subject(self.name, model, self.tokenizer, self.mean.to(device), self.std.to(device))
 
     def save(self, folder: Path) -> None:
-        """Write a transformers folder that loads again, safetensors only; whole or not at all."""
-        from nightlatch.contrastive.adapters import save
+        """Write a transformers folder that loads again, safetensors only; whole or not at all.
 
-        save(self, folder)
+        Raises:
+            NotWritten: the folder is there already, or the disk refused.
+        """
+        saving.write(self.model, self.tokenizer, self._preprocessor(), folder)
+
+    def _preprocessor(self) -> dict[str, Any]:
+        side = {"height": self.size, "width": self.size}
+        return {
+            "image_processor_type": "SiglipImageProcessor" if self.kind == "siglip" else "CLIPImageProcessor",
+            "do_resize": True,
+            "size": side,
+            "do_center_crop": False,
+            "do_rescale": True,
+            "do_normalize": True,
+            "image_mean": self.mean.tolist(),
+            "image_std": self.std.tolist(),
+        }
 
 
 def to_pixels(images: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ import torch.multiprocessing as mp
 from nightlatch import runs
 from nightlatch.bench.classifier.lab import Lab, Row
 from nightlatch.bench.classifier.tasks import Task, tasks
+from nightlatch.bench.orphans import end_with_parent
 
 Say = Callable[[str], None]
 WAIT = 0.2
@@ -46,6 +47,7 @@ def attempt(task: Task, lab: Lab) -> Done:
 
 def worker(lab: Lab, todo: Any, done: Any) -> None:
     """Take tasks until there is none."""
+    end_with_parent()
     torch.set_num_threads(1)
     if lab.device.startswith("cuda"):
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True

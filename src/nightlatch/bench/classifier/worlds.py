@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from nightlatch.classifier.data import Labelled, decoded, open_data
+from nightlatch.classifier.data import Labelled, decoded
+from nightlatch.classifier.sources import open_data
 from nightlatch.errors import UsageError
 
 SIZE = (32, 32)

@@ -1,6 +1,7 @@
 """Train past poison: rebuild a data set from variations, teach a student on them, rank what is poisoned."""
 
-from nightlatch.classifier.vary.base import VARIATIONS, ByDiffusion, Variation, named
+from nightlatch.classifier.vary.base import VARIATIONS, ByDiffusion, Variation
+from nightlatch.classifier.vary.choice import named
 from nightlatch.classifier.vary.colour import matched
 from nightlatch.classifier.vary.model import PictureDiffusion, PictureRecipe
 from nightlatch.classifier.vary.ranking import disagreement
