@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 CLOSING = 6.0
 """Seconds before the limit at which processes are ended."""
 
-SMALL_TASKS = ("student-", "purify-", "diff2", "small-")
+SMALL_TASKS = ("student-", "purify-", "diff2", "small-", "curve-", "vit-tiny")
 """What --small is for; --only asks for others."""
 
 
