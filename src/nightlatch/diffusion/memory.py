@@ -69,21 +69,24 @@ class Budget:
     Args:
         share: of the free memory; the rest is for what the formula leaves out.
         passes: forward-backward passes of a step that are aimed at; more where memory is short.
+        plenty: bytes at the peak above which blocks compute again even where more is free: it takes about a
+            third more time, and leaves room for whatever else is on the device.
     """
 
     share: float = 0.8
     passes: int = 4
+    plenty: int = 16 * 2**30
 
     def cut(self, footprint: Footprint, batch: int, free: int) -> Cut:
         """The cut of a step of ``batch`` pictures into ``free`` bytes beside ``footprint.fixed``, which is there
-        already: no checkpointing where the aimed passes fit without it, else with it, else as many pictures
-        as fit, one at least.
+        already: no checkpointing where the aimed passes fit without it and take no more than ``plenty``, else
+        with it, else as many pictures as fit, one at least.
         """
         wanted = -(-batch // self.passes)
         there = footprint.fixed
         for checkpointed in (False, True):
             peak = footprint.peak(wanted, checkpointed)
-            if peak - there <= self.share * free:
+            if peak - there <= self.share * free and (checkpointed or peak <= self.plenty):
                 return Cut(rows=wanted, checkpointed=checkpointed, peak=peak)
         left = self.share * free - (footprint.peak(0, True) - there)
         rows = max(1, min(wanted, int(left // max(footprint.row_checkpointed, 1))))

@@ -25,6 +25,11 @@ def test_the_formula_adds_up_and_the_cut_keeps_to_it():
     budget = Budget(share=1.0, passes=4)
     assert budget.cut(footprint, 30, 920) == Cut(rows=8, checkpointed=False, peak=1920)
     assert budget.cut(footprint, 30, 919) == Cut(rows=8, checkpointed=True, peak=1280)
+    modest = dataclasses.replace(budget, plenty=1919)
+    assert modest.cut(footprint, 30, 10**6) == Cut(rows=8, checkpointed=True, peak=1280), (
+        "even where all fits"
+    )
+    assert dataclasses.replace(budget, plenty=1).cut(footprint, 30, 10**6).rows == 8, "never smaller passes"
     short = budget.cut(footprint, 30, 180)
     assert (short.rows, short.checkpointed) == (3, True)
     assert short.peak <= 1000 + 180
