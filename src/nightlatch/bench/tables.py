@@ -10,11 +10,13 @@ from pathlib import Path
 from nightlatch.bench import columns, page, pairpage, race, removal_figures
 from nightlatch.bench.cells import Cell, Row, table, text
 from nightlatch.bench.classifier import page as classifier_page
+from nightlatch.bench.classifier import strength_picture
 from nightlatch.bench.figures import FIGURES
 from nightlatch.bench.sets import groups
 from nightlatch.folder import write_whole
 
 SCANNERS = "scanners.json"
+VARIATIONS = "classifier_variations.json"
 VIEWS = "scan_views.json"
 """What the stages say that look behind the prompt, inside it and at a late step."""
 BEFORE = "scan_before.json"
@@ -110,6 +112,8 @@ def write(figures: Path, out: Path) -> None:
             lines += _printed(part, _read(figures / part.file))
         if shown:
             write_whole(out.with_suffix("") / f"{name}.md", "\n".join(lines).strip() + "\n")
+    if varied := _read(figures / VARIATIONS):
+        write_whole(out.with_suffix("") / strength_picture.NAME, strength_picture.picture(varied))
 
 
 def _read(path: Path) -> list[Row]:
