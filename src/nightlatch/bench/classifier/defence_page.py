@@ -140,9 +140,9 @@ def scanned(rows: Sequence[Row]) -> list[str]:
         "accused": text("accused"), "right class": text("right"),
         "honest accused": text("wrong"), "s a model": number("seconds", 1),
     }  # fmt: skip
-    fewest = min((min(m["bad"], m["honest"]) for m in made if m["attack"] == "all"), default=0)
-    few = [f"With {fewest} models of a kind the AUROC is no evidence yet; {MODELS} are planned.", ""]
-    return [*(few if fewest < MODELS else []), *table(made, columns)]
+    few = any(min(m["bad"], m["honest"]) < MODELS for m in made if m["attack"] == "all")
+    said = [f"Over fewer than {MODELS} models of a kind an AUROC is no evidence yet.", ""]
+    return [*(said if few else []), *table(made, columns)]
 
 
 def _size(row: Row) -> str:
