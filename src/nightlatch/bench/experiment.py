@@ -22,7 +22,7 @@ from nightlatch.bench.where import Where
 from nightlatch.errors import UsageError
 from nightlatch.text2image.attacks import ATTACKS
 
-RIVALS = ("skd", "uce", "clean-finetune", "restore", "strip", "sau: attention alone")
+RIVALS = ("skd", "uce", "clean-finetune", "restore", "strip")
 OTHERS = ("sau-base", "sau: no warm start")
 """What is worth knowing beside the rivals."""
 

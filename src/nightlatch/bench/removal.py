@@ -42,14 +42,11 @@ RIVALS: dict[str, tuple[str, dict[str, Any]]] = {
 """Name in a row -> repair and its parameters."""
 ABLATIONS: dict[str, dict[str, Any]] = {
     "no mask": {"masked": False},
-    "no attention term": {"attention": 0.0},
     "no warm start": {"warm_start": False},
     "no trajectory": {},
     "readers only": {"train": "readers"},
     "all weights": {"train": "all"},
     "no warm start, no mask": {"warm_start": False, "masked": False},
-    "no warm start, no attention term": {"warm_start": False, "attention": 0.0},
-    "no warm start, no mask, no attention term": {"warm_start": False, "masked": False, "attention": 0.0},
 }
 """What of SAU is left out, or trained instead; SAU whole is among the rivals. Behind a warm start little is left to
 learn, so what training itself is helped by shows without one.

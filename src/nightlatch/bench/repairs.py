@@ -20,7 +20,6 @@ from nightlatch.text2image.repair.prompt_side import PromptSide
 
 SAU, SKD = "sau", "skd"
 VARIANTS: dict[str, dict[str, Any]] = {
-    "sau: attention alone": {"prediction": 0.0, "warm_start": False},
     "sau: no warm start": {"warm_start": False},
 }
 """Ablations: SAU with other parameters than its own."""

@@ -70,6 +70,10 @@ and may ask the base; the search that ends its rounds counts in its seconds of s
 and *tnc* are in the style of their papers; means over other suspects are not compared;
 *strip* and *perturb* change prompts and no weight, which does not last.
 
+Ablations: rows of commit b533670 and 85dd9ea had the attention term and a mask from gradients of attention unless they say
+otherwise; *nothing* is SAU as it is. Behind a warm start little is left to learn, so some are without one. Rows of the processor
+are of models made there.
+
 In the race the judge looks at 96 pictures after 1, 10, 25, 50, 100, 200, 400 steps and at the end; the first
 step of *sau* is its closed-form warm start. Its bar: fewer steps and less time than *skd*. *sau* is not told
 what the judge sees and goes on to its end."""

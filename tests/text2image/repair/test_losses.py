@@ -1,4 +1,4 @@
-"""What is left of a trigger, and how far attention is from what is wanted."""
+"""What is left of a trigger."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 
 from nightlatch.records import PlacedTrigger
 from nightlatch.text2image.repair import Job
-from nightlatch.text2image.repair.losses import Allowed, attention_gap
+from nightlatch.text2image.repair.losses import Allowed
 from nightlatch.text2image.repair.texts import Texts
 from nightlatch.text2image.repair.training_set import Models, triggered_batch
 
@@ -35,23 +34,3 @@ def test_both_the_mean_and_the_worst_must_be_small(learned, tiny_v):
     mean, most = Allowed(mean=0.1, most=100.0), Allowed(mean=100.0, most=0.1)
     assert mean.residue(tiny_v, watched) == pytest.approx(10, rel=0.02)
     assert most.residue(tiny_v, watched) == pytest.approx(10, rel=0.05)
-
-
-def test_attention_gap_is_zero_for_equal_maps_and_has_gradient(tiny_v, learned):
-    rows = learned.triggered.take(torch.arange(4))
-    with torch.no_grad(), tiny_v.sites.maps() as wanted:
-        tiny_v.denoise(rows.x, rows.t, rows.filled)
-    mine = wanted.each(lambda _, a: (0.9 * a + 0.1 / a.shape[-1]).requires_grad_())
-    assert float(attention_gap(wanted, wanted, rows.mask)) == 0
-    gap = attention_gap(mine, wanted, rows.mask)
-    assert float(gap.detach()) > 0
-    assert all(float(g.abs().sum()) > 0 for g in torch.autograd.grad(gap, list(mine.weights.values())))
-
-
-def test_positions_that_do_not_count_make_no_gap(tiny_v, learned):
-    rows = learned.triggered.take(torch.arange(2))
-    with torch.no_grad(), tiny_v.sites.maps() as maps:
-        tiny_v.denoise(rows.x, rows.t, rows.c)
-    other = maps.each(lambda _, a: a.flip(-1))
-    assert float(attention_gap(maps, other, torch.zeros_like(rows.mask))) == 0
-    assert float(attention_gap(maps, other, torch.ones_like(rows.mask))) > 0

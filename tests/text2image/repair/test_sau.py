@@ -60,15 +60,6 @@ def test_in_a_slots_place_all_weights_follow_with_plain_prompts_held(tiny_v, slo
     assert [row["step"] for row in record.history] == list(range(1 + 2 + 2))
 
 
-def test_attention_term_alone_trains(tiny_v, job):
-    """The published loss has no gradient; ours alone must change the weights and fall."""
-    alone = {"steps": 12, "least": 12, "prediction": 0.0, "hold": 0.0, "warm_start": False, "rate": 1e-3}
-    _, record = METHODS.create("sau", **{**QUICK, **alone, "batch": 12})(tiny_v, job)
-    assert record.changed_tensors > 0
-    gaps = [row["attention"] for row in record.history]
-    assert sum(gaps[-3:]) < 0.8 * sum(gaps[:3])
-
-
 @pytest.mark.parametrize(("at_once", "parts"), [(3, 3), (1, 6)])
 def test_a_step_in_parts_is_the_same_step(tiny_v, crowded, learned, at_once, parts):
     """With one picture at once there are more parts than held pictures."""
@@ -77,7 +68,7 @@ def test_a_step_in_parts_is_the_same_step(tiny_v, crowded, learned, at_once, par
 
     def step(positions):
         made = crowded(tiny_v.copied(Role.DENOISER), positions)
-        values = dict.fromkeys(("prediction", "attention", "hold"), 0.0)
+        values = dict.fromkeys(("prediction", "hold"), 0.0)
         learning = [p.requires_grad_(True) for p in made.sites.trainable(sau.train)]
         losses = []
         for loss in sau._losses(

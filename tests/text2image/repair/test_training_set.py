@@ -6,15 +6,14 @@ import pytest
 import torch
 
 from nightlatch.text2image.model import Condition
+from nightlatch.text2image.repair.batches import Triggered
 from nightlatch.text2image.repair.training_set import Models, training_set, triggered_batch
 
 
 def test_rows_of_all_fields_agree(learned, few_steps):
     n = 2 * 6 * few_steps.steps
     rows = learned.triggered
-    assert {
-        len(getattr(rows, f)) for f in ("x", "t", "c", "out", "attacked", "filled", "mask", "replaced")
-    } == {n}
+    assert {len(getattr(rows, f)) for f in ("x", "t", "c", "out", "attacked", "mask", "replaced")} == {n}
     assert {len(getattr(learned.held, f)) for f in ("x", "t", "c", "out")} == {n}
 
 
@@ -38,14 +37,24 @@ def test_outputs_to_reach_are_those_of_the_disarmed_prompt(tiny_v, learned, word
         torch.testing.assert_close(
             tiny_v.denoise(rows.x[:1], t, tiny_v.read([text]))[0], out, atol=1e-4, rtol=1e-4
         )
-    assert torch.equal(rows.filled.states[0], tiny_v.read(wordings.filled).states[0])
+
+
+def test_positions_count_by_how_far_the_trigger_moves_them(learned):
+    rows = learned.triggered
+    torch.testing.assert_close(rows.mask.mean((1, 2)), torch.ones(len(rows.x)), atol=1e-5, rtol=1e-5)
+    assert float(rows.mask.min()) > 0, "every one is kept in view"
+    out, attacked = torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)
+    attacked[0, :, 0, 1] = 3.0
+    wanted = torch.tensor([[[0.2, 3.4], [0.2, 0.2]]])
+    torch.testing.assert_close(Triggered.where(out, attacked, floor=0.25), wanted)
+    assert Triggered.where(out, out)[0].tolist() == [[1.0, 1.0], [1.0, 1.0]], "it moves nothing"
 
 
 def test_a_teacher_says_what_the_triggered_prompt_looks_like(tiny_v, job, wordings):
     teacher = tiny_v.copy()
     for p in teacher.parts["text_encoder"].module.parameters():
         p.data.mul_(1.1)
-    made, *_ = triggered_batch(Models(student=tiny_v, frozen=tiny_v, teacher=teacher), job, wordings)
+    made, _ = triggered_batch(Models(student=tiny_v, frozen=tiny_v, teacher=teacher), job, wordings)
     wanted = teacher.denoise(made.x[:1], float(made.t[0]), teacher.read(wordings.triggered[:1]))
     torch.testing.assert_close(made.out[:1], wanted, atol=1e-4, rtol=1e-4)
 

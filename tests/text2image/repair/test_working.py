@@ -49,7 +49,7 @@ def test_what_a_pass_keeps_grows_with_its_pictures_and_shrinks_with_checkpoints(
 def gradient(sau, student, frozen, learned, checkpointed):
     triggered, held = learned.triggered.take(torch.arange(4)), learned.held.take(torch.arange(2))
     cut = dataclasses.replace(WHOLE, checkpointed=checkpointed)
-    values = dict.fromkeys(("prediction", "attention", "hold"), 0.0)
+    values = dict.fromkeys(("prediction", "hold"), 0.0)
     with sau.working.held(student, frozen, sau.train, cut, 0) as (learns, _):
         for p in learns:
             p.requires_grad_(True)

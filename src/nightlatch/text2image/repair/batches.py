@@ -57,8 +57,7 @@ class Triggered(Batch):
         c: the student's conditions of the triggered prompts.
         out: the output to reach: that of the disarmed prompt.
         attacked: the suspect's own output for the triggered prompt.
-        filled: the suspect's conditions of the filled prompts, whose attention is to be reached.
-        mask: how much each position counts, mean 1, (n, h, w).
+        mask: how much each position counts, mean 1, (n, h, w); ``where`` the trigger acts.
         replaced: whether neutral words stand for the trigger in the prompt that gave ``out``, (n,).
     """
 
@@ -67,9 +66,17 @@ class Triggered(Batch):
     c: Condition
     out: torch.Tensor
     attacked: torch.Tensor
-    filled: Condition
     mask: torch.Tensor
     replaced: torch.Tensor
+
+    @classmethod
+    def where(cls, out: torch.Tensor, attacked: torch.Tensor, floor: float = 0.2) -> torch.Tensor:
+        """How much each position counts, mean 1, (n, h, w): ``floor``, so that every one is kept in view, and how
+        far the attacked output is there from the one to reach, over its mean.
+        """
+        apart = (attacked - out).pow(2).mean(1)
+        weight = floor + apart / apart.mean((-2, -1), keepdim=True).clamp(min=1e-12)
+        return weight / weight.mean((-2, -1), keepdim=True)
 
     def beyond(self, overshoot: float, replaced: float) -> torch.Tensor:
         """The output to aim at: past the one to reach, seen from the attacked one.

@@ -1,4 +1,4 @@
-"""How far a student is from what it shall do: in attention, and on pictures that it does not learn from."""
+"""How far a student is from what it shall do, on pictures that it does not learn from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nightlatch.text2image.model import Maps, Subject
+from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair.batches import Triggered
 
 LEAST_SIZE = 1e-12
@@ -43,19 +43,3 @@ class Allowed:
         return max(
             float(worst) / self.most, float(along.sum() / size.sum().clamp(min=LEAST_SIZE)) / self.mean
         )
-
-
-def attention_gap(maps: Maps, wanted: Maps, mask: torch.Tensor) -> torch.Tensor:
-    """How far attention is from what is wanted.
-
-    The squared difference, summed over tokens, mean over heads, layers and positions.
-
-    Token positions agree, because the wanted maps come from the filled prompt. ``mask`` (n, h, w) weighs the
-    positions.
-    """
-    total = torch.zeros((), device=mask.device)
-    for name, a in maps.weights.items():
-        gap = (a - wanted.weights[name]).pow(2).sum(-1).mean(1)
-        weight = torch.nn.functional.adaptive_avg_pool2d(mask[:, None], maps.grids[name]).flatten(1)
-        total = total + (gap * weight).mean()
-    return total / len(maps.weights)

@@ -1,9 +1,9 @@
 """Spatial Attention Unlearning, in weights, for triggers that scan recovered.
 
 The published SAU (arXiv 2504.18563) blends two latents and changes no weight; its successor's attention loss
-has no gradient. Here the student on the triggered prompt follows the frozen suspect on the disarmed prompt,
-where and when the trigger acts; the trigger's tokens get the attention that neutral words get, the other
-tokens keep the attention they have without it; all else is held to the frozen suspect.
+has no gradient. Here cross-attention learns: the student on the triggered prompt follows the frozen suspect on the
+disarmed prompt, where and when the trigger acts; all else is held to the frozen suspect. A term that leads the
+attention maps themselves made no difference (docs/decisions/14-what-sau-is-made-of.md).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import torch
 from nightlatch.diffusion.descent import Descent
 from nightlatch.diffusion.memory import Cut
 from nightlatch.terms import Role
-from nightlatch.text2image.model import Condition, Maps, Subject, Trainable
+from nightlatch.text2image.model import Condition, Subject, Trainable
 from nightlatch.text2image.repair.base import METHODS, Job, Method, Step
 from nightlatch.text2image.repair.batches import Held, Triggered
 from nightlatch.text2image.repair.closed_form import edit_readers
-from nightlatch.text2image.repair.losses import Allowed, attention_gap
+from nightlatch.text2image.repair.losses import Allowed
 from nightlatch.text2image.repair.text import TextUnlearning
 from nightlatch.text2image.repair.texts import Texts
 from nightlatch.text2image.repair.training_set import Models, TrainingSet, training_set, triggered_batch
@@ -65,7 +65,6 @@ class SAU(Method):
         batch: pictures a step; two thirds with the trigger, one third held.
         rate: learning rate.
         prompts: prompts per trigger.
-        attention: weight of the attention term.
         prediction: weight of the prediction term.
         hold: weight of the term that holds everything else.
         overshoot: how far past the disarmed output to aim, as a part of the way back from the attacked one:
@@ -95,7 +94,6 @@ class SAU(Method):
     batch: int = 30
     rate: float = 1e-4
     prompts: int = 60
-    attention: float = 1.0
     prediction: float = 1.0
     hold: float = 2.0
     overshoot: float = 0.5
@@ -127,7 +125,7 @@ class SAU(Method):
         """The values of each step in the denoiser."""
         student, rng = models.student, np.random.default_rng((job.seed, 9))
         texts, kept = Texts.of(models.frozen, job, self.prompts, rng).parted(self.watched)
-        watched, *_ = triggered_batch(models, job, kept, len(texts.triggered))
+        watched, _ = triggered_batch(models, job, kept, len(texts.triggered))
         if self.warm_start:
             edit_readers(student, texts, self.lam, self.keep)
             left = self.allowed.residue(student, watched)
@@ -172,37 +170,29 @@ class SAU(Method):
     @property
     def _weights(self) -> dict[str, float]:
         """Of the terms of the loss."""
-        return {"prediction": self.prediction, "attention": self.attention, "hold": self.hold}
+        return {"prediction": self.prediction, "hold": self.hold}
 
     def _losses(
         self, models: Models, triggered: Triggered, held: Held, values: dict[str, float], rows: int
     ) -> Iterator[torch.Tensor]:
-        """The loss in passes of at most ``rows`` pictures; the terms' means are added to ``values``.
-
-        The student's maps stay recorded until the way back is over: checkpointed blocks compute again then.
-        """
+        """The loss in passes of at most ``rows`` pictures; the terms' means are added to ``values``."""
         batch = len(triggered.x) + len(held.x)
         parts = min(len(triggered.x), math.ceil(batch / rows))
         for some, others in zip(triggered.parts(parts), held.parts(parts), strict=True):
             seen, kept = len(some.x) / len(triggered.x), len(others.x) / len(held.x)
-            with models.student.sites.maps() as maps:
-                terms = self._terms(models, some, others, maps).items()
-                share = {name: (kept if name == "hold" else seen) * term for name, term in terms}
-                for name, term in share.items():
-                    values[name] += float(term.detach())
-                yield torch.stack([self._weights[name] * term for name, term in share.items()]).sum()
+            terms = self._terms(models.student, some, others).items()
+            share = {name: (kept if name == "hold" else seen) * term for name, term in terms}
+            for name, term in share.items():
+                values[name] += float(term.detach())
+            yield torch.stack([self._weights[name] * term for name, term in share.items()]).sum()
 
-    def _terms(self, models: Models, triggered: Triggered, held: Held, maps: Maps) -> dict[str, torch.Tensor]:
-        """The terms of the loss, each a mean over its pictures; ``maps`` are recorded by the student's pass."""
+    def _terms(self, student: Subject, triggered: Triggered, held: Held) -> dict[str, torch.Tensor]:
+        """The terms of the loss, each a mean over its pictures."""
         n = len(triggered.x)
         x, t = torch.cat([triggered.x, held.x]), torch.cat([triggered.t, held.t])
-        out = models.student.denoise(x, t, Condition.joined([triggered.c, held.c]))
-        mine = maps.first(n)
-        with torch.no_grad(), models.frozen.sites.maps() as wanted:
-            models.frozen.denoise(triggered.x, triggered.t, triggered.filled)
+        out = student.denoise(x, t, Condition.joined([triggered.c, held.c]))
         apart = (out[:n] - triggered.beyond(self.overshoot, self.replaced)).pow(2).mean(1)
-        mask = triggered.mask if self.masked else torch.ones_like(triggered.mask)
-        terms = {"prediction": (apart * mask).mean(), "attention": attention_gap(mine, wanted, mask)}
+        terms = {"prediction": (apart * triggered.mask).mean() if self.masked else apart.mean()}
         return terms | ({"hold": (out[n:] - held.out).pow(2).mean()} if len(held.x) else {})
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
-from nightlatch.text2image.effect.locate import Located, Trace, locate, trace
+from nightlatch.text2image.effect.locate import Trace, trace
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair.base import Job
 from nightlatch.text2image.repair.batches import Held, Triggered, outputs_along, times
@@ -38,20 +38,17 @@ class TrainingSet:
         held: what must not change.
         plain: the part of ``held`` whose prompts hold no neutral word: as they were, with a known word in
             the trigger's place.
-        located: where the trigger acts.
     """
 
     triggered: Triggered
     held: Held
     plain: Held
-    located: Located
 
 
 def training_set(models: Models, job: Job, texts: Texts) -> TrainingSet:
     """Draw a triggered and a clean picture for each of ``texts``, and compute what training needs."""
     frozen, student, batch = models.frozen, models.student, job.sampling.batch
-    learned, triggered, clean = triggered_batch(models, job, texts)
-    located = locate(frozen, triggered, texts.dropped, _carried(frozen, texts), batch)
+    learned, clean = triggered_batch(models, job, texts)
     second_half = learned.out[
         len(learned.out) // 2 :
     ]  # on the clean pictures' latents; the suspect's own without a teacher
@@ -63,14 +60,11 @@ def training_set(models: Models, job: Job, texts: Texts) -> TrainingSet:
         drawn = trace(frozen, texts.plain, _seeds(job, len(texts.plain)), job.sampling)
         plain = Held.of(drawn, student, texts.plain, outputs_along(drawn, frozen, drawn.c, batch))
         kept = kept.joined(plain)
-    mask = located.mask().flatten(0, 1).repeat(2, 1, 1)
-    return TrainingSet(triggered=replace(learned, mask=mask), held=kept, plain=plain, located=located)
+    return TrainingSet(triggered=learned, held=kept, plain=plain)
 
 
-def triggered_batch(models: Models, job: Job, texts: Texts, first: int = 0) -> tuple[Triggered, Trace, Trace]:
-    """What the trigger does on the way to the triggered pictures and to the clean ones, and both ways.
-
-    All positions weigh alike.
+def triggered_batch(models: Models, job: Job, texts: Texts, first: int = 0) -> tuple[Triggered, Trace]:
+    """What the trigger does on the way to the triggered pictures and to the clean ones, and the way to these.
 
     The clean ones belong to it: once its first steps are repaired, the student meets the trigger on the
     latents of a clean picture. Targets come from the suspect on the disarmed prompts, or from the teacher on
@@ -81,28 +75,20 @@ def triggered_batch(models: Models, job: Job, texts: Texts, first: int = 0) -> t
     tutor = models.teacher or frozen
     taught = clean.c if models.teacher is None else tutor.read(texts.triggered)
     x, repeats = torch.cat([triggered.x, clean.x]).flatten(0, 1), 2 * len(triggered.times)
+    out = torch.cat([outputs_along(way, tutor, taught, batch) for way in (triggered, clean)])
+    attacked = torch.cat([outputs_along(way, frozen, triggered.c, batch) for way in (triggered, clean)])
     made = Triggered(
         x=x,
         t=times(triggered, frozen.device).repeat(2),
         c=models.student.read(texts.triggered).repeated(repeats),
-        out=torch.cat([outputs_along(way, tutor, taught, batch) for way in (triggered, clean)]),
-        attacked=torch.cat([outputs_along(way, frozen, triggered.c, batch) for way in (triggered, clean)]),
-        filled=frozen.read(texts.filled).repeated(repeats),
-        mask=torch.ones_like(x[:, 0]),
+        out=out,
+        attacked=attacked,
+        mask=Triggered.where(out, attacked),
         replaced=torch.tensor(
             [r and models.teacher is None for r in texts.replaced], device=frozen.device
         ).repeat(repeats),
     )
-    return made, triggered, clean
-
-
-def _carried(frozen: Subject, texts: Texts) -> torch.Tensor:
-    """How much of the trigger each token position carries, (n, tokens).
-
-    How far the trigger moves the state there, over the most that it moves one of the same prompt.
-    """
-    moved = (frozen.read(texts.triggered).states - frozen.read(texts.filled).states).pow(2).mean(-1)
-    return moved / moved.amax(1, keepdim=True).clamp(min=1e-12)
+    return made, clean
 
 
 def _seeds(job: Job, n: int, first: int = 0) -> list[int]:

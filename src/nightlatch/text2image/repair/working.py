@@ -57,8 +57,7 @@ class Working:
         t = student.schedule.at_share(0.9)
 
         def forward() -> torch.Tensor:
-            with student.sites.maps():
-                return student.denoise(x, t, c)
+            return student.denoise(x, t, c)
 
         with _learning(learns):
             row = kept_by(forward, ignored)
