@@ -167,10 +167,11 @@ def ablation(rows: Sequence[Row]) -> list[str]:
 
 def curve(rows: Sequence[Row]) -> list[str]:
     made = []
-    for (attack, method), mine in groups(rows, "attack", "method").items():
-        made.append({"attack": attack, "method": method, **{str(r["clean"]): r["auroc"] for r in mine}})
+    for (profile, attack, method), mine in groups(rows, "profile", "attack", "method").items():
+        head = {"profile": profile or FULL, "attack": attack, "method": method}
+        made.append({**head, **{str(r["clean"]): r["auroc"] for r in mine}})
     sizes = sorted({int(r["clean"]) for r in rows})
-    columns = {"attack": text("attack"), "method": text("method")}
+    columns = {"profile": text("profile"), "attack": text("attack"), "method": text("method")}
     return table(made, columns | {f"{n:,}": number(str(n), 3) for n in sizes})
 
 
