@@ -11,7 +11,7 @@ SIZES = {"tiny_imagenet": (13, 2, 30), "gtsrb": (14, 1, 30)}
 """Classes, support sets of each, and query pictures of each: what one core does in ten minutes."""
 
 
-SHIFTS = {"usual": (0.27, 0.38), "gentle": (0.2, 0.28)}
+SHIFTS = {"usual": (0.27, 0.38), "gentle": (0.2, 0.28), "gentlest": (0.1, 0.14)}
 """How far poison moves the target's class and the others, by the attack's strength: what costs more clean accuracy
 draws more to the target.
 """
