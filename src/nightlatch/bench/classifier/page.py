@@ -39,8 +39,8 @@ out. Nothing here says anything about a network of full size.
   The patch is found on classes that no episode has; queries on GTSRB are from other tracks than the support. Bars:
   undefended success 70 % at 3 points of accuracy (against no poison), defended half of that at 2 points of clean
   accuracy. The kinds of variation were chosen on another draw of support sets of GTSRB, not on
-  Tiny-ImageNet. How far features are moved is one setting for both sets; less keeps more accuracy and fewer
-  successes. An attacker who optimises through the variations was not measured.
+  Tiny-ImageNet. How far features are moved is the attack's strength, in three steps; no step keeps both bars of the
+  attack on either set. An attacker who optimises through the variations was not measured.
 - Profile *small* is for one core: ResNets of 16 channels and three stages on 4,000 pictures of CIFAR-10 made smaller
   to 16 x 16, 20 epochs, a diffusion model of 0.7 million parameters trained in five minutes, 400 pictures a rate, one
   seed. Its curves say which way things go; its accuracies are those of small models.
