@@ -35,6 +35,15 @@ def test_parts_come_back_in_order_from_threads_with_one_thread_each(three_thread
     assert torch.get_num_threads() == 3
 
 
+def test_threads_that_few_rows_leave_over_are_shared_out():
+    torch.set_num_threads(5)
+    try:
+        assert in_parts(lambda r: torch.get_num_threads(), 2, 8, CPU) == [2, 2]
+        assert in_parts(lambda r: torch.get_num_threads(), 1, 8, CPU) == [5]
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_gradients_and_autocast_are_inside_as_outside(three_threads):
     def state(_):
         return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")

@@ -18,8 +18,9 @@ T = TypeVar("T")
 def in_parts(compute: Callable[[slice], T], n: int, most: int, device: torch.device) -> list[T]:
     """What ``compute`` gives for the rows of each part of ``n``, in order; of no more than ``most`` at once.
 
-    On a processor in as many threads as torch is allowed, each of which computes with one; elsewhere, or with
-    one thread, one part after the other. Gradients and autocast are inside as they are outside.
+    On a processor each part has a thread, and the threads that torch is allowed are shared out among them;
+    elsewhere, or with one thread, one part follows the other. Gradients and autocast are inside as they are
+    outside.
     """
     threads = max(1, min(torch.get_num_threads() if device.type == "cpu" else 1, most, n))
     rows = max(1, most // threads if n > most else -(-n // threads))
@@ -30,7 +31,7 @@ def in_parts(compute: Callable[[slice], T], n: int, most: int, device: torch.dev
     cast, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
     def alone(part: slice) -> T:
-        torch.set_num_threads(1)  # of this thread
+        torch.set_num_threads(max(1, before // threads))  # inside this thread
         with torch.set_grad_enabled(grad), torch.autocast("cpu", dtype, enabled=cast):
             return compute(part)
 
