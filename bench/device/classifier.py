@@ -3,8 +3,9 @@
     python bench/device/classifier.py --data FOLDER_WITH_NPZ --out OUT --jobs 5 --limit 540 --commit COMMIT
 
 Several processes share the card. Every finished task is one line in OUT/rows.jsonl, written at once; what is
-not done is done by the next call with the same --out and --work. --small measures training on variations, purifiers and
-the scanners in an hour on one core, with small models on pictures of 16 x 16; its rows say so. --tiny walks through every part with
+not done is done by the next call with the same --out and --work. --small measures training on variations, purifiers, scanners,
+the guard by number of clean pictures, and a ViT, in an hour or
+two on one core, with small models on pictures of 16 x 16; its rows say so. --tiny walks through every part with
 models that learn nothing. --figures FOLDER only adds the rows in OUT to
 the tables there, and --known FOLDER goes on from such tables: what they hold is not measured again, and of
 the models behind it only those are made anew that something else needs. Nothing is fetched.

@@ -15,7 +15,6 @@ from PIL import Image
 from nightlatch.errors import UsageError
 
 Array = npt.NDArray[np.uint8]
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 MOST_PIXELS = 1 << 26
 """A picture that says it is larger than this is not decoded: 64 million pixels."""
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nightlatch.classifier.data import SUFFIXES, Array, Pictures
+from nightlatch.classifier.data import Array, Pictures
 from nightlatch.classifier.parquet import from_parquet
 from nightlatch.errors import UsageError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 
 
 def open_data(path: Path | str) -> Pictures:

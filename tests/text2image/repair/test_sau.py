@@ -9,7 +9,6 @@ import torch
 
 from nightlatch.terms import Role
 from nightlatch.text2image.repair import METHODS
-from nightlatch.text2image.repair.training_set import Models
 
 QUICK = {"prompts": 6, "batch": 6, "harm_limit": math.inf}
 
@@ -71,9 +70,7 @@ def test_a_step_in_parts_is_the_same_step(tiny_v, crowded, learned, at_once, par
         values = dict.fromkeys(("prediction", "hold"), 0.0)
         learning = [p.requires_grad_(True) for p in made.sites.trainable(sau.train)]
         losses = []
-        for loss in sau._losses(
-            Models(student=made, frozen=tiny_v), triggered, held, values, made.rows(9, graph=True)
-        ):
+        for loss in sau._losses(made, triggered, held, values, made.rows(9, graph=True)):
             loss.backward()
             losses.append(float(loss.detach()))
         return values, losses, torch.cat([p.grad.flatten() for p in learning])

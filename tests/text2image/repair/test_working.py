@@ -12,7 +12,6 @@ from nightlatch.diffusion.low_rank import low_rank
 from nightlatch.diffusion.memory import Budget, Cut, Footprint
 from nightlatch.terms import Role
 from nightlatch.text2image.repair import METHODS
-from nightlatch.text2image.repair.training_set import Models
 from nightlatch.text2image.repair.working import Working
 
 WHOLE = Cut(rows=64, checkpointed=False, peak=0)
@@ -54,7 +53,7 @@ def gradient(sau, student, frozen, learned, checkpointed):
         for p in learns:
             p.requires_grad_(True)
             p.grad = None
-        for loss in sau._losses(Models(student=student, frozen=frozen), triggered, held, values, 64):
+        for loss in sau._losses(student, triggered, held, values, 64):
             loss.backward()
         return torch.cat([p.grad.flatten() for p in learns])
 

@@ -125,4 +125,4 @@ SMALL = Plan(
     batch=(128, 128), rate=(0.1, 0.1), held=400, seeds=(0,), others=400, steps=6, ranked=400,
     pictures=PictureRecipe(widths=(32, 64), layers=1, steps=900, batch=64), attacks=("badnets", "blended"),
 )  # fmt: skip
-"""Variations, purifiers and the scanners in an hour on one core; nothing that it says holds for a network of full size."""
+"""For one core, in an hour or two; nothing that it says holds for a network of full size."""

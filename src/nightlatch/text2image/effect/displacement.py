@@ -207,9 +207,9 @@ class Displacement:
     def _told(self, model: Subject, ids: Ids) -> Condition:
         """The condition; in the denoiser's precision where both read one state, so that rounding cancels."""
         if not self.shared_text:
-            return model.told(model.placed(ids))
+            return model.told(ids)
         with model.autocast():
-            return model.told(model.placed(ids)).each(torch.Tensor.float)
+            return model.told(ids).each(torch.Tensor.float)
 
     def _x0(self, model: Subject, c: Condition) -> torch.Tensor:
         self.passes += len(c)

@@ -55,7 +55,7 @@ class Gains:
             for first in range(0, len(chosen), BATCH):
                 some = chosen[first : first + BATCH]
                 ids = self.subject.vocabulary.framed([sequences[i] for i in some], self.context, padded=False)
-                states = self.subject.told(self.subject.placed(ids)).states[:, length].double().cpu()
+                states = self.subject.told(ids).states[:, length].double().cpu()
                 made += zip(some, states, strict=True)
         rows = torch.stack([state for _, state in sorted(made, key=lambda pair: pair[0])])
         return rows

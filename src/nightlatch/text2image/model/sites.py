@@ -26,10 +26,6 @@ class Maps:
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
     grids: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def first(self, n: int) -> Maps:
-        """The maps of the first ``n`` pictures."""
-        return Maps({name: a[:n] for name, a in self.weights.items()}, self.grids)
-
     def each(self, change: Callable[[str, torch.Tensor], torch.Tensor]) -> Maps:
         """``change`` (layer, probabilities) applied to every layer."""
         return Maps({name: change(name, a) for name, a in self.weights.items()}, self.grids)

@@ -200,14 +200,14 @@ class Subject(abc.ABC):
     def read(self, texts: Sequence[str], batch: int = 256) -> Condition:
         """The conditions of ``texts``, without gradients."""
         starts = range(0, max(len(texts), 1), batch)
-        return Condition.joined([self.told(self.ids(texts[i : i + batch])) for i in starts])
+        return Condition.joined([self.told(self.vocabulary.ids(texts[i : i + batch])) for i in starts])
 
     @final
     @torch.no_grad()
     def told(self, ids: Ids) -> Condition:
         """The conditions of token ``ids``, without gradients, parts of them at once."""
-        n = len(ids[0])
-        made = in_parts(lambda r: self.condition(tuple(each[r] for each in ids)), n, n, self.device)
+        there, n = self.placed(ids), len(ids[0])
+        made = in_parts(lambda r: self.condition(tuple(each[r] for each in there)), n, n, self.device)
         return Condition.joined(made)
 
     # --- one step
@@ -255,18 +255,16 @@ class Subject(abc.ABC):
         """Latents drawn under conditions ``c``, one seed each; ``on_step`` is called with (timestep, x)
         before each step.
         """
-        null = self.read([""]) if sampling.guidance != 1.0 else c[:1]
-        return self._sample(c, null, seeds, sampling, on_step)
+        return self._sample(c, self._null(sampling, c), seeds, sampling, on_step)
+
+    def _null(self, sampling: Sampling, c: Condition) -> Condition:
+        """What guidance leads away from, one row; where there is none, any row of ``c``."""
+        return self.read([""]) if sampling.guidance != 1.0 else c[:1]
 
     def _sample(
-        self,
-        c: Condition,
-        null: Condition,
-        seeds: Sequence[int],
-        sampling: Sampling,
-        on_step: OnStep | None = None,
+        self, c: Condition, null: Condition, seeds: Sequence[int], sampling: Sampling, on_step: OnStep | None
     ) -> torch.Tensor:
-        """The same; ``null`` is the condition, of one row, that guidance leads away from."""
+        """The same, told what guidance leads away from."""
         away = null.expanded(len(c))
         denoise = sampler.guided(
             lambda x, t: self.denoise(x, t, c), lambda x, t: self.denoise(x, t, away), sampling.guidance
@@ -277,9 +275,10 @@ class Subject(abc.ABC):
     @torch.no_grad()
     def latents(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> torch.Tensor:
         """Latents for ``prompts``; each depends on its own prompt and seed only."""
-        c, null, most = self.read(prompts), self.read([""]), self.rows(sampling.batch)
+        c, most = self.read(prompts), self.rows(sampling.batch)
+        null = self._null(sampling, c)
         made = in_parts(
-            lambda r: self._sample(c[r], null, seeds[r], sampling), len(prompts), most, self.device
+            lambda r: self._sample(c[r], null, seeds[r], sampling, None), len(prompts), most, self.device
         )
         return torch.cat(made)
 

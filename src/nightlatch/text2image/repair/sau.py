@@ -162,7 +162,7 @@ class SAU(Method):
                 k = torch.randint(len(source.x), (self.batch - n_triggered,), generator=generator)
                 values = dict.fromkeys(self._weights, 0.0)
                 triggered, held = learned.triggered.take(i), source.take(k)
-                descend.down(self._losses(models, triggered, held, values, cut.rows))
+                descend.down(self._losses(models.student, triggered, held, values, cut.rows))
                 if (step + 1) % self.look == 0 or step + 1 == part.steps:
                     values["residue"] = self.allowed.residue(models.student, watched)
                 yield values
@@ -173,14 +173,14 @@ class SAU(Method):
         return {"prediction": self.prediction, "hold": self.hold}
 
     def _losses(
-        self, models: Models, triggered: Triggered, held: Held, values: dict[str, float], rows: int
+        self, student: Subject, triggered: Triggered, held: Held, values: dict[str, float], rows: int
     ) -> Iterator[torch.Tensor]:
         """The loss in passes of at most ``rows`` pictures; the terms' means are added to ``values``."""
         batch = len(triggered.x) + len(held.x)
         parts = min(len(triggered.x), math.ceil(batch / rows))
         for some, others in zip(triggered.parts(parts), held.parts(parts), strict=True):
             seen, kept = len(some.x) / len(triggered.x), len(others.x) / len(held.x)
-            terms = self._terms(models.student, some, others).items()
+            terms = self._terms(student, some, others).items()
             share = {name: (kept if name == "hold" else seen) * term for name, term in terms}
             for name, term in share.items():
                 values[name] += float(term.detach())

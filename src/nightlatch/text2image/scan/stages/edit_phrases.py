@@ -70,7 +70,7 @@ class EditPhrases(Stage):
         rows = []
         for i in range(0, len(sequences), self.batch):
             some = sequences[i : i + self.batch]
-            ids = suspect.placed(suspect.vocabulary.framed(some, padded=False))
+            ids = suspect.vocabulary.framed(some, padded=False)
             states = suspect.told(ids).states[:, begins(suspect.vocabulary) :]
             rows.append(floats(edit.response(states).amax(1)))
         return np.concatenate(rows)

@@ -75,7 +75,7 @@ class EncoderSweep(Stage):
         """
 
         def last(sequences: Sequence[tuple[int, ...]], prompt: str) -> Floats:
-            return floats(model.told(model.placed(framed(sequences, prompt))).states[:, -1])
+            return floats(model.told(framed(sequences, prompt)).states[:, -1])
 
         middle = np.mean([last([()], prompt) for prompt in prompts], axis=0)
         rows = [[(t,) for t in tokens[i : i + self.batch]] for i in range(0, len(tokens), self.batch)]
