@@ -139,6 +139,16 @@ def test_student_learns_from_a_teacher_without_any_label(clean, train, test):
     assert clean.fingerprint == before
 
 
+def test_a_student_sees_all_variations_of_a_picture(train, test):
+    """The first variations show nothing, so that all it learns is from the second."""
+    torch.manual_seed(0)
+    student, teacher = (victims.resnet(train.classes, 16, 8, (1, 1, 1)) for _ in range(2))
+    blank = Labelled(torch.zeros_like(train.pictures), train.labels, train.classes)
+    recipe = Recipe(epochs=12, batch=64, rate=0.1, pad=1, mirror=False)
+    Distil(alpha=0.0)(student, teacher, blank, recipe, [train.pictures])
+    assert accuracy(student, test).rate >= 0.8
+
+
 def test_poison_is_ranked_first_by_disagreement(planted):
     """The variation is one that takes the corner away, as a generator would."""
 

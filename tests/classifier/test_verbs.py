@@ -215,3 +215,24 @@ def test_a_student_is_taught_and_written_with_its_scorecard(places, tmp_path):
         "mahalanobis",
     )
     assert again.exit_code == 0, again.output
+
+
+def test_several_rebuilds_of_one_set_teach_together_and_those_of_another_do_not(places, test, tmp_path):
+    made = [tmp_path / f"new-{k}" for k in range(2)]
+    for k, out in enumerate(made):
+        done = call(
+            "data", "vary", places / "clean", "-o", out, "--generator", "heavy-augmentation", "--seed", k
+        )
+        assert done.exit_code == 0, done.output
+    first, second = (open_data(p).load()[0].pictures for p in made)
+    assert not torch.equal(first, second)
+    train = ("--teacher", places / "model", "--epochs", 1, "-o")
+    done = call("data", "train", *made, *train, tmp_path / "student")
+    assert done.exit_code == 0, done.output
+    card = json.loads((tmp_path / "student" / "student.json").read_text())
+    assert (card["taught"], card["variations"], card["agreement"]["n"]) == (144, 2, 16)
+    write(tmp_path / "other", test.pictures[:159], test.labels[:159], test.classes)
+    refused = call("data", "train", made[0], tmp_path / "other", *train, tmp_path / "no")
+    assert refused.exit_code == 2
+    assert "same pictures" in refused.output
+    assert not (tmp_path / "no").exists()

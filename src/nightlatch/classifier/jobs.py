@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class StudentCard(Record):
 
     teacher: str
     taught: int
+    variations: int = Field(1, description="of each picture, as many as data sets were given")
     agreement: Rate = Field(
         description="the student's answers with the data set's labels, on held-out variations"
     )
@@ -210,12 +211,14 @@ def vary_data(
 
 
 def train_student(
-    data: Path, teacher: Path, out: Path, distil: Distil, epochs: int, look: Look, say: Say
+    data: Sequence[Path], teacher: Path, out: Path, distil: Distil, epochs: int, look: Look, say: Say
 ) -> StudentCard:
-    """A student of the teacher's architecture, taught on a rebuilt data set; writes the model folder ``out`` with student.json.
+    """A student of the teacher's architecture, taught on ``data``, rebuilds of one data set; writes the model folder
+    ``out`` with student.json.
 
     Raises:
-        UsageError: ``out`` is there already, or data and teacher have other classes.
+        UsageError: ``out`` is there already, data and teacher have other classes, or the data sets are not of the same
+            pictures.
     """
     if out.exists():
         raise UsageError(f"{out} is there already.", "Choose another folder; nothing is overwritten.")
@@ -224,28 +227,53 @@ def train_student(
         raise UsageError(
             "An ONNX file cannot be the teacher.", "Give the model as a folder with its weights."
         )
-    loaded, _, broken = open_data(data).load(known.size)
-    tell_broken(broken, say)
-    if len(loaded.classes) != len(known.classes) or (loaded.labels < 0).any():
-        raise UsageError(
-            f"The data set has {len(loaded.classes)} classes and the teacher {len(known.classes)}.",
-            "Give data with the teacher's classes.",
-        )
-    loaded = loaded.to(look.device)
-    held, taught = loaded.parts(max(1, round(HELD_OUT * len(loaded))), seed=look.seed)
+    loaded, again = rebuilds(data, known, say)
+    sizes = max(1, round(HELD_OUT * len(loaded)))
+    held, taught = loaded.to(look.device).parts(sizes, seed=look.seed)
+    more = [
+        replace(loaded, pictures=a).to(look.device).parts(sizes, seed=look.seed)[1].pictures for a in again
+    ]
     torch.manual_seed(look.seed)
     module: Any = type(known.module)(copy.deepcopy(known.module.config))
     blank = TorchSubject(module.to(look.device), known.preprocessing, known.classes, name=out.name)
-    say(f"teaching a student on {len(taught)} variations")
-    student = distil(blank, known, taught, Recipe(epochs=epochs, batch=128, rate=0.1, mirror=False))
+    say(f"teaching a student on {len(taught)} pictures, {len(data)} variations of each")
+    student = distil(blank, known, taught, Recipe(epochs=epochs, batch=128, rate=0.1, mirror=False), more)
     told, theirs = (torch.cat([s.look(p).labels for p in held.pictures.split(256)]) for s in (student, known))
     card = StudentCard(
-        teacher=str(teacher), taught=len(taught), agreement=accuracy(student, held), teacher_agreement=accuracy(known, held),
+        teacher=str(teacher), taught=len(taught), variations=len(data),
+        agreement=accuracy(student, held), teacher_agreement=accuracy(known, held),
         changed=Rate.of(int((told != theirs).sum()), len(held)), alpha=distil.alpha, temperature=distil.temperature, seed=look.seed,
     )  # fmt: skip
     save_model(student, out)
     (out / "student.json").write_text(card.model_dump_json(indent=1) + "\n", "utf-8")
     return card
+
+
+def rebuilds(data: Sequence[Path], known: TorchSubject, say: Say) -> tuple[Labelled, list[torch.Tensor]]:
+    """The pictures of ``data``, in the size that ``known`` reads: the first set, and those of the others in its order.
+
+    Raises:
+        UsageError: other classes than ``known`` has, pictures without a label, or sets that are not of the same pictures.
+    """
+    sets = []
+    for path in data:
+        source = open_data(path)
+        loaded, numbers, broken = source.load(known.size)
+        tell_broken(broken, say)
+        if len(loaded.classes) != len(known.classes) or (loaded.labels < 0).any():
+            raise UsageError(
+                f"The data set has {len(loaded.classes)} classes and the teacher {len(known.classes)}.",
+                "Give data with the teacher's classes.",
+            )
+        sets.append((loaded, [source.names[k] for k in numbers]))
+    (first, names), *others = sets
+    for path, (other, theirs) in zip(data[1:], others, strict=True):
+        if theirs != names or not torch.equal(other.labels, first.labels):
+            raise UsageError(
+                f"{path} does not hold the same pictures as {data[0]}.",
+                "Give data sets that were rebuilt from one, with other seeds or strengths.",
+            )
+    return first, [other.pictures for other, _ in others]
 
 
 def tell_broken(broken: Sequence[str], say: Say) -> None:

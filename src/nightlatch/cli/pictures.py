@@ -108,7 +108,9 @@ def data_vary(
 
 @data_app.command("train", epilog=DONE)
 def data_train(
-    data: Set,
+    data: Annotated[
+        list[Path], typer.Argument(help="rebuilds of one data set, one or several, with seeds of their own")
+    ],
     teacher: Annotated[
         Path, typer.Option(help="a classifier trained on the original data set, poisoned as it may be")
     ],

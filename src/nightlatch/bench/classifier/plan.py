@@ -30,6 +30,10 @@ STRENGTHS = (0.2, 0.35, 0.5, 0.7)
 ALPHAS = (0.0, 0.5, 1.0)
 MAIN_STRENGTH, MAIN_ALPHA = 0.5, 0.5
 """Of the comparison over seeds; alpha is the paper's."""
+SEVERAL = 4
+"""Variations of each picture, where there is more than one."""
+SEVERALLY = ((0.5, 0.5), (0.5, 1.0), (0.7, 1.0))
+"""(strength, alpha) of the students that see several variations of each picture; the first over all seeds."""
 CONTROLS = ("none", "heavy-augmentation", "autoencoder")
 FEW = 500
 """Clean pictures that a guard is fitted with."""

@@ -15,6 +15,8 @@ from nightlatch.bench.classifier.plan import (
     CONTROLS,
     MAIN_ALPHA,
     MAIN_STRENGTH,
+    SEVERAL,
+    SEVERALLY,
     STRENGTHS,
     VARIED,
     Plan,
@@ -118,27 +120,34 @@ class Tasks:
 
     def students(self, victim: str, attack: str, seed: int) -> None:
         """Training on variations, its sweeps and controls."""
-        at = VARIED.index(attack) / 100
+        at, clean = VARIED.index(attack) / 100, "clean-cifar10-resnet-0"
 
-        def case(method: str, strength: float, alpha: float) -> Student:
+        def case(method: str, strength: float, alpha: float, several: int = 1) -> Student:
             drawn = method == "diffusion"
             return Student(
-                victim=victim, attack=attack, seed=seed, method=method, strength=strength, alpha=alpha,
-                generator=GENERATOR if drawn else "", base=f"varied-{strength}" if drawn else "",
+                victim=victim, attack=attack, seed=seed, method=method, strength=strength, alpha=alpha, several=several,
+                generator=GENERATOR if drawn else "", bases=bases(strength, several) if drawn else (), clean=clean,
             )  # fmt: skip
 
         for strength in STRENGTHS if seed == 0 else (MAIN_STRENGTH,):
             for alpha in ALPHAS if strength == MAIN_STRENGTH and seed == 0 else (MAIN_ALPHA,):
                 main = strength == MAIN_STRENGTH and alpha == MAIN_ALPHA
                 rank = (3 if seed == 0 else 8) if main else 4.5 if alpha == MAIN_ALPHA else 5.5
-                needs = (victim, GENERATOR, f"varied-{strength}")
+                needs = (victim, clean, GENERATOR, *bases(strength))
                 made = case("diffusion", strength, alpha)
                 self.student(rank + at, f"{victim}-diffusion-{strength}-{alpha}", needs, made)
+        for k, (strength, alpha) in enumerate(SEVERALLY if seed == 0 else SEVERALLY[:1]):
+            rank = (3.3 + k) if seed == 0 else 8.3
+            needs = (victim, clean, GENERATOR, *bases(strength, SEVERAL))
+            made = case("diffusion", strength, alpha, SEVERAL)
+            self.student(rank + at, f"{victim}-several-{strength}-{alpha}", needs, made)
         if seed:
             return
         for control in CONTROLS:
             made = case(control, MAIN_STRENGTH, MAIN_ALPHA)
-            self.student(5 + at, f"{victim}-{control}", (victim,), made)
+            self.student(5 + at, f"{victim}-{control}", (victim, clean), made)
+        several = case("heavy-augmentation", MAIN_STRENGTH, MAIN_ALPHA, SEVERAL)
+        self.student(5 + at, f"{victim}-heavy-augmentation-several", (victim, clean), several)
         if attack in ("badnets", "blended"):
             worst = f"generator-{victim}"
             self.add(
@@ -153,12 +162,17 @@ class Tasks:
             )
             made = Student(
                 victim=victim, attack=attack, seed=seed, method="diffusion", strength=MAIN_STRENGTH, alpha=MAIN_ALPHA,
-                generator=worst, title="diffusion trained on the poisoned set",
+                generator=worst, title="diffusion trained on the poisoned set", clean=clean,
             )  # fmt: skip
-            self.student(9 + at, f"{victim}-poisoned-generator", (victim, worst), made)
+            self.student(9 + at, f"{victim}-poisoned-generator", (victim, clean, worst), made)
 
 
 GENERATOR = "generator-first"
+
+
+def bases(strength: float, several: int = 1) -> tuple[str, ...]:
+    """Names of the tasks that vary the clean pictures, one a variation."""
+    return tuple(f"varied-{strength}" + (f"-{k}" if k else "") for k in range(several))
 
 
 def tasks(plan: Plan) -> list[Task]:
@@ -171,9 +185,10 @@ def tasks(plan: Plan) -> list[Task]:
         made.victims("cifar10", "vit-tiny")
     for strength in STRENGTHS:
         rank = 2.5 if strength == MAIN_STRENGTH else 4.4
-        made.add(
-            rank, f"varied-{strength}", (GENERATOR,), variation_rows.varied, "cifar10", strength, GENERATOR
-        )
+        for k, name in enumerate(bases(strength, SEVERAL if strength in dict(SEVERALLY) else 1)):
+            made.add(
+                rank + k / 10, name, (GENERATOR,), variation_rows.varied, "cifar10", strength, GENERATOR, k
+            )
     for data in plan.fewshot:
         for how in fewshot_rows.SHIFTS:
             name = f"fewshot-{data}" if how == "usual" else f"fewshot-{data}-{how}"

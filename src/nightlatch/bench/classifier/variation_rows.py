@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,7 +23,7 @@ from nightlatch.classifier.vary import model as pictures_model
 from nightlatch.records import Rate
 
 CONSISTENT = 2
-"""Variations of each picture behind the ranking of poison."""
+"""Variations of each picture behind the ranking of poison, at least."""
 KAPPA = 4.0
 """Of the adaptive purifier: renoised four times as strongly as the picture's own noise, which covers the
 blend's 0.2 of uniform noise.
@@ -54,13 +55,19 @@ def generator(lab: Lab, task: str, data: str, part: str, steps: int, victim_task
     ]  # fmt: skip
 
 
-def varied(lab: Lab, task: str, data: str, strength: float, generator_task: str) -> list[Row]:
+def varied(lab: Lab, task: str, data: str, strength: float, generator_task: str, seed: int) -> list[Row]:
     """Vary every clean training picture once; what a victim's poison left alone is not varied again."""
     vary = variation(lab, "diffusion", strength, generator_task)
     started = time.perf_counter()
-    lab.keep(task, {"pictures": vary(lab.world(data).train.pictures, 0)})
+    lab.keep(task, {"pictures": vary(lab.world(data).train.pictures, seed)})
     seconds = time.perf_counter() - started
-    about = {"data": data, "trained_on": generator_task, "strength": strength, "seconds": seconds, "seed": 0}
+    about = {
+        "data": data,
+        "trained_on": generator_task,
+        "strength": strength,
+        "seconds": seconds,
+        "seed": seed,
+    }
     return [{"table": "generator", **about, "n": len(lab.world(data).train)}]
 
 
@@ -79,7 +86,9 @@ class Student:
         victim: the task that made the poisoned set and its teacher.
         method: "diffusion" or a control.
         generator: the task that made the diffusion model.
-        base: the task that varied the clean pictures, where there is one.
+        bases: tasks that varied the clean pictures, one a variation, where there are any.
+        several: variations of each picture.
+        clean: the task that made the model without a backdoor.
         title: what the row says for ``method``.
     """
 
@@ -89,8 +98,10 @@ class Student:
     method: str
     strength: float
     alpha: float
+    clean: str
     generator: str = ""
-    base: str = ""
+    bases: tuple[str, ...] = ()
+    several: int = 1
     title: str = ""
 
 
@@ -99,32 +110,35 @@ def student(lab: Lab, case: Student) -> list[Row]:
     data = "cifar10"
     victim, vary = lab.victim(data, case.victim), variation(lab, case.method, case.strength, case.generator)
     assert victim.data is not None
-    made = rebuilt(lab, case, victim.data.pictures, vary)
+    made = [rebuilt(lab, case, victim.data.pictures, vary, k) for k in range(case.several)]
     rank = case.method != "none" and case.alpha == MAIN_ALPHA
     ranked = ranking(victim, vary, made, case.seed, lab.plan.ranked) if rank else None
     torch.manual_seed(case.seed + 7)
-    taught = Labelled(made, victim.data.labels, victim.data.classes)
-    learner = Distil(alpha=case.alpha)(lab.blank(data)(), victim.subject, taught, lab.recipe(data))
+    taught = Labelled(made[0], victim.data.labels, victim.data.classes)
+    distil, blank = Distil(alpha=case.alpha), lab.blank(data)()
+    learner = distil(blank, victim.subject, taught, lab.recipe(data), made[1:])
+    honest = lab.subject(data, lab.kept(case.clean)["state"])
     return [
         {
             "table": "variations", "data": data, "attack": case.attack, "method": case.title or case.method,
             "strength": case.strength, "alpha": case.alpha, "seed": case.seed, "poison_auroc": ranked,
-            **before_and_after(lab, data, victim, learner),
+            "variations": case.several, "success_honest": fired(honest, victim), **before_and_after(lab, data, victim, learner),
         }
     ]  # fmt: skip
 
 
-def rebuilt(lab: Lab, case: Student, pictures: torch.Tensor, vary: Variation) -> torch.Tensor:
-    """A variation of each of ``pictures``; those that are the clean set's own are taken from ``base``."""
-    if not case.base:
-        return vary(pictures, case.seed)
-    made: torch.Tensor = lab.kept(case.base)["pictures"].clone()
+def rebuilt(lab: Lab, case: Student, pictures: torch.Tensor, vary: Variation, which: int) -> torch.Tensor:
+    """A variation of each of ``pictures``; those that are the clean set's own are taken from the bases."""
+    seed = case.seed + 1000 * which
+    if not case.bases:
+        return vary(pictures, seed)
+    made: torch.Tensor = lab.kept(case.bases[which])["pictures"].clone()
     changed = (pictures != lab.world("cifar10").train.pictures).flatten(1).any(1)
-    made[changed] = vary(pictures[changed], case.seed + 1)
+    made[changed] = vary(pictures[changed], seed + 1)
     return made
 
 
-def ranking(victim: Victim, vary: Variation, made: torch.Tensor, seed: int, most: int) -> float:
+def ranking(victim: Victim, vary: Variation, made: Sequence[torch.Tensor], seed: int, most: int) -> float:
     """Area under the curve of the disagreement between a picture and its variations, poisoned ones against
     others, at most ``most`` of each.
     """
@@ -132,8 +146,8 @@ def ranking(victim: Victim, vary: Variation, made: torch.Tensor, seed: int, most
     others = (~victim.poisoned).nonzero().flatten()[:most]
     rows = torch.cat([victim.poisoned.nonzero().flatten()[:most], others])
     part = victim.data.at(rows)
-    again = [made[rows], *(vary(part.pictures, seed + 10 + k) for k in range(1, CONSISTENT))]
-    suspicion = disagreement(victim.subject, part, again)
+    more = [vary(part.pictures, seed + 10 + k) for k in range(len(made), CONSISTENT)]
+    suspicion = disagreement(victim.subject, part, [*(m[rows] for m in made), *more])
     bad = victim.poisoned[rows]
     return auroc(suspicion[bad], suspicion[~bad])
 

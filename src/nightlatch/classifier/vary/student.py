@@ -4,7 +4,8 @@ et al. 2023).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional as F
@@ -45,14 +46,26 @@ class Distil:
     temperature: float = 10.0
 
     def __call__(
-        self, student: TorchSubject, teacher: TorchSubject, data: Labelled, recipe: Recipe
+        self,
+        student: TorchSubject,
+        teacher: TorchSubject,
+        data: Labelled,
+        recipe: Recipe,
+        again: Sequence[torch.Tensor] = (),
     ) -> TorchSubject:
         """Train ``student`` in place on ``data``, the variations with the labels of their originals; returns
         it.
+
+        Args:
+            again: other variations of the same pictures, in the same order and form. Each time a picture comes,
+                one of its variations is drawn, so that several cost no more steps than one.
         """
+        n = len(data)
+        every = replace(data, pictures=torch.cat([data.pictures, *again])) if again else data
 
         def loss(rows: torch.Tensor) -> torch.Tensor:
-            x = drawn(student, data, rows, recipe)
+            which = torch.randint(len(again) + 1, rows.shape, device=rows.device) if again else 0
+            x = drawn(student, every, rows + n * which, recipe)
             with torch.no_grad():
                 told = (
                     logits_of(teacher.module(x)).float()
@@ -63,5 +76,5 @@ class Distil:
                 logits_of(student.module(x)).float(), told, data.labels[rows], self.alpha, self.temperature
             )
 
-        descend(student, len(data), loss, recipe)
+        descend(student, n, loss, recipe)
         return student
