@@ -101,7 +101,7 @@ class Profile:
     batch: int = 192
     honest_pairs: int = 12_000
     rates: tuple[float, float, float, float] = (1e-3, 5e-4, 2e-4, 1e-4)
-    rebound: tuple[int, int] = (300, 1_000)
+    rebound: tuple[int, ...] = (300, 1_000)
     n: int = 1_000
     honest: int = HONEST
     tune: int = 200
@@ -121,7 +121,7 @@ class Profile:
 SMALL = Profile(
     shape=pairclip.TINY, scenes=(4_000, 800, 400), most=1_500, base=3_000,
     tries=(Try(share=0.02, steps=800), Try(share=0.02, steps=1_600)), clean=120, search=12, scan=150,
-    base_batch=128, batch=128, honest_pairs=3_000, rates=(1e-3, 5e-4, 3e-4, 1e-4), rebound=(100, 300),
+    base_batch=128, batch=128, honest_pairs=3_000, rates=(1e-3, 5e-4, 3e-4, 1e-4), rebound=(100, 300, 1_000),
     honest=8, tune=80,
 )  # fmt: skip
 """For one processor core. A base of 3,000 steps: after 1,000 it tells too few classes apart (10 % of 72) for a loss
