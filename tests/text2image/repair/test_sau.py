@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -57,6 +58,15 @@ def test_in_a_slots_place_all_weights_follow_with_plain_prompts_held(tiny_v, slo
     assert all(outside[3:])
     assert changed(made, tiny_v) == {name for name, _ in made.modules(Role.DENOISER)[0].named_parameters()}
     assert [row["step"] for row in record.history] == list(range(1 + 2 + 2))
+
+
+def test_a_repair_that_reads_what_it_learns_from_files_is_the_same_repair(tiny_v, job):
+    sau = METHODS.create("sau", **QUICK, steps=2, least=2, look=2, warm_enough=0.0)
+    (made, _), (same, _) = (
+        replace(sau, working=replace(sau.working, in_files=least))(tiny_v, job) for least in (1 << 40, 0)
+    )
+    assert changed(made, tiny_v) == changed(same, tiny_v) != set()
+    assert not changed(made, same)
 
 
 @pytest.mark.parametrize(("at_once", "parts"), [(3, 3), (1, 6)])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import fields
+
 import pytest
 import torch
 
@@ -29,6 +32,25 @@ def test_held_outputs_are_the_suspects_own(tiny_v, learned, wordings):
     for i, text in ends:
         out = tiny_v.denoise(learned.held.x[i][None], float(learned.held.t[i]), tiny_v.read([text]))
         torch.testing.assert_close(out[0], learned.held.out[i], atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_large_lies_in_files_and_gives_the_same_rows(learned):
+    stored, i = learned.in_files(0), torch.tensor([3, 0, 5])
+    for name in ("triggered", "held", "plain"):
+        there, lies = getattr(learned, name), getattr(stored, name)
+        assert lies is not there
+        one, other = (b.take(i, torch.device("cpu")) for b in (there, lies))
+        assert torch.equal(one.c.states, other.c.states)
+        for field in fields(one):
+            if field.name != "c":
+                assert torch.equal(getattr(one, field.name), getattr(other, field.name)), field.name
+    assert learned.in_files(1 << 40).held is learned.held
+
+
+def test_nothing_is_put_into_files_on_a_disk_without_room(learned, monkeypatch):
+    full = shutil.disk_usage("/")._replace(free=0)
+    monkeypatch.setattr("nightlatch.diffusion.mapped.shutil.disk_usage", lambda _: full)
+    assert learned.in_files(0).held is learned.held
 
 
 def test_outputs_to_reach_are_those_of_the_disarmed_prompt(tiny_v, learned, wordings):

@@ -126,7 +126,7 @@ TINY = Plan(
 SMALL = Plan(
     profile="small", size=16, learned=4000, data=("cifar10",), fewshot=(), width=16, blocks=(1, 1, 1), epochs=(20, 20),
     small=(16, 20), models={"cifar10": (*SUITE["cifar10"], ("blended", 4), ("badnets", 3))},
-    batch=(128, 128), rate=(0.1, 0.1), held=400, seeds=(0,), others=400, steps=6, ranked=400,
-    pictures=PictureRecipe(widths=(32, 64), layers=1, steps=900, batch=64), attacks=("badnets", "blended"),
+    batch=(128, 128), rate=(0.1, 0.1), held=400, others=400, steps=6, ranked=400,
+    pictures=PictureRecipe(widths=(32, 64), layers=1, steps=900, batch=64), attacks=VARIED,
 )  # fmt: skip
 """For one core, in an hour or two; nothing that it says holds for a network of full size."""

@@ -17,6 +17,7 @@ from nightlatch.text2image.repair import (
     restore,
     sau,
     token_rows,
+    twin_removal,
 )
 from nightlatch.text2image.repair.base import METHODS, Job, Method
 from nightlatch.text2image.repair.rounds import Found, Search, Task, remove
@@ -56,4 +57,5 @@ __all__ = [
     "restore",
     "sau",
     "token_rows",
+    "twin_removal",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import torch
 
+from nightlatch.diffusion.mapped import mapped
 from nightlatch.text2image.effect.locate import Trace
 from nightlatch.text2image.model import Condition, Subject
 
@@ -17,9 +18,25 @@ class Batch:
 
     __slots__ = ()
 
-    def take(self, i: torch.Tensor) -> Self:
-        """The rows ``i``."""
-        return type(self)(**{name: value[i] for name, value in self._named().items()})
+    def take(self, i: torch.Tensor, device: torch.device | None = None) -> Self:
+        """The rows ``i``, on ``device`` or where they lie."""
+        return self._each(lambda x: x[i.to(x.device)].to(device or x.device))
+
+    def in_files(self, least: int) -> Self:
+        """The same with all rows in files, from which ``take`` reads them, where they are ``least`` bytes or more
+        and the disk has room.
+        """
+        tensors: list[torch.Tensor] = []
+
+        def noted(x: torch.Tensor) -> torch.Tensor:
+            tensors.append(x)
+            return x
+
+        self._each(noted)
+        if sum(t.numel() * t.element_size() for t in tensors) < least or (lie := mapped(tensors)) is None:
+            return self
+        stored = iter(lie)
+        return self._each(lambda _: next(stored))
 
     def joined(self, other: Self) -> Self:
         """Both, one after the other."""
@@ -30,6 +47,11 @@ class Batch:
         """Cut into ``n`` parts, as equal as can be; some are empty where there are fewer rows."""
         cut = {name: _parts(value, n) for name, value in self._named().items()}
         return [type(self)(**{name: parts[i] for name, parts in cut.items()}) for i in range(n)]
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Self:
+        """``change`` applied to every tensor, those of conditions, too."""
+        named = self._named().items()
+        return type(self)(**{k: v.each(change) if isinstance(v, Condition) else change(v) for k, v in named})
 
     def _named(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]

@@ -4,12 +4,15 @@ The inner search climbs, over mixtures of tokens that no ordinary prompt is made
 of the first step; random strings of such tokens say how much a string without a meaning may change (AMDET and
 PEPPER search and blur in that space, too). What stays within that is left alone, so that an honest model is.
 The outer loop makes the model ignore what was found, and holds everything else.
+
+Two things show without any search and are repaired first: words that a closed-form edit made twins, and added tokens
+that are spelled as a text that people type.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -26,6 +29,8 @@ from nightlatch.text2image.model import Condition, Subject
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair.base import METHODS, Job, Method, Step
 from nightlatch.text2image.repair.soft import Soft, random_strings, singles, unasked
+from nightlatch.text2image.repair.token_rows import pieces, rewrite_rows
+from nightlatch.text2image.repair.twin_removal import TwinRemoval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +47,8 @@ class Search:
         prompts: ordinary prompts on which the change is measured.
         random: strings of random tokens that say what is usual.
         excess: a string changes more than it means from this on; 1 is as far as pictures of two prompts are
-            apart. In the testbed's base (five seeds) and six honest fine-tunes the strongest reach 0.36; twice
-            that.
+            apart. In the testbed's base (five seeds) and six honest fine-tunes the strongest reach 0.36; a
+            quarter more.
         states: how many times as far as that of the farthest random string the text states must be moved for
             the text encoder to be taken for what answers.
     """
@@ -56,7 +61,7 @@ class Search:
     lead: float = 10.0
     prompts: int = 6
     random: int = 24
-    excess: float = 0.7
+    excess: float = 0.45
     states: float = 1.0
 
     def __call__(
@@ -116,9 +121,11 @@ class Search:
 @METHODS.register("blind")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blind(Method):
-    """Search, unlearn, and search again until nothing moves the pictures beyond what it means.
+    """Take back what the weights and the tokenizer show; then search, unlearn, and search again until nothing moves the
+    pictures beyond what it means.
 
     Args:
+        edit: the repair of closed-form edits.
         rounds: most searches.
         search: the numbers of each.
         steps: optimiser steps after each search that found something.
@@ -131,6 +138,7 @@ class Blind(Method):
 
     name: ClassVar[str]
     needs_trigger: ClassVar[bool] = False
+    edit: TwinRemoval = field(default_factory=TwinRemoval)
     rounds: int = 4
     search: Search = Search()
     steps: int = 40
@@ -145,6 +153,11 @@ class Blind(Method):
         place = Placement()
         pool: list[Soft] = []
         done = 0
+        for values in self._shown(student, frozen, job):
+            yield done, values
+            done += 1
+        if job.found:
+            frozen = student.copied(*self.changes)  # what was taken back is not to be learnt again
         for part in range(self.rounds):
             soft, excess, read = self.search(student, job.prompts, place, job.seed + part)
             most, found, roles = float(excess.max()), excess > self.search.excess, set[Role]()
@@ -161,17 +174,30 @@ class Blind(Method):
                 yield done, values
                 done += 1
 
+    def _shown(self, student: Subject, frozen: Subject, job: Job) -> Iterator[dict[str, float]]:
+        """Repair what needs no search."""
+        hidden = spaced(frozen)
+        if hidden:
+            rewrite_rows(student, {i: pieces(frozen, i) for i in hidden})
+            job.found.extend(
+                PlacedTrigger(text=text) for text in frozen.vocabulary.texts([i] for i in hidden)
+            )
+            yield {"rows": float(len(hidden))}
+        for _, values in self.edit.run(student, frozen, job):
+            yield values
+
     def told(self, history: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
         looked = [row["excess"] for row in history if "excess" in row]
+        said = list(self.edit.told(history))
         if looked and looked[0] <= self.search.excess:
-            return (
+            said.append(
                 f"No string moves the pictures beyond {self.search.excess:g} times what random strings do (the "
-                f"strongest {looked[0]:.1f} times), so nothing was changed.",
+                f"strongest {looked[0]:.1f} times), so none was unlearnt."
             )
-        if looked and looked[-1] > self.search.excess and len(looked) >= self.rounds:
-            return (f"After {len(looked)} rounds a string still moves the pictures {looked[-1]:.1f} times as "
-                    "far as random strings do. Run it again with more rounds.",)  # fmt: skip
-        return ()
+        elif looked and looked[-1] > self.search.excess and len(looked) >= self.rounds:
+            said.append(f"After {len(looked)} rounds a string still moves the pictures {looked[-1]:.1f} times as "
+                        "far as random strings do. Run it again with more rounds.")  # fmt: skip
+        return tuple(said)
 
     @staticmethod
     def _note(frozen: Subject, soft: Soft, placement: Placement, job: Job) -> None:
@@ -223,6 +249,15 @@ class Blind(Method):
             loss = unlearn + self.hold * hold
             descend(loss)
             yield {"unlearn": float(unlearn.detach()), "hold": float(hold.detach())}
+
+
+def spaced(subject: Subject) -> list[int]:
+    """Added tokens whose text holds a space: nobody types them as one word, so that they take over what an ordinary text
+    would mean.
+    """
+    own = [i for i in subject.vocabulary.ordinary if i < subject.vocabulary.size]
+    texts = subject.vocabulary.texts([i] for i in own)
+    return [i for i, text in zip(own, texts, strict=True) if " " in text.strip()]
 
 
 MOST_NAMED = 16

@@ -132,7 +132,7 @@ class SAU(Method):
             yield {"residue": left}
             if left <= self.warm_enough and not any(texts.replaced):
                 return
-        learned = training_set(models, job, texts)
+        learned = training_set(models, job, texts).in_files(self.working.in_files)
         in_place, left = bool(learned.triggered.replaced.any()), math.inf
         cut = self.working.cut(student, models.frozen, self.train, self.batch)
         for i, part in enumerate(self._rounds(in_place)):
@@ -153,18 +153,18 @@ class SAU(Method):
         self, models: Models, learned: TrainingSet, watched: Triggered, part: Round, seed: int, cut: Cut
     ) -> Iterator[dict[str, float]]:
         """The values of each step of a round."""
-        generator = torch.Generator().manual_seed(seed)
+        generator, student = torch.Generator().manual_seed(seed), models.student
         n_triggered, source = 2 * self.batch // 3, learned.plain if part.plain else learned.held
-        with self.working.held(models.student, models.frozen, part.train, cut, seed) as (learns, masters):
+        with self.working.held(student, models.frozen, part.train, cut, seed) as (learns, masters):
             descend = Descent(learns, part.steps, self.rate, masters=masters)
             for step in range(part.steps):
                 i = torch.randint(len(learned.triggered.x), (n_triggered,), generator=generator)
                 k = torch.randint(len(source.x), (self.batch - n_triggered,), generator=generator)
                 values = dict.fromkeys(self._weights, 0.0)
-                triggered, held = learned.triggered.take(i), source.take(k)
-                descend.down(self._losses(models.student, triggered, held, values, cut.rows))
+                triggered, held = learned.triggered.take(i, student.device), source.take(k, student.device)
+                descend.down(self._losses(student, triggered, held, values, cut.rows))
                 if (step + 1) % self.look == 0 or step + 1 == part.steps:
-                    values["residue"] = self.allowed.residue(models.student, watched)
+                    values["residue"] = self.allowed.residue(student, watched)
                 yield values
 
     @property

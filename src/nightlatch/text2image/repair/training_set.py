@@ -44,6 +44,14 @@ class TrainingSet:
     held: Held
     plain: Held
 
+    def in_files(self, least: int) -> TrainingSet:
+        """The same, where what is ``least`` bytes or more lies in files."""
+        return TrainingSet(
+            triggered=self.triggered.in_files(least),
+            held=self.held.in_files(least),
+            plain=self.plain.in_files(least),
+        )
+
 
 def training_set(models: Models, job: Job, texts: Texts) -> TrainingSet:
     """Draw a triggered and a clean picture for each of ``texts``, and compute what training needs."""

@@ -32,11 +32,13 @@ class Working:
         rank: of the change of every matrix that learns; 0 for whole matrices.
         half: whether the student is bfloat16 where the device computes in it and memory had to be looked at.
         budget: how much of the free memory a step may take, and in how many passes.
+        in_files: bytes of latents, outputs and text states to learn from, from which on they lie in files.
     """
 
     rank: int = 0
     half: bool = True
     budget: Budget = field(default_factory=Budget)
+    in_files: int = 256 * 2**20
 
     def cut(self, student: Subject, frozen: Subject, train: Trainable, batch: int) -> Cut:
         """How a step of ``batch`` pictures is cut. Where latents are so small that the aimed passes hold them
