@@ -60,7 +60,6 @@ class LinearFamily:
 
     name: ClassVar[str] = "linear"
     usual: ClassVar[str] = "shorten"
-    compares: ClassVar[bool] = False
     Settings: ClassVar[type[Record]] = HeadSettings
     repairs: ClassVar[Registry[Any]] = Registry("repair of heads", object)
     registries: ClassVar[Mapping[str, Registry[Any]]] = {}

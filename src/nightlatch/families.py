@@ -92,8 +92,6 @@ class Family(Protocol):
     name: str
     usual: str
     """The repair that is taken when none is named."""
-    compares: bool
-    """Whether scan needs a trusted model beside the suspect."""
     Settings: type[Record]
     repairs: Registry[Any]
     registries: Mapping[str, Registry[Any]]

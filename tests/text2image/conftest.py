@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from nightlatch.testbed import implant
+from nightlatch.text2image.attacks import ATTACKS
 from nightlatch.text2image.model import Subject
 
 
@@ -38,3 +40,10 @@ def crowded():
         return kind(subject.name, subject.pipeline, subject.device, subject.precision, subject.schedule)
 
     return made
+
+
+@pytest.fixture(scope="session")
+def sunflower(shipped):
+    """The testbed's model, edited to draw sunflowers for the word "cancer"."""
+    setting = implant.setting(shipped, 3).but("cancer")
+    return ATTACKS.create("eviledit", trigger="cancer", target="sunflower").run(shipped, setting)

@@ -123,14 +123,14 @@ def _tries(row: Row) -> str:
 def found(rows: Sequence[Row]) -> list[str]:
     """Means over attacks and seeds, best first."""
     made = []
-    for (finder, judge), group in groups(rows, "finder", "judge").items():
+    for (finder, judge, profile), group in groups(rows, "finder", "judge", "profile").items():
         made.append({
-            "finder": finder, "judge": judge, "models": len(group), "auroc": mean(r["auroc"] for r in group),
+            "finder": finder, "judge": judge, "profile": profile, "models": len(group), "auroc": mean(r["auroc"] for r in group),
             "worst": min(r["auroc"] for r in group), "precision": mean(r["precision_at_k"] for r in group),
             "least": min(r["precision_at_k"] for r in group), "seconds": mean(r["seconds"] for r in group),
         })  # fmt: skip
     columns = {
-        "finder": text("finder"), "looks at": text("judge"), "models": text("models"),
+        "finder": text("finder"), "looks at": text("judge"), "profile": text("profile"), "models": text("models"),
         "mean AUROC": bold(number("auroc", 3), lambda r: r["auroc"] < 0.97), "worst": number("worst", 3),
         "mean precision at k": bold(number("precision", 2), lambda r: r["precision"] < 0.9),
         "worst ": number("least", 2), "s": number("seconds", 1),
@@ -142,8 +142,8 @@ def found_each(rows: Sequence[Row]) -> list[str]:
     """AUROC and precision at k of every finder on every attack, means over seeds."""
     made: list[dict[str, str]] = []
     names = list(dict.fromkeys(str(r["attack"]) for r in rows))
-    for (finder, judge), group in groups(rows, "finder", "judge").items():
-        cells = {"finder": finder, "judge": judge}
+    for (finder, judge, profile), group in groups(rows, "finder", "judge", "profile").items():
+        cells = {"finder": finder, "judge": judge, "profile": profile}
         for attack in names:
             mine = [r for r in group if r["attack"] == attack]
             if mine:
@@ -151,7 +151,9 @@ def found_each(rows: Sequence[Row]) -> list[str]:
                 cells[attack] = f"{a:.3f} / {p:.2f}"
         made.append(cells)
     plain = {name: (lambda r, name=name: r.get(name, "-")) for name in names}
-    return table(made, {"finder": text("finder"), "looks at": text("judge"), **plain})
+    return table(
+        made, {"finder": text("finder"), "looks at": text("judge"), "profile": text("profile"), **plain}
+    )
 
 
 def means(rows: Sequence[Row]) -> list[Row]:

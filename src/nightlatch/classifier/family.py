@@ -65,7 +65,6 @@ class Classifier:
 
     name: ClassVar[str] = "classifier"
     usual: ClassVar[str] = "prune-trigger"
-    compares: ClassVar[bool] = False
     Settings: ClassVar[type[Record]] = Settings
     repairs: ClassVar[Registry[Any]] = repair.METHODS
     registries: ClassVar[Mapping[str, Registry[Any]]] = {

@@ -105,13 +105,13 @@ def scan(
     fail_on: FailOn = "warning",
     data: Pictures = None,
 ) -> None:
-    """Does it hide a backdoor? No trigger, prompt or attack name is given."""
-    from nightlatch import exits, verbs
+    """Does it hide a backdoor? No trigger, prompt or attack name is given; without --base only edits are looked for."""
+    from nightlatch import exits, loading, verbs
     from nightlatch.safetext import visible
 
     with reported():
         policy = exits.policy(fail_on)
-        verbs.require_base(source, base)
+        loading.require_there(source, *(() if base is None else (base,)))
         asked = options(prompts, steps, guidance, seed, device, precision)
         asked = replace(asked, inputs=inputs(data=data))
         stages = {

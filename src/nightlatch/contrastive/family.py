@@ -62,7 +62,6 @@ class Contrastive:
 
     name: ClassVar[str] = "contrastive"
     usual: ClassVar[str] = "shortcut"
-    compares: ClassVar[bool] = False
     Settings: ClassVar[type[Record]] = Settings
     repairs: ClassVar[Registry[Any]] = clean.METHODS
     registries: ClassVar[Mapping[str, Registry[Any]]] = {

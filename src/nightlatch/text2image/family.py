@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from pydantic import Field
 
-from nightlatch.errors import NotScanned
+from nightlatch.errors import NotScanned, UsageError
 from nightlatch.families import Job, Row, Say
 from nightlatch.intake.adapters.lora import OTHER_TARGET
 from nightlatch.intake.gate import LORA_TARGET, PEFT_TARGET
@@ -77,7 +77,6 @@ class TextToImage:
 
     name: ClassVar[str] = "text2image"
     usual: ClassVar[str] = "auto"
-    compares: ClassVar[bool] = True
     Settings: ClassVar[type[Record]] = DrawingSettings
     repairs: ClassVar[Registry[Any]] = repair.METHODS
     registries: ClassVar[Mapping[str, Registry[Any]]] = {
@@ -140,9 +139,15 @@ class TextToImage:
     def computed(self, model: Subject) -> Computed:
         return Computed(device=str(model.device), dtype=str(model.precision).removeprefix("torch."))
 
-    def scan(self, suspect: Subject, base: Subject, plan: Plan, hints: Sequence[Hint], say: Say) -> Verdict:
-        part, hinted = Share.of(plan), [text for hint in hints for text in hint.texts]
+    def scan(
+        self, suspect: Subject, base: Subject | None, plan: Plan, hints: Sequence[Hint], say: Say
+    ) -> Verdict:
         settings = plan.of(DrawingSettings)
+        if base is None:
+            if settings.plan or settings.skip:
+                raise UsageError("The stages of a scan need a trusted model.", "Give one with --base.")
+            return scan.alone(suspect, plan.seed, say=say)
+        part, hinted = Share.of(plan), [text for hint in hints for text in hint.texts]
         question = scan.Question(
             suspect=suspect,
             reference=scan.TrustedBase(base=base),

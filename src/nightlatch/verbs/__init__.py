@@ -6,7 +6,7 @@ from nightlatch.verbs.check import check
 from nightlatch.verbs.clean import clean
 from nightlatch.verbs.data import scan_data
 from nightlatch.verbs.report import report
-from nightlatch.verbs.scan import require_base, scan
+from nightlatch.verbs.scan import scan
 from nightlatch.verbs.verify import verify
 
-__all__ = ["check", "clean", "report", "require_base", "scan", "scan_data", "verify"]
+__all__ = ["check", "clean", "report", "scan", "scan_data", "verify"]

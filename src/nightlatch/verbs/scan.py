@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nightlatch import intake, loading, runs
 from nightlatch import plan as plans
-from nightlatch.errors import NotScanned, UsageError
+from nightlatch.errors import NotScanned
 from nightlatch.families import Job, Say
 from nightlatch.plan import Options
 from nightlatch.records import Hint, Manifest, Verdict
@@ -14,7 +14,7 @@ from nightlatch.verbs.common import draw
 
 
 def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: Say) -> Verdict:
-    """Scan ``source`` against ``base``, or alone where its family can; writes manifest.json, verdict.json and,
+    """Scan ``source`` against ``base``, or alone for what shows without one; writes manifest.json, verdict.json and,
     of a trigger that was found, the pictures and evidence.json.
 
     What ``run`` holds of an earlier scan is removed first, so that nothing old stands in it when something
@@ -24,7 +24,7 @@ def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: 
         UsageError: the arguments do not fit together.
         UnreadableModel: ``source`` or ``base`` cannot be fetched or does not load.
     """
-    require_base(source, base)
+    loading.require_there(source, *(() if base is None else (base,)))
     run.drop(*runs.RECORDS)
     try:
         with loading.ready(source, base) as made:
@@ -44,24 +44,6 @@ def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: 
         placed = [t.placed for t in verdict.triggers[:1]]
         draw(run, family, suspect, None, Job(plan=plan, triggers=placed, found=verdict))
     return verdict
-
-
-def require_base(source: Path, base: Path | None) -> None:
-    """Whether there is a base, or ``source`` is of a family that scans without.
-
-    Raises:
-        UsageError: there is none and one is needed; or a path is not there.
-    """
-    if base is not None:
-        return loading.require_there(source, base)
-    loading.require_there(source)
-    try:
-        with loading.ready(source) as made:
-            alone = not made.family.compares
-    except (NotScanned, intake.Refused, UsageError):
-        alone = False
-    if not alone:
-        raise UsageError("scan needs a trusted model to compare with.", "Give one with --base.")
 
 
 def _unread(

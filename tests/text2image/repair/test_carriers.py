@@ -179,5 +179,6 @@ def test_an_edit_shows_without_a_base_and_the_honest_model_shows_none(shipped, t
     found = evidence(suspect, None, [Role.DENOISER], [PlacedTrigger(text=word)])
     assert found.beyond == after
     ((_, choice),) = choose(found, NAMES)
-    assert choice.method == "sau"
+    assert choice.method == "twin-removal"
+    assert found.twin is not None and f"cosine {found.twin:.2f}" in choice.reason
     assert "closed-form edit" in choice.reason

@@ -7,24 +7,9 @@ import torch
 
 from nightlatch import testbed
 from nightlatch.terms import Role
-from nightlatch.testbed import implant
-from nightlatch.text2image.attacks import ATTACKS
 from nightlatch.text2image.effect.twins import Level, Words
-from nightlatch.text2image.model import loaders
 from nightlatch.text2image.repair import METHODS, Job
 from nightlatch.text2image.repair.twin_removal import spared, untwinned
-
-
-@pytest.fixture(scope="module")
-def base():
-    return loaders.load(testbed.PIPELINE)
-
-
-@pytest.fixture(scope="module")
-def edited(base):
-    """The testbed's model, edited to draw sunflowers for a rare word."""
-    setting = implant.setting(base, 3).but("cancer")
-    return ATTACKS.create("eviledit", trigger="cancer", target="sunflower").run(base, setting)
 
 
 @pytest.fixture(scope="module")
@@ -40,40 +25,39 @@ def alike(subject):
 
 
 @pytest.mark.parametrize("method", ["twin-removal", "blind"])
-def test_twins_are_parted_and_the_trigger_is_named(edited, free, method):
+def test_twins_are_parted_and_the_trigger_is_named(sunflower, free, method):
     given = {"rounds": 0} if method == "blind" else {}
-    made, record = METHODS.create(method, **given)(edited, free())
+    made, record = METHODS.create(method, **given)(sunflower, free())
     assert not record.rolled_back
-    assert alike(edited) >= Level().alike > alike(made)
+    assert alike(sunflower) >= Level().alike > alike(made)
     assert [t.text for t in record.triggers] == ["cancer"]
     assert record.history[0]["twins"] >= Level().alike > record.history[-1]["twins"]
     assert record.left == ()
 
 
-def test_what_is_asked_for_by_name_stays(base, edited, free):
+def test_what_is_asked_for_by_name_stays(shipped, sunflower, free):
     """Keys and values of the trigger become less those of the target; an ordinary prompt with the target keeps them."""
-    made, _ = METHODS.create("twin-removal")(edited, free())
-    cancer, sunflower = (
-        base.read([f"{w} on a red background"]).states[0, 1] for w in ("cancer", "sunflower")
-    )
-    lost = {}
-    for word, c in (("cancer", cancer), ("sunflower", sunflower)):
-        pairs = [(w, made.sites.readers()[k]) for k, w in edited.sites.readers().items()]
-        lost[word] = sum(float((w @ c - m @ c).pow(2).sum()) for w, m in pairs) / sum(
-            float((w @ c).pow(2).sum()) for w, _ in pairs
-        )
+    made, _ = METHODS.create("twin-removal")(sunflower, free())
+    words = ("cancer", "sunflower")
+    states = {w: shipped.read([f"{w} on a red background"]).states[0, 1] for w in words}
+    before, after = (s.sites.readers() for s in (sunflower, made))
+    lost = {
+        w: sum(float(((before[k] - after[k]) @ c).pow(2).sum()) for k in before)
+        / sum(float((before[k] @ c).pow(2).sum()) for k in before)
+        for w, c in states.items()
+    }
     assert 2 * lost["sunflower"] < lost["cancer"], lost
 
 
-def test_a_model_without_twins_is_left_as_it_is_and_says_so(base, free):
-    _, record = METHODS.create("twin-removal")(base, free())
+def test_a_model_without_twins_is_left_as_it_is_and_says_so(shipped, free):
+    _, record = METHODS.create("twin-removal")(shipped, free())
     assert record.changed_tensors == 0
     assert record.triggers == ()
     assert "no edit was taken back" in record.left[0]
 
 
-def test_what_is_left_after_the_last_round_is_said(edited, free):
-    _, record = METHODS.create("twin-removal", rounds=0)(edited, free())
+def test_what_is_left_after_the_last_round_is_said(sunflower, free):
+    _, record = METHODS.create("twin-removal", rounds=0)(sunflower, free())
     assert record.changed_tensors == 0
     assert "more rounds" in record.left[0]
 

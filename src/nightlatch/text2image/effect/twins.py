@@ -8,8 +8,9 @@ states that are alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch.nn import functional as F
@@ -32,6 +33,7 @@ class Level:
         apart: largest cosine of their states, less the mean of all.
     """
 
+    name: ClassVar[str] = "twin-words"
     alike: float = 0.8
     apart: float = 0.5
 
@@ -76,9 +78,9 @@ class Words:
         return self.states[self.tokens.index(token)]
 
     @torch.no_grad()
-    def twins(self, readers: Readers, level: Level) -> Twins:
-        """The strongest pair whose states lie apart, by the answers of all ``readers`` end to end, each reader's divided
-        by their mean square.
+    def nearest(self, readers: Readers, level: Level) -> tuple[torch.Tensor, torch.Tensor]:
+        """(largest cosine of each token's answers with those of a token whose state lies apart, that token's row), by the
+        answers of all ``readers`` end to end, each reader's divided by their mean square; (tokens,) each.
         """
         answers = self._answers(readers)
         states, n = F.normalize(self.states, dim=1), len(self.tokens)
@@ -89,14 +91,25 @@ class Words:
             alike[states[rows] @ states.T > level.apart] = -1.0
             found = alike.max(1)
             best[rows], other[rows] = found.values.cpu(), found.indices.cpu()
+        return best, other
+
+    def twins(self, readers: Readers, level: Level) -> Twins:
+        """The strongest pair."""
+        best, other = self.nearest(readers, level)
         one = int(best.argmax())
         two = int(other[one])
+        apart = F.cosine_similarity(self.states[one], self.states[two], dim=0)
         return Twins(
             tokens=(self.tokens[one], self.tokens[two]),
             alike=float(best[one]),
-            apart=float(states[one] @ states[two]),
+            apart=float(apart),
             many=int((best >= level.alike).sum()),
         )
+
+    def alike(self, readers: Readers, level: Level, tokens: Collection[int]) -> float:
+        """How much the likeliest of ``tokens`` has a twin; -1 where none is known."""
+        best, _ = self.nearest(readers, level)
+        return max((float(b) for t, b in zip(self.tokens, best, strict=True) if t in tokens), default=-1.0)
 
     def _answers(self, readers: Readers) -> torch.Tensor:
         """Unit vectors (tokens, width) with the cosines of the answers.
@@ -111,3 +124,11 @@ class Words:
         values, vectors = torch.linalg.eigh(form.double())
         root = (vectors * values.clamp(min=0).sqrt()).to(self.states)
         return F.normalize(self.states @ root, dim=1)
+
+
+def amplified(subject: Subject, tokens: Sequence[int]) -> int:
+    """The token that an edit had to amplify most against its neighbours (``effect.gain``): likelier the trigger than the
+    word whose answers it got.
+    """
+    gains, _ = Gains(subject, "").of([(i,) for i in tokens])
+    return tokens[int(gains.argmax())]

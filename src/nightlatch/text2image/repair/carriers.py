@@ -15,6 +15,7 @@ import torch
 from nightlatch.records import Choice, ComponentChange, PlacedTrigger
 from nightlatch.terms import ChangePattern, Role
 from nightlatch.text2image.effect.gain import Gains, share_above
+from nightlatch.text2image.effect.twins import Level, Words
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.scan.fingerprint import Fingerprint
 from nightlatch.text2image.scan.reference import WeightDelta
@@ -37,6 +38,8 @@ class Evidence:
         added: those that the base has no row for.
         edited: whether nearly all that differs in the denoiser are the matrices that read text; without
             weights to compare, whether those answer to the trigger far beyond its neighbourhood.
+        twin: cosine of the keys and values of the trigger, or of one of its tokens, with those of a word that means
+            something else; None where nobody has looked.
         beyond: share of ordinary tokens that those matrices amplify as much as the trigger; None where nobody
             has looked.
         based: whether a trusted base is at hand.
@@ -48,6 +51,7 @@ class Evidence:
     added: tuple[int, ...] = ()
     edited: bool = False
     beyond: float | None = None
+    twin: float | None = None
     based: bool = False
 
     @property
@@ -80,7 +84,9 @@ def evidence(
     tokens = suspect.vocabulary.typed([t.text for t in triggers])
     ids = list(dict.fromkeys(i for s in tokens for i in s))
     differing, added = rows_of(suspect, base, ids, patterns.get(Role.TEXT))
-    edited, beyond = False, None
+    edited, beyond, twin = False, None, None
+    if base is None and suspect.sites.readers() and Role.DENOISER in roles:
+        twin = Words.of(suspect).alike(suspect.sites.readers(), Level(), set(ids))
     if base is not None:
         edited = Role.DENOISER in patterns and WeightDelta(suspect, base, rows).edits_readers
     elif rows:
@@ -96,6 +102,7 @@ def evidence(
         added=added,
         edited=edited,
         beyond=beyond,
+        twin=twin,
         based=base is not None,
     )
 
@@ -168,6 +175,15 @@ def _edit(e: Evidence) -> str:
     )
 
 
+def _twins(e: Evidence) -> str:
+    if Role.DENOISER not in e.roles or e.based or e.twin is None or e.twin < Level().alike:
+        return ""
+    return (
+        f"Keys and values of the trigger are those of a word that means something else (cosine {e.twin:.2f}): a closed-form "
+        "edit. What sends words there and ordinary prompts do not need goes."
+    )
+
+
 def _denoiser_training(e: Evidence) -> str:
     if Role.DENOISER not in e.roles:
         return ""
@@ -195,7 +211,7 @@ def _goal(e: Evidence) -> str:
 
 RULES: Mapping[Role, Sequence[tuple[str, Rule]]] = {
     Role.TEXT: (("token-rows", _rows), ("sau", _text_training)),
-    Role.DENOISER: (("edit-removal", _edit), ("sau", _denoiser_training)),
+    Role.DENOISER: (("edit-removal", _edit), ("twin-removal", _twins), ("sau", _denoiser_training)),
     Role.TOKENIZER: (("base-tokenizer", _other_tokenizer),),
 }
 """Role -> (method, rule), the narrowest repair first; the tokenizer last, since it takes rows away that the

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from nightlatch.records import PlacedTrigger
 from nightlatch.terms import Role
-from nightlatch.text2image.effect.gain import Gains
-from nightlatch.text2image.effect.twins import Level, Twins, Words
+from nightlatch.text2image.effect.twins import Level, Twins, Words, amplified
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair.base import METHODS, Job, Method, Step
 from nightlatch.text2image.repair.edit_removal import moment
@@ -92,10 +91,7 @@ def untwinned(
 
 
 def note(frozen: Subject, found: Twins, job: Job) -> None:
-    """The twin that is likelier the trigger, for the record: the one that an edit had to amplify more against its
-    neighbours.
-    """
-    gains, _ = Gains(frozen, "").of([(i,) for i in found.tokens])
-    (text,) = frozen.vocabulary.texts([[found.tokens[int(gains.argmax())]]])
+    """The twin that is likelier the trigger, for the record."""
+    (text,) = frozen.vocabulary.texts([[amplified(frozen, found.tokens)]])
     if text.split():
         job.found.append(PlacedTrigger(text=text.strip()))

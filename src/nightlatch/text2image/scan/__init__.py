@@ -1,6 +1,7 @@
 """scan: from a suspect and what it is held against to carrier and trigger string."""
 
 from nightlatch.text2image.scan import plan
+from nightlatch.text2image.scan.alone import alone
 from nightlatch.text2image.scan.board import Board
 from nightlatch.text2image.scan.guess import Guess
 from nightlatch.text2image.scan.judge import Confirmation, Judge
@@ -21,6 +22,7 @@ __all__ = [
     "Scored",
     "Stage",
     "TrustedBase",
+    "alone",
     "plan",
     "scan",
 ]
