@@ -29,6 +29,7 @@ ALIKE: dict[str, Any] = {"steps": 100}
 """Rivals get as many pictures as SAU's longest repair: 100 steps of 24."""
 RIVALS: dict[str, tuple[str, dict[str, Any]]] = {
     "uce": ("uce", {}),
+    "twin-removal": ("twin-removal", {}),
     "skd": ("skd", ALIKE),
     "skd-cag": ("skd-cag", ALIKE),
     "esd": ("esd", ALIKE),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightlatch.bench import columns, page, pairpage, race, removal_figures
+from nightlatch.bench import alone_page, columns, page, pairpage, race, removal_figures
 from nightlatch.bench.cells import Cell, Row, table, text
 from nightlatch.bench.classifier import page as classifier_page
 from nightlatch.bench.classifier import strength_picture
@@ -173,6 +173,7 @@ PAGES: Mapping[str, tuple[str, str, Sequence[Part]]] = {
         f"{SCAN}\n{SETS}",
         [
             Part(FIGURES["scan"], "Scan", _columns(columns.SCAN), parted=True),
+            Part(alone_page.FILE, alone_page.TITLE, alone_page.lines),
             Part(VIEWS, "Behind the prompt, inside it and at a late step alone", _columns(columns.VIEWS)),
             Part(BEFORE, "Scan, earlier, before its last change", _columns(columns.SCAN)),
         ],
