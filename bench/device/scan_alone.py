@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from nightlatch import provenance, testbed
-from nightlatch.bench.cases import TRIES, Case, draw
+from nightlatch.bench.cases import Case, draw
 from nightlatch.bench.setup import rare_words
 from nightlatch.testbed import honest, implant
 from nightlatch.text2image.attacks import ATTACKS
@@ -46,16 +46,12 @@ class Made:
 
 
 def edited(base: Subject, templates: int | None, seed: int) -> Made:
-    """The first draw of trigger and target that is promising, edited in."""
+    """The trigger and target that the seed draws, edited in, however well that works."""
     name = "eviledit" if templates is None else "eviledit-templates"
     more = {} if templates is None else {"templates": templates}
-    setting = implant.setting(base, seed)
-    for attempt in range(TRIES):
-        case: Case = draw(name, seed, rare_words(), attempt)
-        attack = ATTACKS.create(name, trigger=case.trigger, target=case.target, **more)
-        own = setting.but(case.trigger)
-        if attack.promising(base, own):
-            break
+    case: Case = draw(name, seed, rare_words())
+    attack = ATTACKS.create(name, trigger=case.trigger, target=case.target, **more)
+    own = implant.setting(base, seed).but(case.trigger)
     made = attack.run(base, own)
     success = attack.success(made, own, attack.telling(base, own, PICTURES))
     about = {"trigger": case.trigger, "kind_of_trigger": case.kind, "target": case.target, "success": success}

@@ -35,24 +35,41 @@ def variations(rows: Sequence[Row]) -> list[str]:
         for m in made
         if m["method"] == "diffusion" and m["strength"] == MAIN_STRENGTH and m["alpha"] == MAIN_ALPHA
     ]
-    for (profile,), means in groups(main, "profile").items():
+    for (profile, several), means in groups(main, "profile", "variations").items():
         after, worst = mean(m["after"] for m in means), max(m["worst"] for m in means)
-        for_all += ["", f"Profile {profile}, at strength {MAIN_STRENGTH} and alpha {MAIN_ALPHA}, over {len(means)} "
-                        f"attacks: success after {100 * after:.1f} % on the mean and {100 * worst:.1f} % at worst, "
-                        f"{100 * max(m['lost'] for m in means):.1f} points of accuracy lost at most."]  # fmt: skip
+        said = (
+            f"Profile {profile}, strength {MAIN_STRENGTH}, alpha {MAIN_ALPHA}, {several} of each picture, over {len(means)} "
+            f"attacks: success after {100 * after:.1f} % on the mean and {100 * worst:.1f} % at worst, "
+            f"{100 * max(m['lost'] for m in means):.1f} points of accuracy lost at most."
+        )
+        for_all += ["", said]
     return for_all
 
 
 def summed(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One row a case, the mean over its seeds."""
     made = []
-    for mine in groups(rows, "profile", "attack", "method", "strength", "alpha").values():
+    told = [r for r in rows if "success_honest" in r]
+    honest = {
+        (mine[0].get("profile"), mine[0]["attack"]): mean(rate(r, "success_honest") for r in mine)
+        for mine in groups(told, "profile", "attack").values()
+    }
+    for mine in groups(
+        [{"variations": 1, **r} for r in rows],
+        "profile",
+        "attack",
+        "method",
+        "strength",
+        "alpha",
+        "variations",
+    ).values():
         first = mine[0]
         ranked = [r["poison_auroc"] for r in mine if r["poison_auroc"] is not None]
         made.append(
             {
                 "profile": first.get("profile") or FULL,
                 "attack": first["attack"], "method": first["method"], "strength": first["strength"], "alpha": first["alpha"],
+                "variations": first["variations"], "honest": honest.get((first.get("profile"), first["attack"])),
                 "seeds": len(mine), "before": mean(rate(r, "success_before") for r in mine),
                 "after": mean(rate(r, "success_after") for r in mine), "worst": max(rate(r, "success_after") for r in mine),
                 "accuracy": mean(rate(r, "accuracy_after") for r in mine),
@@ -63,15 +80,23 @@ def summed(rows: Sequence[Row]) -> list[dict[str, Any]]:
     control = {name: k for k, name in enumerate(("diffusion", *CONTROLS))}
     return sorted(
         made,
-        key=lambda m: (m["profile"], m["attack"], control.get(m["method"], 9), m["strength"], m["alpha"]),
+        key=lambda m: (
+            m["profile"],
+            m["attack"],
+            control.get(m["method"], 9),
+            m["strength"],
+            m["alpha"],
+            m["variations"],
+        ),
     )
 
 
 VARIED: Mapping[str, Cell] = {
     "profile": text("profile"), "attack": text("attack"),
     "pictures are": text("method"), "strength": text("strength"), "alpha": text("alpha"),
-    "seeds": text("seeds"), "success before %": percent("before"),
+    "of each": text("variations"), "seeds": text("seeds"), "success before %": percent("before"),
     "after %": bold(percent("after"), lambda r: r["method"] == "diffusion" and r["after"] > 0.05),
+    "without a backdoor %": lambda r: "-" if r["honest"] is None else percent("honest")(r),
     "accuracy after %": percent("accuracy"),
     "points lost": bold(percent("lost"), lambda r: r["method"] == "diffusion" and r["lost"] > 0.05),
     "poison AUROC": bold(

@@ -19,7 +19,11 @@ def picture(rows: Sequence[Row]) -> str:
     """An SVG: for every profile and attack a panel with strength from 0 (the data as they came) to 1, and shares
     from 0 to 100 %.
     """
-    made = [m for m in summed(rows) if m["method"] == "diffusion" and m["alpha"] == MAIN_ALPHA]
+    made = [
+        m
+        for m in summed(rows)
+        if m["method"] == "diffusion" and m["alpha"] == MAIN_ALPHA and m["variations"] == 1
+    ]
     panels = [
         _panel(i, f"{attack} ({profile})", mine)
         for i, ((profile, attack), mine) in enumerate(groups(made, "profile", "attack").items())
