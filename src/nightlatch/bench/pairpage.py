@@ -31,8 +31,8 @@ here says anything about a CLIP of full size.
 - *patch, in-modal* is the patch on a model whose own training had the in-modal loss, the hard case of
   CleanCLIP.
 - Profile *large*, on the H100, where three experiments shared the card: models of 2.7 million weights, pictures of
-  48 pixels. *Small*, on one processor core: 0.7 million and 32 pixels, less data, fewer steps, and honest training
-  afterwards ends after 300; up to eight processes shared two cores, so its seconds say little. Bases had not
+  48 pixels. *Small*, on one processor core: 0.7 million and 32 pixels, less data, fewer steps, and 1,000 steps of
+  honest training only where a number stands; up to eight processes shared two cores, so its seconds say little. Bases had not
   converged, so training on trusted pairs also teaches: a negative loss is no merit of a cleaner. Rows before
   commit bef7e2d mirrored pictures whose captions say left and right, as later ones do not.
 - *shortcut, version 1* is an earlier algorithm of that cleaner; its rows on the H100 were not measured again.
@@ -84,7 +84,7 @@ def groups(rows: Sequence[Row], *keys: str) -> dict[tuple[str, ...], list[Row]]:
     """Rows by what they have under ``keys``, in the order of first sight."""
     made: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        made.setdefault(tuple(str(row[k]) for k in keys), []).append(row)
+        made.setdefault(tuple(str(row.get(k, "")) for k in keys), []).append(row)
     return made
 
 
