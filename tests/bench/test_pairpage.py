@@ -80,4 +80,4 @@ def test_rows_become_figures_and_figures_a_page(tmp_path):
     assert [r["finder"] for r in found] == ["dao", "lid"] and {r["commit"] for r in found} == {"abc"}
     tables.write(tmp_path / "figures", tmp_path / "results.md")
     page = (tmp_path / "results" / "contrastive.md").read_text()
-    assert "| dao | suspect | 1 | 0.990 | 0.990 | **0.80** |" in page and "## Cleaners" in page
+    assert "| dao | suspect |  | 1 | 0.990 | 0.990 | **0.80** |" in page and "## Cleaners" in page
