@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from typer.testing import CliRunner
@@ -31,6 +32,14 @@ def test_an_honest_model_is_not_accused_and_not_cleared(shipped):
     assert verdict.triggers == ()
     assert "--base" in verdict.skipped[0]
     assert any("--base" in line for line in said)
+
+
+def test_numbers_that_are_not_finite_are_a_sentence(tiny_v):
+    broken = tiny_v.copied(Role.DENOISER)
+    next(iter(broken.sites.readers().values())).data[0, 0] = math.nan
+    verdict = alone(broken, say=lambda _: None)
+    assert verdict.word == "not scanned"
+    assert "not finite" in verdict.skipped[0]
 
 
 @pytest.mark.parametrize("given", [["--plan", "assembled"], ["--skip", "behind"]])

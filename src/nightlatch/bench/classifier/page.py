@@ -43,7 +43,8 @@ out. Nothing here says anything about a network of full size.
   attack on either set. An attacker who optimises through the variations was not measured.
 - Profile *small* is for one core: ResNets of 16 channels and three stages on 4,000 pictures of CIFAR-10 made smaller
   to 16 x 16, 20 epochs, a diffusion model of 0.7 million parameters trained in five minutes, 400 pictures a rate, one
-  seed but where more are named. WaNet reached at most 94 % there and is refused. Its curves say which way things go; its accuracies are those of small models.
+  seed but where more are named. WaNet reached at most 94 % there and is refused. Its curves say which way things go; its
+  accuracies are those of small models.
 - The victims' clean accuracy is below what was aimed at (88 % on CIFAR-10, 96 % on GTSRB): training was short.
 - A table that is not here has not been measured."""
 

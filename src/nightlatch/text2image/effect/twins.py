@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch.nn import functional as F
 
+from nightlatch.errors import NotScanned
 from nightlatch.text2image.effect.gain import Gains
 from nightlatch.text2image.model import Subject
 
@@ -81,6 +82,9 @@ class Words:
     def nearest(self, readers: Readers, level: Level) -> tuple[torch.Tensor, torch.Tensor]:
         """(largest cosine of each token's answers with those of a token whose state lies apart, that token's row), by the
         answers of all ``readers`` end to end, each reader's divided by their mean square; (tokens,) each.
+
+        Raises:
+            NotScanned: states or readers hold NaN or infinity.
         """
         answers = self._answers(readers)
         states, n = F.normalize(self.states, dim=1), len(self.tokens)
@@ -121,6 +125,10 @@ class Words:
         for w in readers.values():
             own = w.detach().to(form).T @ w.detach().to(form)
             form += own / (own * spread).sum().clamp(min=1e-20)
+        if not bool(torch.isfinite(form).all()):
+            raise NotScanned(
+                "Keys and values or the text's states are not finite numbers.", "Do not load the model."
+            )
         values, vectors = torch.linalg.eigh(form.double())
         root = (vectors * values.clamp(min=0).sqrt()).to(self.states)
         return F.normalize(self.states @ root, dim=1)

@@ -6,9 +6,12 @@ Everything else that scan looks for needs a base, so that the verdict is "suspic
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
 
 from nightlatch import stats
+from nightlatch.errors import NotScanned
 from nightlatch.records import Candidate, Carrier, Ran, Trigger, Verdict
 from nightlatch.registry import part_of
 from nightlatch.safetext import code_points, show
@@ -35,35 +38,47 @@ def alone(
         "suspicious" with the likelier of two twins as the trigger, which no picture has confirmed; else "not scanned".
     """
     started, level = time.monotonic(), level or Level()
-    readers = suspect.sites.readers()
     say("no base: looking for words that an edit made alike")
-    words = Words.of(suspect)
-    best, other = words.nearest(readers, level)
-    z = stats.robust_z(best.double().numpy(), best.double().numpy())
+    try:
+        words = Words.of(suspect)
+        best, other = words.nearest(suspect.sites.readers(), level)
+    except NotScanned as e:
+        say(f"not scanned: {e}")
+        return Verdict(word="not scanned", not_tested=(NEEDS_BASE, *NOT_TESTED), skipped=(str(e),), seed=seed)
     order = best.argsort(descending=True)[:ROWS].tolist()
-    one, two = (words.tokens[i] for i in (order[0], int(other[order[0]])))
-    found = float(best[order[0]]) >= level.alike
+    pair = (words.tokens[order[0]], words.tokens[int(other[order[0]])])
+    alike = float(best[order[0]])
+    found = alike >= level.alike
     if not found:
         say(f"not scanned further: {NO_BASE}")
-    names = [show(text) for text in suspect.vocabulary.texts([[one], [two]])]
+    seconds = time.monotonic() - started
     return Verdict(
         word="suspicious" if found else "not scanned",
         carriers=_carriers(suspect) if found else (),
-        triggers=(_trigger(suspect, amplified(suspect, (one, two)), float(best[order[0]])),) if found else (),
-        top_candidates=tuple(
-            Candidate(text=decoded(suspect, (words.tokens[i],)), score=float(best[i]), robust_z=float(z[i]))
-            for i in order
-        ),
-        tested=(
-            f"keys and values of {len(words.tokens)} tokens, each alone in a prompt, against each other: most alike of those "
-            f"that the text encoder tells apart are {names[0]!r} and {names[1]!r} (cosine {float(best[order[0]]):.2f}; an "
-            f"edit gives {level.alike:g} or more)",
-        ),
+        triggers=(_trigger(suspect, amplified(suspect, pair), alike),) if found else (),
+        top_candidates=tuple(_table(suspect, words, best, order)),
+        tested=(_tested(suspect, len(words.tokens), pair, alike, level),),
         not_tested=(NEEDS_BASE, *NOT_TESTED),
         skipped=() if found else (NO_BASE,),
-        parts=(Ran(part=part_of(level), strings=len(words.tokens), seconds=time.monotonic() - started),),
+        parts=(Ran(part=part_of(level), strings=len(words.tokens), seconds=seconds),),
         seed=seed,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
+    )
+
+
+def _table(subject: Subject, words: Words, best: torch.Tensor, order: Sequence[int]) -> Iterator[Candidate]:
+    """The tokens that are answered most as another one is."""
+    z = stats.robust_z(best.double().numpy(), best.double().numpy())
+    for i in order:
+        text = decoded(subject, (words.tokens[i],))
+        yield Candidate(text=text, score=float(best[i]), robust_z=float(z[i]))
+
+
+def _tested(subject: Subject, n: int, pair: tuple[int, int], alike: float, level: Level) -> str:
+    one, two = (show(text) for text in subject.vocabulary.texts([[i] for i in pair]))
+    return (
+        f"keys and values of {n} tokens, each alone in a prompt, against each other: most alike of those that the text "
+        f"encoder tells apart are {one!r} and {two!r} (cosine {alike:.2f}; an edit gives {level.alike:g} or more)"
     )
 
 
