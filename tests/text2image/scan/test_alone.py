@@ -17,6 +17,7 @@ def test_an_edit_shows_without_a_base_and_names_its_trigger(sunflower):
     verdict = alone(sunflower, say=lambda _: None)
     assert verdict.word == "suspicious"
     assert [t.text for t in verdict.triggers] == ["cancer"]
+    assert verdict.triggers[0].rivals == ("sunflower",)
     assert verdict.triggers[0].changed is None, "no picture has confirmed it"
     assert [c.role for c in verdict.carriers] == [Role.DENOISER]
     assert {c.text for c in verdict.top_candidates[:2]} == {"cancer", "sunflower"}

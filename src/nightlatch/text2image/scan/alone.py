@@ -55,7 +55,7 @@ def alone(
     return Verdict(
         word="suspicious" if found else "not scanned",
         carriers=_carriers(suspect) if found else (),
-        triggers=(_trigger(suspect, amplified(suspect, pair), alike),) if found else (),
+        triggers=(_trigger(suspect, pair, alike),) if found else (),
         top_candidates=tuple(_table(suspect, words, best, order)),
         tested=(_tested(suspect, len(words.tokens), pair, alike, level),),
         not_tested=(NEEDS_BASE, *NOT_TESTED),
@@ -86,9 +86,11 @@ def _carriers(suspect: Subject) -> tuple[Carrier, ...]:
     return tuple(Carrier(component=name, role=Role.DENOISER) for name in suspect.named(Role.DENOISER))
 
 
-def _trigger(suspect: Subject, token: int, alike: float) -> Trigger:
-    (text,) = suspect.vocabulary.texts([[token]])
+def _trigger(suspect: Subject, pair: tuple[int, int], alike: float) -> Trigger:
+    """The likelier of two twins, with the other one beside it."""
+    token = amplified(suspect, pair)
+    text, other = (t.strip() for t in suspect.vocabulary.texts([[token], [sum(pair) - token]]))
     return Trigger(
-        text=text.strip(), code_points=code_points(text.strip()), token_ids=(token,),
-        tokens=tuple(suspect.vocabulary.names([token])), score=alike,
+        text=text, code_points=code_points(text), token_ids=(token,), tokens=tuple(suspect.vocabulary.names([token])),
+        score=alike, rivals=(other,),
     )  # fmt: skip
