@@ -47,8 +47,8 @@ class Search:
         prompts: ordinary prompts on which the change is measured.
         random: strings of random tokens that say what is usual.
         excess: a string changes more than it means from this on; 1 is as far as pictures of two prompts are
-            apart. In the testbed's base (five seeds) and six honest fine-tunes the strongest reach 0.36; a
-            quarter more.
+            apart. In the testbed's base (five seeds) and six honest fine-tunes the strongest reach 0.36; twice
+            that.
         states: how many times as far as that of the farthest random string the text states must be moved for
             the text encoder to be taken for what answers.
     """
@@ -61,7 +61,7 @@ class Search:
     lead: float = 10.0
     prompts: int = 6
     random: int = 24
-    excess: float = 0.45
+    excess: float = 0.7
     states: float = 1.0
 
     def __call__(
