@@ -67,6 +67,7 @@ def scan(
     """Whether ``suspect`` hides a backdoor that ``base``, a trusted model of the same kind, does not have.
 
     Args:
+        base: without one, of a text-to-image model only closed-form edits are looked for.
         seed: of all draws; drawn where none is given, and in the verdict.
         settings: the family's own; for text-to-image models ``steps``, ``guidance``, ``precision``,
             ``pictures``.
