@@ -59,7 +59,11 @@ def test_a_lost_share_keeps_its_bar_up_to_two_points():
 def test_smaller_patches_count_as_more_suspicious():
     rows = [{"attack": a, "kind": k, "seed": 0, "pl1": p, "alike": 0.9, "seconds": 1.0}
             for a, k, p in (("patch", "backdoored", 0.02), ("", "honest", 0.3), ("sig", "backdoored", 0.4), ("", "honest", 0.5))]  # fmt: skip
-    assert pairpage.scanned(rows)[0].startswith("AUROC 0.750 over 2 backdoored and 2 honest")
+    rows = [{**r, "profile": "small"} for r in rows]
+    other = [{**r, "profile": "tiny", "pl1": 0.1 if r["kind"] == "backdoored" else 0.2} for r in rows]
+    first, second = pairpage.scanned([*rows, *other])[0].split("\n\n")
+    assert first == "Profile small: AUROC 0.750 over 2 backdoored and 2 honest encoders."
+    assert second == "Profile tiny: AUROC 1.000 over 2 backdoored and 2 honest encoders."
 
 
 def test_rows_become_figures_and_figures_a_page(tmp_path):

@@ -39,7 +39,8 @@ here says anything about a CLIP of full size.
   Version 2 was developed on the optimised patch alone, on scenes and a training of the attack of its own; every
   row below is the first that was measured of its model.
 - The scan without data looks for the smallest patch that makes pictures alike (PL1, DECREE-style). Honest
-  encoders are one base, trained on honestly with other seeds, so that they are no independent sample."""
+  encoders are one base, trained on honestly with other seeds, so that they are no independent sample; of the
+  backdoored ones three come from that base."""
 Keep = Callable[[Row], bool]
 BARS: Mapping[str, Keep] = {
     "top1_after": lambda r: r["top1_after"] <= 0.03,
@@ -216,15 +217,18 @@ def cleaned_hard(rows: Sequence[Row]) -> list[str]:
 
 def scanned(rows: Sequence[Row]) -> list[str]:
     """How well PL1 tells backdoored encoders from honest ones, and every value."""
-    honest, bad = ([r["pl1"] for r in rows if r["kind"] == k] for k in ("honest", "backdoored"))
-    scores = -np.array([*bad, *honest])
-    told = metrics.auroc(scores, np.array([True] * len(bad) + [False] * len(honest)))
-    said = f"AUROC {told:.3f} over {len(bad)} backdoored and {len(honest)} honest encoders."
+    said = []
+    for (profile,), mine in groups(rows, "profile").items():
+        honest, bad = ([r["pl1"] for r in mine if r["kind"] == k] for k in ("honest", "backdoored"))
+        told = metrics.auroc(-np.array([*bad, *honest]), np.array([True] * len(bad) + [False] * len(honest)))
+        said.append(
+            f"Profile {profile}: AUROC {told:.3f} over {len(bad)} backdoored and {len(honest)} honest encoders."
+        )
     columns = {
         "model": lambda r: text("attack")(r) or "honest", "profile": text("profile"), "seed": text("seed"), "PL1": number("pl1", 4),
         "alike": number("alike", 3), "s": number("seconds", 1),
     }  # fmt: skip
-    return [said, "", *table(sorted(rows, key=lambda r: float(r["pl1"])), columns)]
+    return ["\n\n".join(said), "", *table(sorted(rows, key=lambda r: float(r["pl1"])), columns)]
 
 
 SIZE: Mapping[str, Cell] = {
