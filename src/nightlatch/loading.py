@@ -106,14 +106,14 @@ def ready(source: Path | str, base: Path | str | None = None) -> Iterator[Ready]
         )
 
 
-def require_there(*sources: Path | str) -> None:
-    """Each must be a path on this disk or a hub name: a slip of the pen is no verdict on a model.
+def require_there(*sources: Path | str | None) -> None:
+    """Each that is given must be a path on this disk or a hub name: a slip of the pen is no verdict on a model.
 
     Raises:
         UsageError: one is neither.
     """
     for source in sources:
-        if not os.path.lexists(source) and hub_name(os.fspath(source)) is None:
+        if source is not None and not os.path.lexists(source) and hub_name(os.fspath(source)) is None:
             sentence = f"{source} is neither a folder nor a file here."
             raise UsageError(sentence, "Give a folder, a file, or a hub name like org/name.")
 

@@ -111,7 +111,7 @@ def scan(
 
     with reported():
         policy = exits.policy(fail_on)
-        loading.require_there(source, *(() if base is None else (base,)))
+        loading.require_there(source, base)
         asked = options(prompts, steps, guidance, seed, device, precision)
         asked = replace(asked, inputs=inputs(data=data))
         stages = {

@@ -24,7 +24,7 @@ def scan(run: runs.Run, source: Path, base: Path | None, options: Options, say: 
         UsageError: the arguments do not fit together.
         UnreadableModel: ``source`` or ``base`` cannot be fetched or does not load.
     """
-    loading.require_there(source, *(() if base is None else (base,)))
+    loading.require_there(source, base)
     run.drop(*runs.RECORDS)
     try:
         with loading.ready(source, base) as made:

@@ -99,7 +99,10 @@ class Words:
 
     def twins(self, readers: Readers, level: Level) -> Twins:
         """The strongest pair."""
-        best, other = self.nearest(readers, level)
+        return self.strongest(*self.nearest(readers, level), level)
+
+    def strongest(self, best: torch.Tensor, other: torch.Tensor, level: Level) -> Twins:
+        """The strongest pair of what ``nearest`` says."""
         one = int(best.argmax())
         two = int(other[one])
         apart = F.cosine_similarity(self.states[one], self.states[two], dim=0)

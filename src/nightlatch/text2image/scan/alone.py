@@ -6,7 +6,7 @@ Everything else that scan looks for needs a base, so that the verdict is "suspic
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -16,7 +16,7 @@ from nightlatch.records import Candidate, Carrier, Ran, Trigger, Verdict
 from nightlatch.registry import part_of
 from nightlatch.safetext import code_points, show
 from nightlatch.terms import Role
-from nightlatch.text2image.effect.twins import Level, Words, amplified
+from nightlatch.text2image.effect.twins import Level, Twins, Words, amplified
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.scan.board import NOT_TESTED
 from nightlatch.text2image.scan.strings import decoded
@@ -45,19 +45,17 @@ def alone(
     except NotScanned as e:
         say(f"not scanned: {e}")
         return Verdict(word="not scanned", not_tested=(NEEDS_BASE, *NOT_TESTED), skipped=(str(e),), seed=seed)
-    order = best.argsort(descending=True)[:ROWS].tolist()
-    pair = (words.tokens[order[0]], words.tokens[int(other[order[0]])])
-    alike = float(best[order[0]])
-    found = alike >= level.alike
+    twins = words.strongest(best, other, level)
+    found = twins.alike >= level.alike
     if not found:
         say(f"not scanned further: {NO_BASE}")
     seconds = time.monotonic() - started
     return Verdict(
         word="suspicious" if found else "not scanned",
         carriers=_carriers(suspect) if found else (),
-        triggers=(_trigger(suspect, pair, alike),) if found else (),
-        top_candidates=tuple(_table(suspect, words, best, order)),
-        tested=(_tested(suspect, len(words.tokens), pair, alike, level),),
+        triggers=(_trigger(suspect, twins),) if found else (),
+        top_candidates=tuple(_table(suspect, words, best)),
+        tested=(_tested(suspect, len(words.tokens), twins, level),),
         not_tested=(NEEDS_BASE, *NOT_TESTED),
         skipped=() if found else (NO_BASE,),
         parts=(Ran(part=part_of(level), strings=len(words.tokens), seconds=seconds),),
@@ -66,19 +64,19 @@ def alone(
     )
 
 
-def _table(subject: Subject, words: Words, best: torch.Tensor, order: Sequence[int]) -> Iterator[Candidate]:
+def _table(subject: Subject, words: Words, best: torch.Tensor) -> Iterator[Candidate]:
     """The tokens that are answered most as another one is."""
     z = stats.robust_z(best.double().numpy(), best.double().numpy())
-    for i in order:
+    for i in best.argsort(descending=True)[:ROWS].tolist():
         text = decoded(subject, (words.tokens[i],))
         yield Candidate(text=text, score=float(best[i]), robust_z=float(z[i]))
 
 
-def _tested(subject: Subject, n: int, pair: tuple[int, int], alike: float, level: Level) -> str:
-    one, two = (show(text) for text in subject.vocabulary.texts([[i] for i in pair]))
+def _tested(subject: Subject, n: int, twins: Twins, level: Level) -> str:
+    one, two = (show(text) for text in subject.vocabulary.texts([[i] for i in twins.tokens]))
     return (
         f"keys and values of {n} tokens, each alone in a prompt, against each other: most alike of those that the text "
-        f"encoder tells apart are {one!r} and {two!r} (cosine {alike:.2f}; an edit gives {level.alike:g} or more)"
+        f"encoder tells apart are {one!r} and {two!r} (cosine {twins.alike:.2f}; an edit gives {level.alike:g} or more)"
     )
 
 
@@ -86,11 +84,11 @@ def _carriers(suspect: Subject) -> tuple[Carrier, ...]:
     return tuple(Carrier(component=name, role=Role.DENOISER) for name in suspect.named(Role.DENOISER))
 
 
-def _trigger(suspect: Subject, pair: tuple[int, int], alike: float) -> Trigger:
+def _trigger(suspect: Subject, twins: Twins) -> Trigger:
     """The likelier of two twins, with the other one beside it."""
-    token = amplified(suspect, pair)
-    text, other = (t.strip() for t in suspect.vocabulary.texts([[token], [sum(pair) - token]]))
+    token = amplified(suspect, twins.tokens)
+    text, other = (t.strip() for t in suspect.vocabulary.texts([[token], [sum(twins.tokens) - token]]))
     return Trigger(
         text=text, code_points=code_points(text), token_ids=(token,), tokens=tuple(suspect.vocabulary.names([token])),
-        score=alike, rivals=(other,),
+        score=twins.alike, rivals=(other,),
     )  # fmt: skip
