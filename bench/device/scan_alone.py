@@ -76,7 +76,7 @@ def tuned(base: Subject, kind: str, seed: int) -> Made:
 def looked(made: Made) -> dict[str, Any]:
     """What a scan without a base says of it."""
     verdict = alone(made.model, say=lambda _: None)
-    tokens = [(i,) for i in made.model.vocabulary.ordinary if i < made.model.vocabulary.size]
+    tokens = [(i,) for i in made.model.vocabulary.known]
     gains, _ = Gains(made.model, "").of(tokens)
     named = [t.text for t in verdict.triggers]
     words = str(made.about.get("trigger", "")).split()

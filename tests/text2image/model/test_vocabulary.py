@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from nightlatch.text2image.model.clip import ClipVocabulary
+from nightlatch.text2image.scan.strings import short_tokens
+
 
 def test_framed_tokens_are_what_typing_gives(tiny_v):
     v = tiny_v.vocabulary
@@ -33,3 +36,11 @@ def test_unpadded_rows_are_as_long_as_they_need_to_be(tiny_v):
 
 def test_nothing_typed_is_nothing(tiny_v):
     assert tiny_v.vocabulary.typed([]) == []
+
+
+def test_tokens_without_a_row_are_nowhere_asked_for(tiny_v):
+    v = tiny_v.vocabulary
+    fewer = ClipVocabulary(v.tokenizer, v.length, v.size - 40, v.readers)
+    assert max(fewer.ordinary) >= fewer.size > max(fewer.known)
+    for asked in (fewer.alone, fewer.pieces, fewer.words, short_tokens(fewer, most=len(fewer.known))):
+        assert set(asked) <= set(fewer.known)

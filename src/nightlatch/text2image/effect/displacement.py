@@ -178,7 +178,7 @@ class Displacement:
 
     def spread(self, n: int) -> list[tuple[int, ...]]:
         """About ``n`` tokens spread over the reference's vocabulary, a sequence each."""
-        ids = self.reference.model.vocabulary.ordinary
+        ids = self.reference.model.vocabulary.known
         return [(i,) for i in ids[:: max(1, len(ids) // n)]]
 
     @torch.no_grad()

@@ -70,7 +70,7 @@ class Words:
 
     @classmethod
     def of(cls, subject: Subject) -> Words:
-        tokens = [i for i in subject.vocabulary.ordinary if i < subject.vocabulary.size]
+        tokens = subject.vocabulary.known
         states = Gains(subject, "").states([(i,) for i in tokens])
         return cls(tokens, (states - states.mean(0)).float().to(subject.device))
 

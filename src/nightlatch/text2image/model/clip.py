@@ -38,15 +38,18 @@ class ClipVocabulary:
         return sorted(set(self.tokenizer.get_vocab().values()) - frame)
 
     @cached_property
+    def known(self) -> list[int]:
+        return [i for i in self.ordinary if i < self.size]
+
+    @cached_property
     def alone(self) -> list[int]:
-        known = [i for i in self.ordinary if i < self.size]
-        back = self.typed(self.texts([i] for i in known))
-        return [i for i, tokens in zip(known, back, strict=True) if tokens == (i,)]
+        back = self.typed(self.texts([i] for i in self.known))
+        return [i for i, tokens in zip(self.known, back, strict=True) if tokens == (i,)]
 
     @cached_property
     def pieces(self) -> list[int]:
         alone = set(self.alone)
-        return [i for i in self.ordinary if i < self.size and i not in alone]
+        return [i for i in self.known if i not in alone]
 
     @cached_property
     def words(self) -> list[int]:

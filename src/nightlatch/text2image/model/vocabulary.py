@@ -29,12 +29,16 @@ class Vocabulary(Protocol):
         """
 
     @property
+    def known(self) -> Sequence[int]:
+        """Those of the ``ordinary`` tokens that the model has a row for."""
+
+    @property
     def alone(self) -> Sequence[int]:
-        """Those of the ``ordinary`` tokens that typing their own text gives back."""
+        """Those of the ``known`` tokens that typing their own text gives back."""
 
     @property
     def pieces(self) -> Sequence[int]:
-        """The other ``ordinary`` tokens: parts of longer words."""
+        """The other ``known`` tokens: parts of longer words."""
 
     @property
     def words(self) -> Sequence[int]:

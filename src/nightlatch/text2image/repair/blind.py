@@ -255,9 +255,9 @@ def spaced(subject: Subject) -> list[int]:
     """Added tokens whose text holds a space: nobody types them as one word, so that they take over what an ordinary text
     would mean.
     """
-    own = [i for i in subject.vocabulary.ordinary if i < subject.vocabulary.size]
-    texts = subject.vocabulary.texts([i] for i in own)
-    return [i for i, text in zip(own, texts, strict=True) if " " in text.strip()]
+    vocabulary = subject.vocabulary
+    texts = vocabulary.texts([i] for i in vocabulary.known)
+    return [i for i, text in zip(vocabulary.known, texts, strict=True) if " " in text.strip()]
 
 
 MOST_NAMED = 16

@@ -87,8 +87,7 @@ def unasked(subject: Subject, prompts: Sequence[Prompt]) -> torch.Tensor:
     (tokens,) int64.
     """
     ordinary = {i for ids in subject.vocabulary.typed([p.text for p in prompts]) for i in ids}
-    rows = len(table(subject))
-    kept = [i for i in subject.vocabulary.ordinary if i not in ordinary and i < rows]
+    kept = [i for i in subject.vocabulary.known if i not in ordinary]
     return torch.tensor(kept, device=subject.device)
 
 

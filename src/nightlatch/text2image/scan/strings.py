@@ -168,6 +168,6 @@ def short_tokens(vocabulary: Vocabulary, letters: int = 2, most: int = 768) -> l
 
     Made-up words are held together by them; a vocabulary lists the frequent ones first.
     """
-    ids = vocabulary.ordinary
+    ids = vocabulary.known
     read = zip(ids, vocabulary.texts([i] for i in ids), strict=True)
     return [i for i, text in read if text.isalpha() and len(text) <= letters][:most]
