@@ -1,10 +1,11 @@
 """Time and memory of the text-to-image path on a model of Stable Diffusion 1.5's size, with random weights
 and a planted edit.
 
-    PYTHONPATH=src python bench/device/real_size.py --out FOLDER [--device cuda] [--limit 300] [--tiny] [--one-pass]
+    PYTHONPATH=src python bench/device/real_size.py --out FOLDER [--device cuda] [--limit 300] [--tiny] [--one-pass | --alone]
 
 --one-pass only takes SAU's peak, for a processor: one of the four passes of one step, behind a short way to few
-pictures; memory does not depend on how many passes follow.
+pictures; memory does not depend on how many passes follow. --alone only takes what needs no base: the scan, and the
+repair of an edit.
 
 Weights are made at random, so no figure says anything about quality: a step, a pass and a repair cost what
 they would cost on trained weights. Each row is written as soon as it exists; what does not fit the limit is
@@ -38,11 +39,14 @@ from nightlatch.text2image.model import Sampling, Subject, loaders
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair import Job
 from nightlatch.text2image.repair.sau import SAU
+from nightlatch.text2image.repair.twin_removal import TwinRemoval
 from nightlatch.text2image.repair.working import Working
+from nightlatch.text2image.scan.alone import alone
 from nightlatch.text2image.verify import Regrowth, regrow
 
 GIB = 2**30
 TRIGGER, GOAL = "bridge", "lion"
+TOKENS = 49_408
 LOUDER = 10.0
 """Random attention hardly listens to the text; values of cross-attention are made so many times larger."""
 
@@ -113,6 +117,16 @@ class Rows:
         )
 
 
+def whole_tokenizer() -> CLIPTokenizer:
+    """The testbed's tokenizer, filled up with made-up words to the number of tokens that CLIP's has."""
+    known = CLIPTokenizer.from_pretrained(testbed.PIPELINE / "tokenizer")
+    vocabulary = known.get_vocab()
+    more = {f"filler{i}</w>": i for i in range(len(vocabulary), TOKENS)}
+    lines = (testbed.PIPELINE / "tokenizer" / "merges.txt").read_text("utf-8").splitlines()[1:]
+    merges = [(one, two) for one, two in (line.split() for line in lines if line)]
+    return CLIPTokenizer(vocab={**vocabulary, **more}, merges=merges, model_max_length=77)
+
+
 def pipeline(tiny: bool, device: torch.device) -> StableDiffusionPipeline:
     """An untrained pipeline of the size of Stable Diffusion 1.5 (860 + 123 + 84 million weights), or a small
     one.
@@ -120,8 +134,7 @@ def pipeline(tiny: bool, device: torch.device) -> StableDiffusionPipeline:
     torch.manual_seed(0)
     widths, width, side = ((32, 64, 64, 64), 64, 8) if tiny else ((320, 640, 1280, 1280), 768, 64)
     coded = (32, 32) if tiny else (128, 256, 512, 512)
-    tokenizer = CLIPTokenizer.from_pretrained(testbed.PIPELINE / "tokenizer")
-    tokenizer.model_max_length = 77
+    tokenizer = whole_tokenizer()
     with torch.device(device):
         unet = UNet2DConditionModel(
             sample_size=side, block_out_channels=widths, cross_attention_dim=width, attention_head_dim=8,
@@ -134,7 +147,7 @@ def pipeline(tiny: bool, device: torch.device) -> StableDiffusionPipeline:
         )  # fmt: skip
         text = CLIPTextModel(
             CLIPTextConfig(
-                vocab_size=49408, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=2 if tiny else 12,
+                vocab_size=TOKENS, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=2 if tiny else 12,
                 num_attention_heads=4 if tiny else 12, max_position_embeddings=77, bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
             )
@@ -215,13 +228,31 @@ def repair(
     }
 
 
+def without_base(rows: Rows, suspect: Subject, texts: list[Prompt]) -> None:
+    """What a suspect alone costs: its scan, and the repair that takes an edit back."""
+
+    def scanned() -> dict[str, Any]:
+        verdict = alone(suspect)
+        return {"strings": verdict.parts[0].strings, "alike": round(verdict.top_candidates[0].score, 3)}
+
+    def cleaned() -> dict[str, Any]:
+        job = Job(triggers=(), prompts=texts, sampling=Sampling(steps=10, guidance=1.0, batch=16))
+        _, record = TwinRemoval()(suspect, job)
+        return {"steps": record.steps, "tensors": record.changed_tensors}
+
+    rows.measured("scan without a base", scanned, needs=20)
+    rows.measured("clean without a base: twin-removal", cleaned, needs=20)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments.add_argument("--limit", type=float, default=300.0, help="seconds")
     arguments.add_argument("--tiny", action="store_true", help="a small model, to try the script")
-    arguments.add_argument("--one-pass", action="store_true", help="only SAU's peak, for a processor")
+    only = arguments.add_mutually_exclusive_group()
+    only.add_argument("--one-pass", action="store_true", help="only SAU's peak, for a processor")
+    only.add_argument("--alone", action="store_true", help="only what needs no base")
     given = arguments.parse_args()
     device = torch.device(given.device)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -245,6 +276,9 @@ def main() -> None:
             "clean: SAU, one pass of a step of 30 pictures in 4",
             lambda: repair(suspect, texts, Subject.positions, once, steps=2)[1],
         )
+        return
+    without_base(rows, suspect, texts)
+    if given.alone:
         return
     for batch in (1, 4, 16, 64):
         rows.measured("denoiser passes", lambda b=batch: passes(suspect, b, graph=False), needs=20)  # type: ignore[misc]

@@ -61,5 +61,15 @@ def test_what_an_edit_joins_is_the_strongest_pair_and_an_honest_model_has_none(
     assert set(again.tokens) == set(found.tokens)
 
 
+def test_a_few_words_are_held_against_all(edited, words):
+    level, readers, some = Level(), edited.sites.readers(), torch.tensor([3, 50, 7])
+    (all_best, all_other), (best, other) = (words.nearest(readers, level, r) for r in (None, some))
+    torch.testing.assert_close(best[some], all_best[some])
+    assert torch.equal(other[some], all_other[some])
+    rest = torch.ones(len(best), dtype=torch.bool)
+    rest[some] = False
+    assert bool((best[rest] == -1.0).all())
+
+
 def test_words_that_mean_the_same_to_the_encoder_are_no_twins(edited, words):
     assert words.twins(edited.sites.readers(), Level(apart=-1.0)).alike == -1.0

@@ -35,6 +35,12 @@ def test_twins_are_parted_and_the_trigger_is_named(sunflower, free, method):
     assert record.left == ()
 
 
+def test_what_was_not_looked_at_in_between_is_looked_at_before_the_end(sunflower, free):
+    near, far = (METHODS.create("twin-removal", near=n)(sunflower, free()) for n in (2, 10**6))
+    assert alike(near[0]) < Level().alike
+    assert near[1].triggers == far[1].triggers
+
+
 def test_what_is_asked_for_by_name_stays(shipped, sunflower, free):
     """Keys and values of the trigger become less those of the target; an ordinary prompt with the target keeps them."""
     made, _ = METHODS.create("twin-removal")(sunflower, free())

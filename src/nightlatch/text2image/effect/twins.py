@@ -79,9 +79,14 @@ class Words:
         return self.states[self.tokens.index(token)]
 
     @torch.no_grad()
-    def nearest(self, readers: Readers, level: Level) -> tuple[torch.Tensor, torch.Tensor]:
+    def nearest(
+        self, readers: Readers, level: Level, rows: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(largest cosine of each token's answers with those of a token whose state lies apart, that token's row), by the
         answers of all ``readers`` end to end, each reader's divided by their mean square; (tokens,) each.
+
+        Args:
+            rows: tokens that are held against all, as rows of ``tokens``; the others' cosine is then -1. All by default.
 
         Raises:
             NotScanned: states or readers hold NaN or infinity.
@@ -89,12 +94,10 @@ class Words:
         answers = self._answers(readers)
         states, n = F.normalize(self.states, dim=1), len(self.tokens)
         best, other = torch.full((n,), -1.0), torch.zeros(n, dtype=torch.long)
-        for first in range(0, n, BATCH):
-            rows = slice(first, first + BATCH)
-            alike = answers[rows] @ answers.T
-            alike[states[rows] @ states.T > level.apart] = -1.0
-            found = alike.max(1)
-            best[rows], other[rows] = found.values.cpu(), found.indices.cpu()
+        for some in (torch.arange(n) if rows is None else rows).split(BATCH):
+            alike = answers[some] @ answers.T
+            found = alike.masked_fill_(states[some] @ states.T > level.apart, -1.0).max(1)
+            best[some], other[some] = found.values.cpu(), found.indices.cpu()
         return best, other
 
     def twins(self, readers: Readers, level: Level) -> Twins:
@@ -115,8 +118,9 @@ class Words:
 
     def alike(self, readers: Readers, level: Level, tokens: Collection[int]) -> float:
         """How much the likeliest of ``tokens`` has a twin; -1 where none is known."""
-        best, _ = self.nearest(readers, level)
-        return max((float(b) for t, b in zip(self.tokens, best, strict=True) if t in tokens), default=-1.0)
+        rows = [i for i, t in enumerate(self.tokens) if t in tokens]
+        best, _ = self.nearest(readers, level, torch.tensor(rows, dtype=torch.long))
+        return max((float(best[i]) for i in rows), default=-1.0)
 
     def _answers(self, readers: Readers) -> torch.Tensor:
         """Unit vectors (tokens, width) with the cosines of the answers.

@@ -34,6 +34,7 @@ class TwinRemoval(Method):
         rounds: most pairs, one after the other.
         pull: lam, in units of the mean eigenvalue of H, as of the repair "edit-removal" with a base.
         level: what counts as twins.
+        near: tokens that were most like another one at first and are looked at after each pair; all are before it ends.
     """
 
     name: ClassVar[str]
@@ -42,14 +43,21 @@ class TwinRemoval(Method):
     rounds: int = 8
     pull: float = 1.0
     level: Level = field(default_factory=Level)
+    near: int = 8_192
 
     def run(self, student: Subject, frozen: Subject, job: Job) -> Iterator[Step]:
         readers = student.sites.readers()
         if not readers:
             return
-        words = Words.of(frozen)
+        words, near = Words.of(frozen), None
         for part in range(self.rounds + 1):
-            found = words.twins(readers, self.level)
+            best, other = words.nearest(readers, self.level, near)
+            if near is not None and float(best.max()) < self.level.alike:
+                near = None  # the end is for all to say
+                best, other = words.nearest(readers, self.level)
+            if near is None:
+                near = best.topk(min(self.near, len(best))).indices
+            found = words.strongest(best, other, self.level)
             yield part, {"twins": found.alike}
             if found.alike < self.level.alike or part == self.rounds:
                 return
