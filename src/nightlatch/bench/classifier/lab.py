@@ -101,7 +101,7 @@ class Lab:
 
         def make() -> TorchSubject:
             subject = (
-                victims.vit_tiny(classes)
+                victims.vit_tiny(classes, p.size)
                 if kind == "vit-tiny"
                 else victims.resnet(classes, p.size, p.small[0] if kind == "small" else p.width, p.blocks)
             )
