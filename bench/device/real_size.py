@@ -39,6 +39,7 @@ from nightlatch.text2image.model import Sampling, Subject, loaders
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair import Job
 from nightlatch.text2image.repair.sau import SAU
+from nightlatch.text2image.repair.training_set import Models
 from nightlatch.text2image.repair.twin_removal import TwinRemoval
 from nightlatch.text2image.repair.working import Working
 from nightlatch.text2image.scan.alone import alone
@@ -216,7 +217,9 @@ def repair(
         prompts=texts,
         sampling=Sampling(steps=steps, guidance=1.0, batch=16),
     )
-    cut = method.working.cut(suspect.copied(Role.DENOISER), suspect, method.train, method.batch)
+    models = Models(student=suspect.copied(Role.DENOISER), frozen=suspect)
+    cut = method.working.cut(models, method.train, method.batch)
+    del models
     made, record = method(suspect, job)
     return made, {
         "steps": record.steps,

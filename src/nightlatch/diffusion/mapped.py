@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,15 +21,44 @@ def mapped(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor] | None:
 
     The files have no name any more when this returns, so that nothing is left behind however the process ends.
     """
+    if not room(sum(t.numel() * t.element_size() for t in tensors)):
+        return None
     with tempfile.TemporaryDirectory(prefix="nightlatch-", ignore_cleanup_errors=True) as folder:
-        needed = sum(t.numel() * t.element_size() for t in tensors)
-        if shutil.disk_usage(folder).free < ROOM * needed:
-            return None
         return [_copy(t, Path(folder) / str(i)) for i, t in enumerate(tensors)]
 
 
+def room(needed: int) -> bool:
+    """Whether the temporary folder has room for so many bytes."""
+    return shutil.disk_usage(tempfile.gettempdir()).free >= ROOM * needed
+
+
+@contextmanager
+def resting(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
+    """Inside it the weights of ``modules``, which nobody asks for, are where memory is not short: those of a card in
+    main memory, those of main memory in files if there is room. At its end they are where they were, to the bit.
+    """
+    resting = list({id(p): p for m in modules for p in m.parameters()}.values())
+    were = [p.device for p in resting]
+    here = [p for p in resting if p.device.type == "cpu"]
+    lies = iter(mapped([p.data for p in here]) or [p.data for p in here])
+    for p in resting:
+        p.data = next(lies) if p.device.type == "cpu" else p.data.cpu()
+    try:
+        yield
+    finally:
+        for p, device in zip(resting, were, strict=True):
+            p.data = p.data.to(device, copy=True)
+
+
 def _copy(tensor: torch.Tensor, file: Path) -> torch.Tensor:
-    if not tensor.numel():
+    """``tensor`` in ``file``, none of which is in memory before it is looked at."""
+    needed = tensor.numel() * tensor.element_size()
+    if not needed:
         return tensor.cpu()
-    lies = torch.from_file(str(file), shared=True, size=tensor.numel(), dtype=tensor.dtype)
-    return lies.view(tensor.shape).copy_(tensor)
+    with file.open("w+b") as opened:
+        opened.truncate(needed)
+        held = mmap.mmap(opened.fileno(), needed)
+    lies = torch.frombuffer(held, dtype=tensor.dtype).view(tensor.shape).copy_(tensor)
+    if hasattr(mmap, "MADV_DONTNEED"):
+        held.madvise(mmap.MADV_DONTNEED)
+    return lies

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from nightlatch.diffusion.low_rank import low_rank
-from nightlatch.diffusion.memory import Budget, Cut, Footprint
+from nightlatch.diffusion.memory import Budget, Cut, Footprint, size
 from nightlatch.terms import Role
 from nightlatch.text2image.repair import METHODS
+from nightlatch.text2image.repair.training_set import Models
 from nightlatch.text2image.repair.working import Working
 
 WHOLE = Cut(rows=64, checkpointed=False, peak=0)
@@ -37,11 +40,13 @@ def test_the_formula_adds_up_and_the_cut_keeps_to_it():
 
 def test_what_a_pass_keeps_grows_with_its_pictures_and_shrinks_with_checkpoints(tiny_v):
     student = tiny_v.copied(Role.DENOISER)
-    footprint = Working().footprint(student, tiny_v, "cross-attention")
+    footprint = Working().footprint(Models(student=student, frozen=tiny_v), "cross-attention")
     assert 0 < footprint.row_checkpointed < footprint.row
     assert footprint.trained == sum(p.numel() for p in student.sites.trainable("cross-attention"))
-    weights = sum(p.numel() * 4 for m in tiny_v.modules(*Role) for p in m.parameters())
-    assert footprint.fixed >= weights
+    weights = sum(size(m) for m in tiny_v.modules(*Role))
+    assert footprint.fixed == weights, "the student's, and of the frozen model what the two share"
+    taught = Models(student=student, frozen=tiny_v, teacher=tiny_v.copied(Role.DENOISER))
+    assert Working().footprint(taught, "cross-attention").fixed == weights
     assert not any(p.requires_grad for p in student.sites.trainable("all"))
 
 
@@ -49,7 +54,7 @@ def gradient(sau, student, frozen, learned, checkpointed):
     triggered, held = learned.triggered.take(torch.arange(4)), learned.held.take(torch.arange(2))
     cut = dataclasses.replace(WHOLE, checkpointed=checkpointed)
     values = dict.fromkeys(("prediction", "hold"), 0.0)
-    with sau.working.held(student, frozen, sau.train, cut, 0) as (learns, _):
+    with sau.working.held(Models(student=student, frozen=frozen), sau.train, cut, 0) as (learns, _):
         for p in learns:
             p.requires_grad_(True)
             p.grad = None
@@ -99,7 +104,7 @@ def test_bfloat16_weights_with_masters_round_nothing_that_does_not_learn(tiny_v)
     bias.data += 1e-3  # not as in the frozen model, and not learning
     wanted = {id(p) for p in student.sites.trainable("cross-attention")}
     large = dataclasses.replace(WHOLE, peak=1 << 30)
-    with working.held(student, tiny_v, "cross-attention", large, 0) as (_, masters):
+    with working.held(Models(student=student, frozen=tiny_v), "cross-attention", large, 0) as (_, masters):
         assert {p.dtype for p in student.modules(Role.DENOISER)[0].parameters()} == {torch.bfloat16}
         assert {m.dtype for m in masters} == {torch.float32}
         for master in masters:
@@ -123,8 +128,9 @@ def test_a_repair_in_short_memory_is_the_same_repair(tiny_v, crowded, job):
     short = Working(budget=Budget(share=1e-12))
     small = crowded(tiny_v, 8 * 64)
     student = small.copied(Role.DENOISER)
-    footprint = short.footprint(student, small, "cross-attention")
-    assert short.cut(student, small, "cross-attention", 6) == Cut(
+    models = Models(student=student, frozen=small)
+    footprint = short.footprint(models, "cross-attention")
+    assert short.cut(models, "cross-attention", 6) == Cut(
         rows=1, checkpointed=True, peak=footprint.peak(1, True)
     )
     roomy, record = METHODS.create("sau", **about)(tiny_v, job)
@@ -136,3 +142,30 @@ def test_a_repair_in_short_memory_is_the_same_repair(tiny_v, crowded, job):
     ]
     assert float((weights[0] - weights[2]).abs().max()) > 1e-5
     assert float((weights[1] - weights[0]).abs().gt(1e-5).float().mean()) < 0.02
+
+
+def test_denoisers_that_are_not_asked_are_out_of_the_way_and_come_back(tiny_v, monkeypatch):
+    student, teacher = tiny_v.copied(Role.DENOISER), tiny_v.copied(Role.DENOISER)
+    models = Models(student=student, frozen=tiny_v, teacher=teacher)
+    (mine,), theirs = student.modules(Role.DENOISER), models.idle
+    assert theirs == [*tiny_v.modules(Role.DENOISER), *teacher.modules(Role.DENOISER)]
+    assert Models(student=tiny_v, frozen=tiny_v, teacher=tiny_v).idle == []
+
+    def lies():
+        return [p.data_ptr() for m in theirs for p in m.parameters()]
+
+    before, there = [p.clone() for m in theirs for p in m.parameters()], lies()
+    own = [p.data_ptr() for p in mine.parameters()]
+    large = dataclasses.replace(WHOLE, peak=1 << 30)
+    with Working(half=False).held(models, "cross-attention", large, 0):
+        assert not set(lies()) & set(there)
+        assert [p.data_ptr() for p in mine.parameters()] == own
+    after = [p for m in theirs for p in m.parameters()]
+    assert all(torch.equal(a, b) and a.is_contiguous() for a, b in zip(after, before, strict=True))
+
+    there = lies()
+    with Working().held(models, "cross-attention", WHOLE, 0):
+        assert lies() == there, "small models stay where they are"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    roomless = Working().footprint(models, "cross-attention").fixed
+    assert roomless == sum(size(m) for m in (*student.modules(*Role), *theirs))

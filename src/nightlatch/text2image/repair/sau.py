@@ -132,9 +132,10 @@ class SAU(Method):
             yield {"residue": left}
             if left <= self.warm_enough and not any(texts.replaced):
                 return
-        learned = training_set(models, job, texts).in_files(self.working.in_files)
+        cut = self.working.cut(models, self.train, self.batch)
+        with self.working.aside(student, cut):
+            learned = training_set(models, job, texts).in_files(self.working.in_files)
         in_place, left = bool(learned.triggered.replaced.any()), math.inf
-        cut = self.working.cut(student, models.frozen, self.train, self.batch)
         for i, part in enumerate(self._rounds(in_place)):
             for values in self._unlearn(models, learned, watched, part, job.seed + i, cut):
                 yield values
@@ -155,7 +156,7 @@ class SAU(Method):
         """The values of each step of a round."""
         generator, student = torch.Generator().manual_seed(seed), models.student
         n_triggered, source = 2 * self.batch // 3, learned.plain if part.plain else learned.held
-        with self.working.held(student, models.frozen, part.train, cut, seed) as (learns, masters):
+        with self.working.held(models, part.train, cut, seed) as (learns, masters):
             descend = Descent(learns, part.steps, self.rate, masters=masters)
             for step in range(part.steps):
                 i = torch.randint(len(learned.triggered.x), (n_triggered,), generator=generator)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
+from nightlatch.terms import Role
 from nightlatch.text2image.effect.locate import Trace, trace
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair.base import Job
@@ -27,6 +29,14 @@ class Models:
     student: Subject
     frozen: Subject
     teacher: Subject | None = None
+
+    @property
+    def idle(self) -> list[nn.Module]:
+        """The denoisers that nobody asks while the student learns: what they say is known before."""
+        others = (self.frozen, *([self.teacher] if self.teacher else []))
+        own = {id(m) for m in self.student.modules(Role.DENOISER)}
+        known = {id(m): m for s in others for m in s.modules(Role.DENOISER)}
+        return [m for key, m in known.items() if key not in own]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,23 +1,25 @@
 """How a student is held while it learns: which weights learn, in what precision, and how a step is cut.
 
 Set on models of real size: the part that learns has float32 masters, all else of the student is bfloat16
-where the device computes in it, blocks compute again on the way back what they need, and a step takes four
-passes at most where memory allows.
+where the device computes in it, the denoisers that it has learnt from are out of the way, blocks compute again on
+the way back what they need, and a step takes four passes at most where memory allows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from nightlatch.diffusion.low_rank import low_rank
+from nightlatch.diffusion.mapped import resting, room
 from nightlatch.diffusion.memory import Budget, Cut, Footprint, free_bytes, kept_by, size, storages
 from nightlatch.terms import Role
 from nightlatch.text2image.model import Subject, Trainable
+from nightlatch.text2image.repair.training_set import Models
 
 LARGEST = 0.15
 """Part of what a pass keeps without checkpointing that its largest block keeps, which is there once a picture while
@@ -40,20 +42,22 @@ class Working:
     budget: Budget = field(default_factory=Budget)
     in_files: int = 256 * 2**20
 
-    def cut(self, student: Subject, frozen: Subject, train: Trainable, batch: int) -> Cut:
+    def cut(self, models: Models, train: Trainable, batch: int) -> Cut:
         """How a step of ``batch`` pictures is cut. Where latents are so small that the aimed passes hold them
         without a look at memory, that is all.
         """
+        student = models.student
         rows = student.rows(batch, graph=True)
         if rows * self.budget.passes >= batch:
             return Cut(rows=rows, checkpointed=False, peak=0)
-        footprint = self.footprint(student, frozen, train)
-        return self.budget.cut(footprint, batch, free_bytes(student.device))
+        footprint = self.footprint(models, train)
+        freed = sum(size(m) for m in _modules(models)) - footprint.fixed
+        return self.budget.cut(footprint, batch, free_bytes(student.device) + freed)
 
-    def footprint(self, student: Subject, frozen: Subject, train: Trainable) -> Footprint:
+    def footprint(self, models: Models, train: Trainable) -> Footprint:
         """The formula's parts, looked at on one picture."""
-        parts = {id(p.module): p.module for s in (student, frozen) for p in s.parts.values()}
-        ignored = set[int]().union(*(storages(m) for m in parts.values()))
+        student, modules = models.student, _modules(models)
+        ignored = set[int]().union(*(storages(m) for m in modules))
         learns = list(student.sites.trainable(train))
         x, c = student.noise([0]), student.read(["a picture"])
         t = student.schedule.at_share(0.9)
@@ -67,7 +71,9 @@ class Working:
                 inputs = kept_by(forward, ignored)
         half = self.halves(student)
         (denoiser,) = student.modules(Role.DENOISER)
-        fixed = sum(size(m) for m in parts.values()) - (size(denoiser) // 2 if half else 0)
+        idle = sum(size(m) for m in models.idle)
+        away = idle if student.device.type != "cpu" or room(idle) else 0
+        fixed = sum(size(m) for m in modules) - away - (size(denoiser) // 2 if half else 0)
         trained = sum(p.numel() for p in learns)
         if self.rank:
             trained = sum(self.rank * sum(m.weight.shape) for m in student.sites.linears(train))
@@ -84,22 +90,36 @@ class Working:
         """Whether the student is held in bfloat16."""
         return self.half and not self.rank and student.precision is torch.bfloat16
 
+    def aside(self, student: Subject, cut: Cut) -> AbstractContextManager[None]:
+        """Inside it, where memory had to be looked at, the student's denoiser is out of the way and not to be asked."""
+        return resting(student.modules(Role.DENOISER) if cut.peak else ())
+
     @contextmanager
     def held(
-        self, student: Subject, frozen: Subject, train: Trainable, cut: Cut, seed: int
+        self, models: Models, train: Trainable, cut: Cut, seed: int
     ) -> Iterator[tuple[list[nn.Parameter], list[torch.Tensor]]]:
-        """Inside it the student is ready to learn; yields (parameters that learn, their float32 masters, [] where
-        they are float32 themselves). At its end the student is float32, and what did not learn is as it was.
+        """Inside it the student is ready to learn, and where memory had to be looked at, no other denoiser is to be
+        asked; yields (parameters that learn, their float32 masters, [] where they are float32 themselves). At its end
+        the student is float32, and what did not learn is as it was.
         """
+        student = models.student
         with ExitStack() as stack:
+            learns, masters = list(student.sites.trainable(train)), list[torch.Tensor]()
             if cut.checkpointed:
                 stack.enter_context(student.sites.checkpointed())
             if self.rank:
-                yield stack.enter_context(low_rank(student.sites.linears(train), self.rank, seed)), []
+                learns = stack.enter_context(low_rank(student.sites.linears(train), self.rank, seed))
             elif cut.peak and self.halves(student):
-                yield stack.enter_context(_halved(student, frozen, train))
-            else:
-                yield list(student.sites.trainable(train)), []
+                learns, masters = stack.enter_context(_halved(student, models.frozen, train))
+            if cut.peak:
+                stack.enter_context(resting(models.idle))
+            yield learns, masters
+
+
+def _modules(models: Models) -> list[nn.Module]:
+    """All that takes part, each once."""
+    taking = (models.student, models.frozen, *([models.teacher] if models.teacher else []))
+    return list({id(p.module): p.module for s in taking for p in s.parts.values()}.values())
 
 
 @contextmanager
