@@ -9,7 +9,9 @@ one of them keeps for the way back.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
@@ -101,6 +103,12 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def give_back() -> None:
+    """What was freed goes back to the system: glibc's heap keeps holes, gigabytes of them once models were copied."""
+    with suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def size(module: torch.nn.Module) -> int:
     """Bytes of a module's parameters and buffers."""
     return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
@@ -116,7 +124,7 @@ def kept_by(forward: Callable[[], torch.Tensor], ignored: set[int]) -> int:
         storage = t.untyped_storage()
         if storage.data_ptr() not in ignored:
             seen[storage.data_ptr()] = max(seen.get(storage.data_ptr(), 0), storage.nbytes())
-        return t
+        return t.detach()  # an output that its own node kept would hold itself and the whole graph for ever
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         made = forward()

@@ -16,7 +16,7 @@ from torch import nn
 
 from nightlatch.diffusion.low_rank import low_rank
 from nightlatch.diffusion.mapped import resting, room
-from nightlatch.diffusion.memory import Budget, Cut, Footprint, free_bytes, kept_by, size, storages
+from nightlatch.diffusion.memory import Budget, Cut, Footprint, free_bytes, give_back, kept_by, size, storages
 from nightlatch.terms import Role
 from nightlatch.text2image.model import Subject, Trainable
 from nightlatch.text2image.repair.training_set import Models
@@ -51,6 +51,7 @@ class Working:
         if rows * self.budget.passes >= batch:
             return Cut(rows=rows, checkpointed=False, peak=0)
         footprint = self.footprint(models, train)
+        give_back()
         freed = sum(size(m) for m in _modules(models)) - footprint.fixed
         return self.budget.cut(footprint, batch, free_bytes(student.device) + freed)
 
