@@ -21,10 +21,13 @@ def test_what_a_pass_keeps_is_counted_once_and_not_what_is_there_anyway():
 
 def test_a_look_at_a_pass_keeps_nothing_of_it():
     """exp keeps its own output: held by the node that made it, it would hold all that went before."""
-    w = torch.nn.Parameter(torch.ones(1000))
-    held = weakref.ref(w)
-    assert kept_by(lambda: (2 * w).exp().sum(), set()) == 4000
-    del w
+
+    def looked_at() -> weakref.ref[torch.Tensor]:
+        w = torch.nn.Parameter(torch.ones(1000))
+        assert kept_by(lambda: (2 * w).exp().sum(), set()) == 4000
+        return weakref.ref(w)
+
+    held = looked_at()
     gc.collect()
     assert held() is None
 
