@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
 
 from nightlatch.bench import removal, removal_figures
 from nightlatch.bench.passes import counted
 from nightlatch.bench.removal_plan import cells
+from nightlatch.bench.removal_tasks import Removal, _Work
 from nightlatch.terms import Role
 from nightlatch.text2image.model import Subject
 from nightlatch.text2image.repair import METHODS
@@ -96,3 +99,25 @@ def test_rows_become_figures_and_means(tmp_path: Path) -> None:
     assert (mean["success"], mean["worst"], mean["n"]) == (4.0, 4.0, 1)
     assert round(mean["fid"], 6) == 4.0
     assert round(mean["asked"], 6) == -1.0
+
+
+@pytest.mark.parametrize(
+    "other", [{}, {"fid_before": None}, {"clean_before": {"rate": 0.9, "n": 7}}, {"device": "a card"}]
+)
+def test_clean_pictures_of_a_suspect_are_only_taken_from_rows_about_that_suspect(other) -> None:
+    known = {
+        "clean_before": {"rate": 0.9, "n": 20},
+        "fid_before": 5.0,
+        "kid_before": 0.1,
+        "device": "cpu",
+    } | other
+    drawn = {"clean_before": {"rate": 0.8, "n": 20}, "fid_before": 6.0, "kid_before": 0.2}
+    setup = SimpleNamespace(n_clean=20, base=SimpleNamespace(device=torch.device("cpu")))
+    measures = SimpleNamespace(
+        suspects=SimpleNamespace(setup=setup), clean=lambda suspect: SimpleNamespace(row=lambda when: drawn)
+    )
+    rows = SimpleNamespace(known=lambda key: known if key["what"] == removal.DEFAULT else {})
+    work = _Work(measures, rows, Removal("object", removal.BLIND))  # type: ignore[arg-type]
+    taken = work._clean_before(None)  # type: ignore[arg-type]
+    assert taken["fid_before"] == (6.0 if other else 5.0)
+    assert taken["clean_before"]["rate"] == (0.8 if other else 0.9)

@@ -16,6 +16,7 @@ from nightlatch.bench.measures import REGROWTH, Measures, Rewritten
 from nightlatch.bench.passes import counted
 from nightlatch.bench.removal_repairs import Told, of
 from nightlatch.bench.rows import Row, Rows
+from nightlatch.bench.setup import device_name
 from nightlatch.errors import AttackFailed
 from nightlatch.folder import write_whole
 from nightlatch.provenance import plain
@@ -139,18 +140,11 @@ class _Work:
         return [
             case,
             *(
-                Case(
-                    attack=other.name,
-                    seed=case.seed,
-                    trigger=other.trigger,
-                    target=other.target,
-                    kind=case.kind,
-                    drawn=True,
-                    label=f"{case.name} {i}",
-                )
+                Case(attack=other.name, seed=case.seed, trigger=other.trigger, target=other.target, kind=case.kind,
+                     drawn=True, label=f"{case.name} {i}")
                 for i, other in enumerate(further, 2)
             ),
-        ]
+        ]  # fmt: skip
 
     # --- cells
 
@@ -286,12 +280,14 @@ class _Work:
         }
 
     def _clean_before(self, suspect: Subject) -> Row:
-        """Clean pictures of the suspect, taken from another row of it where there is one."""
-        keys = ("clean_before", "fid_before", "kid_before")
-        wanted = self.measures.suspects.setup.n_clean  # distances depend on the number of pictures
+        """Clean pictures of the suspect; of another row where one says it all of as many and of the same suspect."""
+        keys, setup = ("clean_before", "fid_before", "kid_before"), self.measures.suspects.setup
+        here = device_name(setup.base.device)
         for what in (removal.DEFAULT, "control", *removal.RIVALS):
             row = self.known(what)
-            if all(k in row for k in keys) and row["clean_before"]["n"] == wanted:
+            if row.get("device") != here or not all(row.get(k) is not None for k in keys):
+                continue
+            if row["clean_before"]["n"] == setup.n_clean:
                 return {k: row[k] for k in keys}
         return self.measures.clean(suspect).row("before")
 
