@@ -30,7 +30,7 @@ from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from nightlatch import provenance, testbed
-from nightlatch.diffusion.memory import Budget
+from nightlatch.diffusion.memory import Budget, give_back
 from nightlatch.records import PlacedTrigger
 from nightlatch.terms import Role
 from nightlatch.text2image import prompts
@@ -273,6 +273,7 @@ def main() -> None:
     if given.one_pass:
         made.clear()
         gc.collect()
+        give_back()
         once = {"steps": 1, "least": 1, "look": 2, "prompts": 5, "batch": 8}
         once["working"] = Working(budget=Budget(passes=1))
         rows.measured(

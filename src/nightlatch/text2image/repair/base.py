@@ -14,6 +14,7 @@ from typing import ClassVar, final
 
 import torch
 
+from nightlatch.diffusion.memory import give_back
 from nightlatch.errors import UsageError
 from nightlatch.records import Carrier, Choice, ComponentChange, PlacedTrigger, Repair
 from nightlatch.registry import Registry, part_of
@@ -111,6 +112,7 @@ class Method(abc.ABC):
         job = replace(job, chosen=self.choices(suspect, job))
         torch.manual_seed(job.seed)
         student = suspect.copied(*self.changes)
+        give_back()
         history: list[dict[str, float]] = []
         steps, watching = 0, 0.0
         for step, values in self.run(student, suspect, job):

@@ -66,7 +66,7 @@ class Working:
         def forward() -> torch.Tensor:
             return student.denoise(x, t, c)
 
-        with _learning(learns):
+        with resting(models.idle), _learning(learns):
             row = kept_by(forward, ignored)
             with student.sites.checkpointed():
                 inputs = kept_by(forward, ignored)
