@@ -58,7 +58,6 @@ class Working:
     def footprint(self, models: Models, train: Trainable) -> Footprint:
         """The formula's parts, looked at on one picture."""
         student, modules = models.student, _modules(models)
-        ignored = set[int]().union(*(storages(m) for m in modules))
         learns = list(student.sites.trainable(train))
         x, c = student.noise([0]), student.read(["a picture"])
         t = student.schedule.at_share(0.9)
@@ -67,6 +66,7 @@ class Working:
             return student.denoise(x, t, c)
 
         with resting(models.idle), _learning(learns):
+            ignored = set[int]().union(*(storages(m) for m in modules))
             row = kept_by(forward, ignored)
             with student.sites.checkpointed():
                 inputs = kept_by(forward, ignored)
