@@ -39,15 +39,21 @@ def resting(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
     """
     resting = list({id(p): p for m in modules for p in m.parameters()}.values())
     were = [p.device for p in resting]
-    here = [p for p in resting if p.device.type == "cpu"]
-    lies = iter(mapped([p.data for p in here]) or [p.data for p in here])
-    for p in resting:
-        p.data = next(lies) if p.device.type == "cpu" else p.data.cpu()
+    _put_away(resting)
     try:
         yield
     finally:
         for p, device in zip(resting, were, strict=True):
             p.data = p.data.to(device, copy=True)
+
+
+def _put_away(parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Nothing but the parameters holds what they hold then, so that each goes when its own comes back."""
+    here = [p for p in parameters if p.device.type == "cpu"]
+    for p, lies in zip(here, mapped([p.data for p in here]) or (), strict=False):
+        p.data = lies
+    for p in parameters:
+        p.data = p.data.cpu()
 
 
 def _copy(tensor: torch.Tensor, file: Path) -> torch.Tensor:
