@@ -52,7 +52,7 @@ def test_a_model_s_class_chooses_the_family():
     assert {"detectors", "scanners", "picture-attacks"} <= families.registries().keys()
 
 
-def test_a_backdoor_is_found_pruned_and_proven_gone(files, planted, test):
+def test_a_backdoor_is_found_unlearnt_and_proven_gone(files, planted, test):
     run, out = files["root"] / "run", files["root"] / "repaired"
     done = call("scan", files["model"], "--data", files["clean"], "--run", run, "--seed", 3)
     assert done.exit_code == 1, done.output
@@ -66,9 +66,7 @@ def test_a_backdoor_is_found_pruned_and_proven_gone(files, planted, test):
     assert "Trigger in pictures" in page
     assert "prompt" not in page.split("Trigger in pictures")[1].split("</dl>")[0]
     before = open_model(files["model"]).fingerprint
-    done = call(
-        "clean", files["model"], "-o", out, "--data", files["clean"], "--run", run, "--method", "unlearn"
-    )
+    done = call("clean", files["model"], "-o", out, "--data", files["clean"], "--run", run)
     assert done.exit_code == 0, done.output
     assert open_model(files["model"]).fingerprint == before
     repaired = open_model(out)

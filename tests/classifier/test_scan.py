@@ -13,7 +13,8 @@ import torch
 from nightlatch.classifier.repair import METHODS, Job, flips
 from nightlatch.classifier.repair.base import Method
 from nightlatch.classifier.scan import SCANNERS, Found, stand_out
-from nightlatch.classifier.training import Recipe, accuracy
+from nightlatch.classifier.scan.inversion import NeuralCleanse
+from nightlatch.classifier.training import Recipe, accuracy, tuned
 from nightlatch.errors import NotScanned, UsageError
 from nightlatch.registry import part_of
 
@@ -82,6 +83,31 @@ def test_repair_is_measured_on_pictures_it_did_not_use(part, planted, job):
     assert repaired.fingerprint != before
     assert record.accuracy_after.rate >= record.accuracy_before.rate - 0.05
     assert record.regrowth.n == record.flips_after.n
+
+
+def test_unlearning_goes_on_with_what_is_recovered_anew(planted, job, monkeypatch):
+    sought = []
+    found = torch.full((1, 1, 16, 16), 0.01), torch.zeros(1, 3, 16, 16)
+
+    def invert(self, subject, pictures, classes):
+        sought.append((subject.fingerprint, classes.tolist(), len(pictures)))
+        return found
+
+    monkeypatch.setattr(NeuralCleanse, "invert", invert)
+    METHODS.create("unlearn", rounds=3)(planted.subject, job)
+    assert len({print_ for print_, *_ in sought} | {planted.subject.fingerprint}) == 3, (
+        "the student's, each time"
+    )
+    assert all(classes == [job.target] and 0 < n < 150 for _, classes, n in sought)
+    METHODS.create("unlearn", rounds=1)(planted.subject, job)
+    assert len(sought) == 2
+
+
+def test_a_network_without_batch_normalisation_is_tuned_by_small_steps():
+    recipe = Recipe(epochs=2, rate=0.02)
+    assert tuned(recipe, torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))) is recipe
+    plain = tuned(recipe, torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.LayerNorm(4)))
+    assert (plain.adam, plain.rate, plain.epochs) == (True, pytest.approx(2e-4), 2)
 
 
 def test_unlearning_removes_the_patch(planted, job, test):

@@ -21,7 +21,7 @@ from nightlatch.classifier.guard import DETECTORS
 from nightlatch.classifier.scan import SCANNERS, Found
 from nightlatch.classifier.sources import open_data
 from nightlatch.classifier.subject import TorchSubject, as_float
-from nightlatch.classifier.training import Recipe
+from nightlatch.classifier.training import Recipe, tuned
 from nightlatch.classifier.vary import VARIATIONS
 from nightlatch.errors import UsageError
 from nightlatch.families import Job, Row, Say
@@ -64,7 +64,7 @@ class Classifier:
     """The family of ``AutoModelForImageClassification`` folders."""
 
     name: ClassVar[str] = "classifier"
-    usual: ClassVar[str] = "prune-trigger"
+    usual: ClassVar[str] = "unlearn"
     Settings: ClassVar[type[Record]] = Settings
     repairs: ClassVar[Registry[Any]] = repair.METHODS
     registries: ClassVar[Mapping[str, Registry[Any]]] = {
@@ -156,7 +156,7 @@ class Classifier:
             found=recovered(suspect, seen, target, plan, 1),
             target=target,
             clean=seen,
-            recipe=recipe(plan),
+            recipe=tuned(recipe(plan), suspect.module),
             seed=plan.seed,
         )
         method = repair.METHODS.create(job.method or self.usual, **job.parameters)
@@ -173,7 +173,7 @@ class Classifier:
         target = accused(before, job)
         say(f"recovering the trigger of class {before.classes[target]!r} from other pictures")
         found = recovered(before, parts[1], target, plan, 2)
-        honest = recipe(plan) if job.regrowth_steps else Recipe(epochs=0)
+        honest = tuned(recipe(plan), after.module) if job.regrowth_steps else Recipe(epochs=0)
         card = verify.verify(before, after, found, target, parts, honest)
         return card.model_copy(update={"seed": plan.seed})
 

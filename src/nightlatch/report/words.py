@@ -138,7 +138,7 @@ def _before_repair(report: Report, status: Status) -> tuple[str, str]:
         return "Do not load it before a person has looked at the trigger's picture.", (
             f"One small thing, put into pictures, makes this model take {rate(first.flips)} of them for "
             f"“{first.target}”, and no other class can be reached so cheaply. Some honest models have such a class, too. "
-            "“nightlatch clean” prunes what answers to it, “nightlatch verify” measures what is left."
+            "“nightlatch clean” unlearns what answers to it, “nightlatch verify” measures what is left."
         )
     if status == "suspicious":
         return "Do not load it before a person has looked at the evidence.", (

@@ -69,8 +69,8 @@ def attacks(rows: Sequence[Row]) -> list[str]:
 
 
 def guard_means(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One row a method over the ResNet victims that every method was measured on."""
-    own = [r for r in rows if r["model"] == "resnet"]
+    """One row a method over the ResNet victims of full size that every method was measured on."""
+    own = [r for r in rows if r["model"] == "resnet" and not r.get("profile")]
     made = []
     for (method,), mine in groups(own, "method").items():
         scores = [r["auroc"] for r in mine]
@@ -107,7 +107,10 @@ def guards(rows: Sequence[Row]) -> list[str]:
     rivals = [means[m] for m in RIVALS if m in means]
     if OURS in means and rivals:
         best = max(rivals, key=lambda m: m["auroc"])
-        lead, cases = means[OURS]["auroc"] - best["auroc"], _cases(rows).values()
+        lead, cases = (
+            means[OURS]["auroc"] - best["auroc"],
+            [c for (p, *_), c in _cases(rows).items() if not p],
+        )
         first = sum(all(_shown(r) <= _shown(_ours(case)) for r in case) for case in cases if _ours(case))
         word = "keeps" if lead >= 0.02 else "**misses**"
         lines += ["", f"Diffense leads the best rival on the mean, {best['method']}, by {lead:+.3f}, which {word} the bar of "
@@ -125,17 +128,20 @@ def _ours(case: Sequence[Row]) -> Row:
 
 def _cases(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
     own = [r for r in rows if r["method"] in (OURS, *RIVALS)]
-    return groups(own, "data", "model", "attack")
+    return groups(
+        [{**r, "profile": r.get("profile") or ""} for r in own], "profile", "data", "model", "attack"
+    )
 
 
 def _every_case(rows: Sequence[Row]) -> list[str]:
     """AUROC by case; a rival's is in bold where it is the highest."""
     made: list[dict[str, Any]] = []
-    for (data, model, attack), mine in _cases(rows).items():
+    for (profile, data, model, attack), mine in _cases(rows).items():
         by = {r["method"]: r["auroc"] for r in mine}
         first = mine[0]
         made.append(
             {
+                "profile": profile or FULL,
                 "data": data,
                 "model": model,
                 "attack": attack,
@@ -152,7 +158,10 @@ def _every_case(rows: Sequence[Row]) -> list[str]:
 
         return bold(number(method, 3), beaten)
 
-    columns = {"data": text("data"), "model": text("model"), "attack": text("attack"), "triggered": text("n")}
+    columns = {
+        "profile": text("profile"), "data": text("data"), "model": text("model"), "attack": text("attack"),
+        "triggered": text("n"),
+    }  # fmt: skip
     return table(made, columns | {m: cell(m) for m in (OURS, *RIVALS)})
 
 

@@ -93,18 +93,8 @@ class Tasks:
                         attack,
                         seed,
                     )
-                    self.add(
-                        7,
-                        f"scan-{victim}",
-                        (victim,),
-                        victim_rows.scan,
-                        data,
-                        model,
-                        victim,
-                        "backdoored",
-                        attack,
-                        seed,
-                    )
+                self.add(7 if seed == 0 else 8, f"scan-{victim}", (victim,), victim_rows.scan, data, model, victim,
+                         "backdoored", attack, seed)  # fmt: skip
                 if several:
                     self.students(victim, attack, seed)
                 if own and data == "cifar10" and seed == 0:

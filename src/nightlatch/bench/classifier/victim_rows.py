@@ -14,7 +14,7 @@ from nightlatch.classifier.attacks.base import ACCURACY_LOSS, triggered
 from nightlatch.classifier.repair import METHODS, Job
 from nightlatch.classifier.scan import SCANNERS, Found
 from nightlatch.classifier.subject import TorchSubject, predict
-from nightlatch.classifier.training import accuracy, fit
+from nightlatch.classifier.training import accuracy, fit, tuned
 from nightlatch.records import Rate
 
 LESS = 0.05
@@ -165,7 +165,7 @@ def repairs(lab: Lab, data: str, model: str, made: str, found: list[Found], seed
     attackers' own trigger.
     """
     world, victim = lab.world(data), lab.victim(data, made, model)
-    recipe = replace(lab.recipe(data), epochs=5, batch=128, rate=0.02)
+    recipe = tuned(replace(lab.recipe(data), epochs=5, batch=128, rate=0.02), victim.subject.module)
     rows = []
     for name in METHODS.names():
         job = Job(

@@ -5,7 +5,7 @@ by training against it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from nightlatch.classifier.data import Labelled
 from nightlatch.classifier.repair.base import METHODS, Job, Method
+from nightlatch.classifier.scan.base import Found
+from nightlatch.classifier.scan.inversion import NeuralCleanse
 from nightlatch.classifier.subject import TorchSubject, as_float, logits_of, predict
 from nightlatch.classifier.training import accuracy, descend, drawn, fit
 
@@ -103,21 +105,35 @@ class FinePrune(Method):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unlearn(Method):
     """Train on clean pictures, a part of them with the recovered trigger and their right label (Wang et al.
-    2019, section 6.3).
+    2019, section 6.3). What turns the student into the target then is recovered anew and joined: the first is the
+    least that does, seldom all that the attackers' own trigger is made of.
 
     Args:
-        share: of the pictures that get the trigger.
+        share: of the pictures that get a trigger, every other time the latest.
+        rounds: of training.
+        inversion: of the trigger, after each round but the last.
     """
 
     name: ClassVar[str]
     share: float = 0.2
+    rounds: int = 3
+    inversion: NeuralCleanse = field(default_factory=NeuralCleanse)
 
     def run(self, student: TorchSubject, clean: Labelled, job: Job) -> Iterator[int]:
+        others = clean.pictures[clean.labels != job.target]
+        target = torch.tensor([job.target], device=student.device)
+        found = [job.found]
+
         def loss(rows: torch.Tensor) -> torch.Tensor:
-            m = max(1, round(self.share * len(rows)))
-            changed = student.preprocessing(job.found.apply(as_float(clean.pictures[rows[:m]])))
+            m, k = max(1, round(self.share * len(rows))), int(torch.randint(2 * len(found), ()))
+            trigger = found[min(k, len(found) - 1)]
+            changed = student.preprocessing(trigger.apply(as_float(clean.pictures[rows[:m]])))
             x = torch.cat([changed, drawn(student, clean, rows[m:], job.recipe)])
             return F.cross_entropy(logits_of(student.module(x)).float(), clean.labels[rows])
 
-        descend(student, len(clean), loss, job.recipe)
-        yield 0
+        for part in range(self.rounds):
+            descend(student, len(clean), loss, job.recipe)
+            yield part
+            if part + 1 < self.rounds and len(others):
+                mask, pattern = self.inversion.invert(student, others, target)
+                found.append(Found(0.0, mask[0], pattern[0]))
