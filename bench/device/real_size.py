@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,11 @@ from nightlatch.records import PlacedTrigger
 from nightlatch.terms import Role
 from nightlatch.text2image import prompts
 from nightlatch.text2image.effect.edit import Pairs, apply
+from nightlatch.text2image.effect.neutral import Disarming, neutral
 from nightlatch.text2image.model import Sampling, Subject, loaders
 from nightlatch.text2image.prompts import Prompt
 from nightlatch.text2image.repair import Job
+from nightlatch.text2image.repair import texts as texts_of
 from nightlatch.text2image.repair.sau import SAU
 from nightlatch.text2image.repair.training_set import Models
 from nightlatch.text2image.repair.twin_removal import TwinRemoval
@@ -274,11 +277,12 @@ def main() -> None:
         made.clear()
         gc.collect()
         give_back()
+        texts_of.neutral = partial(neutral, numbers=Disarming(pool=4, prompts=1))  # 1,600 passes otherwise
         once = {"steps": 1, "least": 1, "look": 2, "prompts": 5, "batch": 8}
         once["working"] = Working(budget=Budget(passes=1))
         rows.measured(
             "clean: SAU, one pass of a step of 30 pictures in 4",
-            lambda: repair(suspect, texts, Subject.positions, once, steps=2)[1],
+            lambda: repair(suspect, texts[:5], Subject.positions, once, steps=2)[1],
         )
         return
     without_base(rows, suspect, texts)
