@@ -158,6 +158,7 @@ class Classifier:
             clean=seen,
             recipe=tuned(recipe(plan), suspect.module),
             seed=plan.seed,
+            steps=plan.of(Settings).steps,
         )
         method = repair.METHODS.create(job.method or self.usual, **job.parameters)
         student, record = method(suspect, asked)

@@ -34,6 +34,7 @@ class Job:
         clean: labelled clean pictures; a half is used, the other half measures.
         recipe: of fine-tuning, also for the regrowth test.
         seed: of the split and of all draws.
+        steps: of recovering a trigger anew.
     """
 
     found: Found
@@ -41,6 +42,7 @@ class Job:
     clean: Labelled
     recipe: Recipe
     seed: int = 0
+    steps: int = 400
 
 
 class ClassifierRepair(Record):

@@ -5,7 +5,7 @@ by training against it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -111,13 +111,11 @@ class Unlearn(Method):
     Args:
         share: of the pictures that get a trigger, every other time the latest.
         rounds: of training.
-        inversion: of the trigger, after each round but the last.
     """
 
     name: ClassVar[str]
     share: float = 0.2
     rounds: int = 3
-    inversion: NeuralCleanse = field(default_factory=NeuralCleanse)
 
     def run(self, student: TorchSubject, clean: Labelled, job: Job) -> Iterator[int]:
         others = clean.pictures[clean.labels != job.target]
@@ -135,5 +133,5 @@ class Unlearn(Method):
             descend(student, len(clean), loss, job.recipe)
             yield part
             if part + 1 < self.rounds and len(others):
-                mask, pattern = self.inversion.invert(student, others, target)
+                mask, pattern = NeuralCleanse(steps=job.steps).invert(student, others, target)
                 found.append(Found(0.0, mask[0], pattern[0]))
