@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nightlatch.bench.bars import ATTACK, REPAIR, slow, unfound
-from nightlatch.bench.cells import Cell, bold, listed, number, share, text
+from nightlatch.bench.cells import Cell, Row, bold, listed, number, share, text
 
 TESTBED: Mapping[str, Cell] = {
     "testbed": text("testbed"),
@@ -92,13 +92,21 @@ CHECK: Mapping[str, Cell] = {
     "values GB/s": number("values_gigabytes_per_second", 2),
     "peak MB with values": number("values_peak_megabytes"),
 }
+
+
+def _at_once(row: Row) -> str:
+    """Pictures of a pass; a step may have more of them."""
+    return next((str(row[k]) for k in ("pictures_a_pass", "pictures_at_once", "batch") if k in row), "")
+
+
 SIZE: Mapping[str, Cell] = {
     "what": text("what"),
-    "pictures at once": text("batch"),
+    "pictures at once": _at_once,
     "a second": number("per_second", 1),
     "steps": text("steps"),
     "s": number("seconds", 1),
     "peak GiB": number("peak_gib", 1),
+    "by the formula": number("peak_gib_by_the_formula", 1),
     "on": text("device"),
     "commit": text("commit"),
 }
