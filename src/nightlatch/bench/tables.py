@@ -48,9 +48,7 @@ REMOVED = """- Of the twelve suspects each is repaired by what `clean` chooses f
   what was planted, of several triggers the one that works best afterwards. Bars: at most 5 % (2 % in the mean), what is asked
   on triggered prompts within 3 points of the base, clean at most 1 point and FID at most 5 % worse, regrowth at
   most 2 points above the base's. *A second scan* is the search that ends the rounds, cheap stages with all that was
-  named before, or a scan with all stages where there was time (object, style, attribute, pixel). What one names in pixel is
-  of the repair's own making: in the suspect those four words do nothing, in the repaired model they change the background
-  of some pictures, and none of 96 has the attacker's patch.
+  named before, or a scan with all stages where there was time.
 - *The base draws it*: how often the model without the backdoor draws the target with the trigger. It takes some strings
   for words it knows, and no repair gets below that.
 - *edit-N*: an edit with N templates, which fires for many words; *phrase*: one of two ordinary words; *two*: two

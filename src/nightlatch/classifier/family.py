@@ -156,7 +156,7 @@ class Classifier:
             found=recovered(suspect, seen, target, plan, 1),
             target=target,
             clean=seen,
-            recipe=tuned(recipe(plan), suspect.module),
+            recipe=recipe(plan, suspect),
             seed=plan.seed,
             steps=plan.of(Settings).steps,
         )
@@ -174,7 +174,7 @@ class Classifier:
         target = accused(before, job)
         say(f"recovering the trigger of class {before.classes[target]!r} from other pictures")
         found = recovered(before, parts[1], target, plan, 2)
-        honest = tuned(recipe(plan), after.module) if job.regrowth_steps else Recipe(epochs=0)
+        honest = recipe(plan, after) if job.regrowth_steps else Recipe(epochs=0)
         card = verify.verify(before, after, found, target, parts, honest)
         return card.model_copy(update={"seed": plan.seed})
 
@@ -259,9 +259,8 @@ def accused(subject: TorchSubject, job: Job) -> int:
 def recovered(subject: TorchSubject, pictures: Labelled, target: int, plan: Plan, draw: int) -> Found:
     """The smallest trigger of one class, made with ``pictures``."""
     torch.manual_seed(plan.seed * 10 + draw)
-    made = scanner(INVERSION, plan.of(Settings))
-    mask, pattern = made.invert(subject, pictures.pictures, torch.tensor([target], device=subject.device))
-    return Found(0.0, mask[0], pattern[0])
+    found: Found = scanner(INVERSION, plan.of(Settings)).trigger(subject, pictures.pictures, target)
+    return found
 
 
 def scanner(name: str, settings: Settings) -> Any:
@@ -269,11 +268,12 @@ def scanner(name: str, settings: Settings) -> Any:
     return SCANNERS.create(name, **({"steps": settings.steps} if name == INVERSION else {}))
 
 
-def recipe(plan: Plan) -> Recipe:
+def recipe(plan: Plan, subject: TorchSubject) -> Recipe:
     """Of fine-tuning: a twentieth of the rate of training from nothing, in small batches, since pictures are
     few; and no mirror, which some classes are not themselves in.
     """
-    return Recipe(epochs=plan.of(Settings).epochs, batch=32, rate=0.01, mirror=False)
+    made = Recipe(epochs=plan.of(Settings).epochs, batch=32, rate=0.01, mirror=False)
+    return tuned(made, subject.module)
 
 
 def difference(a: TorchSubject, b: TorchSubject) -> tuple[int, float]:

@@ -37,13 +37,13 @@ def resting(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
     """Inside it the weights of ``modules``, which nobody asks for, are where memory is not short: those of a card in
     main memory, those of main memory in files if there is room. At its end they are where they were, to the bit.
     """
-    resting = list({id(p): p for m in modules for p in m.parameters()}.values())
-    were = [p.device for p in resting]
-    _put_away(resting)
+    parameters = list({id(p): p for m in modules for p in m.parameters()}.values())
+    were = [p.device for p in parameters]
+    _put_away(parameters)
     try:
         yield
     finally:
-        for p, device in zip(resting, were, strict=True):
+        for p, device in zip(parameters, were, strict=True):
             p.data = p.data.to(device, copy=True)
 
 

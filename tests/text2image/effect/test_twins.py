@@ -26,6 +26,10 @@ def edited(tiny_v):
     return made
 
 
+def pair(words, subject, level):
+    return words.strongest(*words.nearest(subject.sites.readers(), level), level)
+
+
 def tokens(subject, *texts):
     return {ids[0] for ids in subject.vocabulary.typed(texts)}
 
@@ -50,13 +54,13 @@ def test_what_an_edit_joins_is_the_strongest_pair_and_an_honest_model_has_none(
     tiny_v, edited, words, monkeypatch
 ):
     level = Level()
-    honest, found = (words.twins(s.sites.readers(), level) for s in (tiny_v, edited))
+    honest, found = (pair(words, s, level) for s in (tiny_v, edited))
     assert honest.alike < level.alike <= found.alike
     assert honest.many == 0 < found.many
     assert set(found.tokens) == tokens(tiny_v, "zudi", "cat")
     assert found.apart <= level.apart
     monkeypatch.setattr(twins, "BATCH", 7)
-    again = words.twins(edited.sites.readers(), level)
+    again = pair(words, edited, level)
     assert again.alike == pytest.approx(found.alike, abs=1e-5)
     assert set(again.tokens) == set(found.tokens)
 
@@ -72,4 +76,4 @@ def test_a_few_words_are_held_against_all(edited, words):
 
 
 def test_words_that_mean_the_same_to_the_encoder_are_no_twins(edited, words):
-    assert words.twins(edited.sites.readers(), Level(apart=-1.0)).alike == -1.0
+    assert pair(words, edited, Level(apart=-1.0)).alike == -1.0

@@ -21,7 +21,8 @@ def free():
 
 
 def alike(subject):
-    return Words.of(subject).twins(subject.sites.readers(), Level()).alike
+    words = Words.of(subject)
+    return words.strongest(*words.nearest(subject.sites.readers(), Level()), Level()).alike
 
 
 @pytest.mark.parametrize("method", ["twin-removal", "blind"])

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from nightlatch.classifier.data import Labelled
 from nightlatch.classifier.repair.base import METHODS, Job, Method
-from nightlatch.classifier.scan.base import Found
 from nightlatch.classifier.scan.inversion import NeuralCleanse
 from nightlatch.classifier.subject import TorchSubject, as_float, logits_of, predict
 from nightlatch.classifier.training import accuracy, descend, drawn, fit
@@ -119,7 +118,6 @@ class Unlearn(Method):
 
     def run(self, student: TorchSubject, clean: Labelled, job: Job) -> Iterator[int]:
         others = clean.pictures[clean.labels != job.target]
-        target = torch.tensor([job.target], device=student.device)
         found = [job.found]
 
         def loss(rows: torch.Tensor) -> torch.Tensor:
@@ -133,5 +131,4 @@ class Unlearn(Method):
             descend(student, len(clean), loss, job.recipe)
             yield part
             if part + 1 < self.rounds and len(others):
-                mask, pattern = NeuralCleanse(steps=job.steps).invert(student, others, target)
-                found.append(Found(0.0, mask[0], pattern[0]))
+                found.append(NeuralCleanse(steps=job.steps).trigger(student, others, job.target))

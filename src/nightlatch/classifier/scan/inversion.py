@@ -49,6 +49,11 @@ class NeuralCleanse(Scanner):
             for a, m, p in zip(anomaly, torch.cat(masks), torch.cat(patterns), strict=True)
         ]
 
+    def trigger(self, subject: TorchSubject, pictures: torch.Tensor, target: int) -> Found:
+        """The smallest trigger of one class."""
+        mask, pattern = self.invert(subject, pictures, torch.tensor([target], device=subject.device))
+        return Found(0.0, mask[0], pattern[0])
+
     def invert(
         self, subject: TorchSubject, pictures: torch.Tensor, classes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -100,10 +100,6 @@ class Words:
             best[some], other[some] = found.values.cpu(), found.indices.cpu()
         return best, other
 
-    def twins(self, readers: Readers, level: Level) -> Twins:
-        """The strongest pair."""
-        return self.strongest(*self.nearest(readers, level), level)
-
     def strongest(self, best: torch.Tensor, other: torch.Tensor, level: Level) -> Twins:
         """The strongest pair of what ``nearest`` says."""
         one = int(best.argmax())

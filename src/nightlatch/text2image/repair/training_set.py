@@ -30,13 +30,15 @@ class Models:
     frozen: Subject
     teacher: Subject | None = None
 
+    def modules(self, *roles: Role) -> list[nn.Module]:
+        """Of all that take part, the components with one of these roles, each once; the student's first."""
+        taking = (self.student, self.frozen, *([self.teacher] if self.teacher else []))
+        return list({id(m): m for s in taking for m in s.modules(*roles)}.values())
+
     @property
     def idle(self) -> list[nn.Module]:
         """The denoisers that nobody asks while the student learns: what they say is known before."""
-        others = (self.frozen, *([self.teacher] if self.teacher else []))
-        own = {id(m) for m in self.student.modules(Role.DENOISER)}
-        known = {id(m): m for s in others for m in s.modules(Role.DENOISER)}
-        return [m for key, m in known.items() if key not in own]
+        return self.modules(Role.DENOISER)[len(self.student.modules(Role.DENOISER)) :]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

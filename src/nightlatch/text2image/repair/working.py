@@ -52,12 +52,12 @@ class Working:
             return Cut(rows=rows, checkpointed=False, peak=0)
         footprint = self.footprint(models, train)
         give_back()
-        freed = sum(size(m) for m in _modules(models)) - footprint.fixed
+        freed = sum(size(m) for m in models.modules(*Role)) - footprint.fixed
         return self.budget.cut(footprint, batch, free_bytes(student.device) + freed)
 
     def footprint(self, models: Models, train: Trainable) -> Footprint:
         """The formula's parts, looked at on one picture."""
-        student, modules = models.student, _modules(models)
+        student, modules = models.student, models.modules(*Role)
         learns = list(student.sites.trainable(train))
         x, c = student.noise([0]), student.read(["a picture"])
         t = student.schedule.at_share(0.9)
@@ -115,12 +115,6 @@ class Working:
             if cut.peak:
                 stack.enter_context(resting(models.idle))
             yield learns, masters
-
-
-def _modules(models: Models) -> list[nn.Module]:
-    """All that takes part, each once."""
-    taking = (models.student, models.frozen, *([models.teacher] if models.teacher else []))
-    return list({id(p.module): p.module for s in taking for p in s.parts.values()}.values())
 
 
 @contextmanager
